@@ -1,0 +1,127 @@
+"""The registry of networks: one module per network, found by its file name.
+
+The name of a network is the name of its module in `benchmark/models/`, so that the catalog can tell which networks
+exist without importing torch. A module registers exactly its own name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NOT_NETWORKS = {"__init__", "registry", "released"}
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What is known of a network before it is built.
+
+    Attributes:
+        name: registered name, equal to the module's file name.
+        builder: called with keyword arguments `in_channels, out_channels, spatial_shape` and the options.
+        demo: options that make it small (under 2 M parameters) for the demo scale.
+        spatial_dims: the input dimensions it supports, e.g. (3,) or (2, 3).
+        divisor: every side of the input must be a multiple of it; 1 where the network pads inside.
+    """
+
+    name: str
+    builder: Callable[..., nn.Module]
+    demo: dict[str, Any] = field(default_factory=dict)
+    spatial_dims: tuple[int, ...] = (3,)
+    divisor: int = 1
+
+
+_entries: dict[str, ModelEntry] = {}
+
+
+def register(
+    name: str, *, demo: dict[str, Any] | None = None, spatial_dims: Sequence[int] = (3,), divisor: int = 1
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Class or function decorator that enters a network under `name`.
+
+    Raises:
+        ValueError: `name` is taken by another builder.
+    """
+
+    def enter(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        if name in _entries and _entries[name].builder.__module__ != builder.__module__:
+            raise ValueError(
+                f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
+            )
+        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims), divisor)
+        return builder
+
+    return enter
+
+
+def available_models() -> list[str]:
+    """Names of all networks that exist, sorted; torch is not imported."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_NETWORKS)
+
+
+def model_entry(name: str) -> ModelEntry:
+    """The entry of one network; imports its module.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    if name not in available_models():
+        raise InputError(
+            f"unknown network {name!r}",
+            expected="one of " + ", ".join(available_models()),
+            remedy=f"add benchmark/models/{name}.py, or correct the name in paper_tables",
+        )
+    importlib.import_module(f"benchmark.models.{name}")
+    return _entries[name]
+
+
+def build(
+    name: str,
+    *,
+    in_channels: int,
+    out_channels: int,
+    spatial_shape: Sequence[int],
+    **options: Any,
+) -> nn.Module:
+    """Build a network.
+
+    Args:
+        name: a name from `available_models()`.
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: nominal input size, 2 or 3 sides; networks with position tables are tied to it.
+        **options: the network's own keyword arguments (see its module).
+
+    Returns:
+        A module that maps [B, in_channels, *spatial] to logits [B, out_channels, *spatial], or, where deep supervision
+        is on, to a list of logits, full resolution first.
+
+    Raises:
+        InputError: unknown network, unknown option, or an option value the network refuses.
+    """
+    entry = model_entry(name)
+    spatial_shape = tuple(int(side) for side in spatial_shape)
+    if len(spatial_shape) not in entry.spatial_dims:
+        raise InputError(
+            f"{name} takes {' or '.join(f'{d}-D' for d in entry.spatial_dims)} input",
+            expected=f"spatial_shape of length {entry.spatial_dims}",
+            found=spatial_shape,
+        )
+    try:
+        return entry.builder(in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} cannot be built: {error}", found=f"options {options}", remedy=f"see benchmark/models/{name}.py"
+        ) from error
+
+
+def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """The logits at input resolution, whether or not deep supervision is on."""
+    return output[0] if isinstance(output, (list, tuple)) else output

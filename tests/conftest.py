@@ -1,0 +1,48 @@
+"""Where tests find data that is never committed: small real samples, released-network fixtures, reference facts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _finder(variable: str, folder: str) -> Callable[[str], Path]:
+    def find(relative: str) -> Path:
+        root = os.environ.get(variable)
+        path = (Path(root) if root else SHARED / folder) / relative
+        if not path.exists():
+            pytest.skip(f"{path} is absent; set {variable}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Callable[[str], Path]:
+    """`real_data("ACDC")`: a folder of RETABLE_DATA; skips where it is absent."""
+    return _finder("RETABLE_DATA", "data")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Callable[[str], Path]:
+    """`reference("models/unetr.json")`: a file of RETABLE_REFERENCE; skips where it is absent."""
+    return _finder("RETABLE_REFERENCE", "reference")
+
+
+@pytest.fixture(scope="session")
+def parity() -> Callable[[str], dict[str, Any]]:
+    """`parity("swin_smt")`: a released network's seeded weights, input and output; skips where it is absent."""
+    find = _finder("RETABLE_PARITY", "parity")
+
+    def load(name: str) -> dict[str, Any]:
+        import torch
+
+        return torch.load(find(f"{name}.pt"), weights_only=True)
+
+    return load
