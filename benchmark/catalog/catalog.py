@@ -1,0 +1,195 @@
+"""The catalog: every paper, model, protocol, run and target of a paper_tables folder, loaded and cross-checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
+from benchmark.catalog.provenance import merge, split_tags
+from benchmark.catalog.settings import RunConfig, Scale
+from benchmark.catalog.tables import read_csv, read_yaml, validate
+from benchmark.catalog.targets import Column, Row, Target
+from benchmark.datasets import available_datasets
+from benchmark.errors import InputError
+from benchmark.models.registry import available_models
+
+DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
+CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
+NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
+
+
+@dataclass(frozen=True)
+class PaperFolder:
+    """Everything in paper_tables/<paper>/."""
+
+    paper: Paper
+    models: dict[str, NamedModel]
+    protocols: dict[str, Protocol]
+    targets: dict[str, Target]
+    ledger: tuple[LedgerEntry, ...]
+
+
+class Catalog:
+    """Look-up of targets and runs over all papers of a folder.
+
+    Raises:
+        InputError: on construction, for any file that is absent, misspelt or inconsistent with another.
+    """
+
+    def __init__(self, folder: str | Path = DEFAULT_FOLDER) -> None:
+        self.folder = Path(folder)
+        names = sorted(path.parent.name for path in self.folder.glob("*/paper.yaml"))
+        if not names:
+            raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
+        self.papers = {name: _load_paper(self.folder / name) for name in names}
+        self.targets: dict[str, Target] = {}
+        for folder_ in self.papers.values():
+            for target in folder_.targets.values():
+                if target.target in self.targets:
+                    raise InputError(f"target id {target.target!r} stands twice", where=self.folder)
+                self.targets[target.target] = target
+        for target in self.targets.values():
+            self.runs(target)  # every row must resolve
+
+    def target(self, name: str) -> Target:
+        if name not in self.targets:
+            raise InputError(f"unknown target {name!r}", expected="one of " + ", ".join(self.targets))
+        return self.targets[name]
+
+    def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
+        """Run ids that a cell rests on, one per seed; empty for rows of printed text."""
+        spec = target.rows[row]
+        return self._row_runs(target, spec, target.columns[column] if column else None)
+
+    def _row_runs(self, target: Target, row: Row, column: Column | None) -> tuple[str, ...]:
+        if row.model is None:
+            return ()
+        paper = row.paper or target.paper
+        protocol = (column.protocol if column else None) or row.protocol or target.protocol
+        if protocol is None:
+            return ()
+        runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in row.seeds)
+        for run in runs:
+            self._parts(run, where=self.folder / target.paper / f"{target.target}.yaml")
+        return runs
+
+    def runs(self, target: Target) -> tuple[str, ...]:
+        """All run ids of a target, each once, in the order of its rows."""
+        columns: list[Column | None] = [column for column in target.columns.values() if column.measure != "text"]
+        found = [
+            run
+            for row in target.rows.values()
+            for column in columns or [None]
+            for run in self._row_runs(target, row, column)
+        ]
+        return tuple(dict.fromkeys(found))
+
+    def run(self, run: str, scale: Scale = "paper") -> RunConfig:
+        """The resolved configuration of a run id.
+
+        Raises:
+            InputError: the id names an unknown paper, protocol, model or seed.
+        """
+        protocol, model, seed = self._parts(run, where="run id")
+        resolved = {
+            "run": run,
+            "scale": scale,
+            "dataset": protocol.dataset,
+            "labels": protocol.labels,
+            "model": model.spec.model_dump(mode="json"),
+            "preparation": protocol.preparation.model_dump(mode="json"),
+            "training": protocol.training.model_dump(mode="json"),
+            "inference": protocol.inference.model_dump(mode="json"),
+            "convention": protocol.convention,
+            "seed": seed,
+        }
+        if scale == "demo":
+            resolved = merge(resolved, protocol.demo)
+        where = f"{self.folder / run.split('/')[0]}/protocols.yaml: {protocol.name}"
+        return validate(RunConfig, resolved, where=where)
+
+    def _parts(self, run: str, *, where: str | Path) -> tuple[Protocol, NamedModel, int]:
+        paper, protocol, model, seed = (run.split("/") + [""] * 4)[:4]
+        folder = _pick(self.papers, paper, "paper", where)
+        if not (seed.startswith("seed") and seed[4:].isdecimal()):
+            raise InputError(f"not a run id: {run!r}", where=where, expected="<paper>/<protocol>/<model>/seed<k>")
+        return (
+            _pick(folder.protocols, protocol, f"protocol of {paper}", where),
+            _pick(folder.models, model, f"model of {paper}", where),
+            int(seed[4:]),
+        )
+
+    def pending(self, run: str) -> str | None:
+        """Why a run cannot run yet, or None: its network or its dataset is not in the registry."""
+        protocol, model, _ = self._parts(run, where="run id")
+        if model.spec.name not in available_models():
+            return "network not yet available"
+        if protocol.dataset not in available_datasets():
+            return "dataset not yet available"
+        return None
+
+    def target_path(self, target: Target) -> Path:
+        return self.folder / target.paper / f"{target.target}.yaml"
+
+
+@lru_cache(maxsize=4)
+def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
+    """The catalog of a folder, loaded once per process."""
+    return Catalog(folder)
+
+
+def _pick(choices: dict, name: str, kind: str, where: str | Path):
+    if name not in choices:
+        raise InputError(f"unknown {kind}: {name!r}", where=where, expected="one of " + ", ".join(sorted(choices)))
+    return choices[name]
+
+
+def _load_paper(folder: Path) -> PaperFolder:
+    paper = validate(Paper, read_yaml(folder / "paper.yaml"), where=str(folder / "paper.yaml"))
+    targets = [_load_target(path) for path in sorted(folder.glob("*.yaml")) if path.stem not in NOT_TARGETS]
+    return PaperFolder(
+        paper=paper,
+        models=_load_models(folder / "models.yaml"),
+        protocols=_load_protocols(folder / "protocols.yaml"),
+        targets={target.target: target for target in targets},
+        ledger=_load_ledger(folder / "ledger.yaml"),
+    )
+
+
+def _load_models(path: Path) -> dict[str, NamedModel]:
+    models = {}
+    for name, tree in read_yaml(path).items():
+        values, origins = split_tags(
+            {key: value for key, value in tree.items() if key != "model"}, where=str(path), key=name
+        )
+        spec = {"name": tree.get("model"), **values}
+        models[name] = validate(NamedModel, {"spec": spec, "origins": origins}, where=f"{path}: {name}")
+    return models
+
+
+def _load_protocols(path: Path) -> dict[str, Protocol]:
+    protocols = {}
+    for name, tree in read_yaml(path).items():
+        tagged = {key: value for key, value in tree.items() if key not in ("dataset", "demo")}
+        values, origins = split_tags(tagged, where=str(path), key="")
+        fields = {"name": name, "labels": None, "dataset": tree.get("dataset"), "demo": tree.get("demo", {}), **values}
+        protocols[name] = validate(Protocol, {**fields, "origins": origins}, where=f"{path}: {name}")
+    return protocols
+
+
+def _load_target(path: Path) -> Target:
+    tree = read_yaml(path)
+    published = path.with_name(f"{path.stem}.published.csv")
+    claims = read_csv(published, CLAIM_COLUMNS) if published.exists() else []
+    fields = {"target": path.stem, "paper": path.parent.name, "published": claims, **tree}
+    return validate(Target, fields, where=str(path))
+
+
+def _load_ledger(path: Path) -> tuple[LedgerEntry, ...]:
+    if not path.exists():
+        return ()
+    return tuple(
+        validate(LedgerEntry, {"id": name, **entry}, where=f"{path}: {name}") for name, entry in read_yaml(path).items()
+    )

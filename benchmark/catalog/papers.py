@@ -1,0 +1,58 @@
+"""Typed view of one paper's folder: who wrote it, its named models, its protocols, its ledger."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from benchmark.catalog.provenance import Origin
+from benchmark.catalog.settings import Inference, ModelSpec, Preparation, Settings, Training
+
+
+class Paper(Settings):
+    """Bibliography of a paper and of its released code."""
+
+    paper: str
+    title: str
+    authors: tuple[str, ...]
+    venue: str
+    year: int
+    doi: str = ""
+    repository: str = Field("", description="Released code, owner/name")
+    commit: str = Field("", description="Commit of the released code that the facts were read at")
+
+
+class NamedModel(Settings):
+    """A network with options, under the name a paper's rows use."""
+
+    spec: ModelSpec
+    origins: dict[str, Origin]
+
+
+class Protocol(Settings):
+    """How a paper prepares, trains, predicts and scores on a dataset, with the origin of every value."""
+
+    name: str
+    dataset: str
+    labels: tuple[str, ...] | None
+    convention: str
+    preparation: Preparation
+    training: Training
+    inference: Inference
+    demo: dict[str, Any] = Field(default_factory=dict, description="Overrides at demo scale; ours, so without tags")
+    origins: dict[str, Origin] = Field(default_factory=dict)
+
+
+class LedgerEntry(Settings):
+    """One difference between paper, released code, sibling paper or arithmetic."""
+
+    id: str
+    subject: str = Field(description="What differs, in a few words")
+    as_written: str = Field(description="What the paper says")
+    as_released: str = Field(description="What the code or the arithmetic says")
+    evidence: str = Field(description="Files, commits, counts")
+    default: Literal["as_written", "as_released", "neither"] = Field(description="Which one we run by default")
+    because: str = Field(description="Why")
+    option: str = Field("", description="The option or protocol that switches between them")
+    concerns: tuple[str, ...] = Field((), description="Targets, models or protocols concerned")

@@ -1,0 +1,114 @@
+"""Reading the data files of paper_tables: yaml and csv, with messages that name file, key and what is allowed."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from benchmark.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _UniqueKeyLoader(yaml.CSafeLoader):
+    """A key that stands twice in a yaml mapping is an error, not a silent overwrite."""
+
+
+def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
+    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
+
+
+_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a yaml file.
+
+    Raises:
+        InputError: the file is absent, is not yaml, repeats a key, or is not a mapping.
+    """
+    try:
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        raise InputError("a file of paper_tables is missing", where=path) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid yaml: {error}", where=path, remedy="correct the line named above") from None
+    if not isinstance(value, dict):
+        raise InputError("a mapping was expected at the top", where=path, found=type(value).__name__)
+    return value
+
+
+def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Rows of a csv file as dictionaries of strings.
+
+    Raises:
+        InputError: the file is absent, its header is not `columns`, or a row has another number of fields.
+    """
+    if not path.is_file():
+        raise InputError("a file of paper_tables is missing", where=path)
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream)
+        header = next(reader, None)
+        if header != columns:
+            raise InputError("the header of a csv file differs", where=path, expected=columns, found=header)
+        rows = []
+        for number, fields in enumerate(reader, start=2):
+            if len(fields) != len(columns):
+                raise InputError(
+                    "a csv row has the wrong number of fields", where=f"{path}:{number}", expected=columns, found=fields
+                )
+            rows.append(dict(zip(columns, fields, strict=True)))
+    return rows
+
+
+def validate(model: type[Model], value: Any, *, where: str) -> Model:
+    """`value` as a typed `model`.
+
+    Raises:
+        InputError: naming the file, every wrong key, what was found and what is allowed there.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(model, problem) for problem in error.errors()]
+        raise InputError("a setting is wrong:\n    " + "\n    ".join(lines), where=where) from None
+
+
+def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        allowed = _allowed_keys(model, problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    return f"{key}: {problem['msg']} (found: {problem['input']!r})"
+
+
+def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
+    """Field names of the (nested) model in which the last part of `location` stands."""
+    current: Any = model
+    for part in location[:-1]:
+        field = getattr(current, "model_fields", {}).get(part)
+        current = _inner_model(field.annotation) if field else current
+    return list(getattr(current, "model_fields", {}))
+
+
+def _inner_model(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,107 @@
+"""Typed view of one target: a table or a figure of a paper, its rows, columns and published cells."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from benchmark.catalog.settings import Settings
+
+UNREADABLE = "unreadable"  # the value of a cell that the source text has lost
+
+
+class Claim(Settings):
+    """One published cell, verbatim.
+
+    Attributes:
+        row, column: the cell's labels as printed (markup removed).
+        value: the text as printed, without stars; `unreadable` where the source text is damaged.
+        stars: significance marks as printed, e.g. "(*)".
+        marking: "bold" or "underline" where the paper marks the cell, else empty.
+    """
+
+    row: str
+    column: str
+    value: str
+    stars: str = ""
+    marking: Literal["", "bold", "underline"] = ""
+
+
+class Row(Settings):
+    """One row of a table: what has to run to rebuild it."""
+
+    model: str | None = Field(None, description="Name in the paper's models.yaml; null: a row of printed text only")
+    protocol: str | None = Field(None, description="Protocol, where it is not the target's")
+    seeds: tuple[int, ...] = Field((0,), description="One run per seed")
+    paper: str | None = Field(None, description="Paper whose protocol and model these are, where not the target's")
+    note: str = Field("", description="Footnote of the row")
+
+
+class Column(Settings):
+    """One column of a table: which measure, in which unit, printed how."""
+
+    measure: Literal["score", "parameters", "flops", "latency", "option", "cases", "text", "training_time"] = Field(
+        description="score: a metric from scores.parquet; parameters, flops: counted; latency: measured; option: a "
+        "setting of the row's model (0 where its network has none); cases: a dataset size; text: printed words, compared with nothing"
+    )
+    metric: str | None = Field(None, description="score: dsc, nsd, f1, …; option: the option's name")
+    group: str | None = Field(None, description="Label group of the dataset; null: all classes")
+    protocol: str | None = Field(None, description="Protocol, where a table's columns are different datasets")
+    statistic: Literal["mean", "median", "sd"] = Field("mean", description="Over cases, by the convention's order")
+    convention: str | None = Field(None, description="Scoring convention, where not the protocol's")
+    unit: str = Field("", description="%, M, G, s, h, mm or empty, as printed")
+    decimals: int | None = Field(None, description="Printed decimals")
+    rounding: Literal["nearest", "truncate"] = Field("nearest", description="How the authors cut digits")
+    better: Literal["higher", "lower", "neither"] = Field("higher", description="Direction of the arrow")
+
+
+class Significance(Settings):
+    """The published significance test of a table."""
+
+    test: Literal["anova", "wilcoxon", "ttest"]
+    against: str = Field(description="Row every other row is compared with")
+    column: str = Field(description="Column whose per-case scores are tested")
+    threshold: float = 0.05
+
+
+class Figure(Settings):
+    """How a figure is drawn."""
+
+    style: Literal["subgroups", "bubbles", "bars", "qualitative", "receptive_field", "features", "diagram", "curves"]
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Keyword arguments of the style")
+
+
+class Target(Settings):
+    """One table or figure: one file under results/.
+
+    Attributes:
+        published: verbatim cells; figures that print no numbers of their own have none.
+    """
+
+    target: str
+    paper: str
+    kind: Literal["table", "figure"]
+    number: str = Field(description="As the paper numbers it, e.g. 'Table 1'")
+    title: str
+    caption: str = Field("", description="What the paper's caption says, in our words, with what matters to the reader")
+    protocol: str | None = Field(None, description="Protocol of all rows that name none")
+    rows: dict[str, Row] = Field(default_factory=dict)
+    columns: dict[str, Column] = Field(default_factory=dict)
+    significance: Significance | None = None
+    figure: Figure | None = None
+    published: tuple[Claim, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Target:
+        if (self.kind == "figure") != (self.figure is not None):
+            raise ValueError("a figure needs the key 'figure', a table must not have it")
+        for claim in self.published:
+            if claim.row not in self.rows or claim.column not in self.columns:
+                raise ValueError(f"published cell ({claim.row!r}, {claim.column!r}) has no row or column in the spec")
+        if self.significance and self.significance.against not in self.rows:
+            raise ValueError(f"significance.against: no row {self.significance.against!r}")
+        return self
+
+    def claim(self, row: str, column: str) -> Claim | None:
+        return next((claim for claim in self.published if (claim.row, claim.column) == (row, column)), None)
