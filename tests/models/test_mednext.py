@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from released_facts import assert_counts, assert_parity, read_keys, shapes
+
+from benchmark.errors import InputError
+from benchmark.models import build
+
+
+def meta(size, kernel_size, classes, deep_supervision):
+    options = {"size": size, "kernel_size": kernel_size, "deep_supervision": deep_supervision}
+    with torch.device("meta"):
+        return build("mednext", in_channels=1, out_channels=classes, spatial_shape=(128,) * 3, **options)
+
+
+def test_counts_equal_the_release_in_every_configuration(reference):
+    configurations = json.loads(reference("models/mednext.json").read_text())["configurations"]
+    assert len(configurations) >= 16
+    for facts in configurations.values():
+        kwargs = facts["kwargs"]
+        model = meta(kwargs["model_id"], kwargs["kernel_size"], kwargs["num_classes"], kwargs["deep_supervision"])
+        assert_counts(model, facts)
+
+
+def test_keys_equal_the_release(reference):
+    configurations = json.loads(reference("models/mednext.json").read_text())["configurations"]
+    for label, keys in read_keys(reference("models/mednext.keys.json.gz")).items():
+        kwargs = configurations[label]["kwargs"]
+        model = meta(kwargs["model_id"], kwargs["kernel_size"], kwargs["num_classes"], kwargs["deep_supervision"])
+        assert shapes(model) == keys
+
+
+@pytest.mark.parity
+def test_parity_with_the_released_network(parity):
+    fixture = parity("mednext")
+    options = {"size": "B", "width": 4, "deep_supervision": True}
+    model = build("mednext", in_channels=1, out_channels=3, spatial_shape=(32,) * 3, **options)
+    model.load_state_dict(fixture["state_dict"])
+    assert_parity(model, fixture)
+
+
+def test_upkern_resizes_kernels_and_copies_the_rest():
+    def demo(kernel_size):
+        options = {"size": "S", "width": 2, "kernel_size": kernel_size}
+        return build("mednext", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, **options)
+
+    small, large = demo(3), demo(5)
+    adapted = large.adapt_released(small.state_dict())
+    large.load_state_dict(adapted)
+    kernel = adapted["enc_block_0.0.conv1.weight"]
+    assert kernel.shape[2:] == (5, 5, 5)
+    torch.testing.assert_close(kernel[:, :, 2, 2, 2], small.state_dict()["enc_block_0.0.conv1.weight"][:, :, 1, 1, 1])
+    assert torch.equal(adapted["enc_block_0.0.conv2.weight"], small.state_dict()["enc_block_0.0.conv2.weight"])
+
+
+@pytest.mark.parametrize("options", [{"size": "XL"}, {"kernel_size": 4}], ids=str)
+def test_illegal_options_are_named(options):
+    with pytest.raises(InputError, match="mednext cannot be built"):
+        build("mednext", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, **options)
