@@ -1,0 +1,139 @@
+"""TotalSegmentator v2 (Wasserthal et al., Radiology: AI 2023; Zenodo record 10047292): CT with 117 structures.
+
+Layout: `meta.csv` (separator ";", UTF-8 with byte-order mark, one line per case) and per case `sXXXX/ct.nii.gz` and
+`sXXXX/segmentations/<structure>.nii.gz`, one binary mask per structure, present even where empty.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.datasets.base import Case, Dataset, Fault
+from benchmark.datasets.nifti import read_nifti, same_affine
+from benchmark.errors import InputError
+
+SUFFIX = ".nii.gz"
+SPLITS = ("train", "val", "test")
+ENTIRE_MINIMUM_MM = 200.0
+THORAX = tuple(f"vertebrae_T{level}" for level in range(2, 12))
+ABDOMEN = ("vertebrae_T12", *(f"vertebrae_L{level}" for level in range(1, 6)), "sacrum")
+
+
+class TotalSegmentator(Dataset):
+    """The layout of TotalSegmentator v2; the phantom writes the same."""
+
+    def find_cases(self, root: Path) -> list[Case]:
+        """Folders of `root` that hold a `ct.nii.gz` or a `segmentations` folder; each case is its own patient.
+
+        Raises:
+            InputError: `root` or its meta.csv is missing, or meta.csv lacks its columns.
+        """
+        rows = {row["image_id"]: row for row in reversed(read_meta(root))}
+        folders = sorted(f for f in root.iterdir() if (f / "ct.nii.gz").exists() or (f / "segmentations").is_dir())
+        return [self._case(folder, rows.get(folder.name, {})) for folder in folders]
+
+    def _case(self, folder: Path, row: Mapping[str, str]) -> Case:
+        return Case(
+            id=folder.name,
+            patient=folder.name,
+            images=(folder / "ct.nii.gz",),
+            labels=tuple(sorted((folder / "segmentations").glob("*" + SUFFIX))),
+            split=row.get("split") or None,
+            attributes={"study_type": row.get("study_type", "")},
+        )
+
+    def read_labels(self, case: Case) -> tuple[np.ndarray, np.ndarray, int]:
+        """Merge the masks in class order, a later class overwriting an earlier one where they overlap (as the data
+        set's own convert_dataset_to_nnunet.py does); overlapping voxels are counted.
+
+        A structure whose file is missing is absent from the map.
+
+        Raises:
+            InputError: no mask, an unknown structure, an unreadable file, or masks of different geometry.
+        """
+        if not case.labels:
+            raise InputError("the case has no label file", where=case.images[0].parent / "segmentations")
+        numbers = self.class_numbers
+        by_name = {structure_name(path): path for path in case.labels}
+        unknown = sorted(set(by_name) - set(numbers))
+        if unknown:
+            raise InputError("unknown structure", where=by_name[unknown[0]], found=unknown, expected="the 117 names")
+        merged = affine = None
+        overlaps = 0
+        for name in sorted(by_name, key=numbers.__getitem__):
+            mask, mask_affine = read_nifti(by_name[name])
+            if merged is None:
+                merged, affine = np.zeros(mask.shape, np.uint8), mask_affine
+            if mask.shape != merged.shape or not same_affine(mask_affine, affine):
+                raise InputError(
+                    "masks differ in geometry", where=by_name[name], expected=merged.shape, found=mask.shape
+                )
+            inside = mask > 0
+            overlaps += int(np.count_nonzero(merged[inside]))
+            merged[inside] = numbers[name]
+        return merged, affine, overlaps
+
+    def allowed_values(self, label_file: Path) -> range:
+        return range(2)
+
+    def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
+        """Faults of meta.csv (case ids that occur twice, cases it lacks, unknown splits) and of mask file names."""
+        meta = str(root / "meta.csv")
+        listed = [row["image_id"] for row in read_meta(root)]
+        for case in sorted({case for case in listed if listed.count(case) > 1}):
+            yield Fault(case, meta, "duplicate case id", "one line", f"{listed.count(case)} lines")
+        for case in cases:
+            if case.id not in listed:
+                yield Fault(case.id, meta, "case missing in meta.csv", "one line", "none")
+            elif case.split not in SPLITS:
+                yield Fault(case.id, meta, "unknown split", " or ".join(SPLITS), str(case.split))
+            for path in case.labels:
+                if structure_name(path) not in self.class_numbers:
+                    yield Fault(case.id, str(path), "unknown structure", "one of the 117", structure_name(path))
+
+    def describe(self, volumes: Mapping[str, int], extent: Sequence[float]) -> dict[str, str]:
+        """`body`: "entire" or "partial", for the two groups of Swin SMT's Fig. 3a.
+
+        The paper names them (a whole thorax, abdomen or body; a sub-volume of one) without a rule, and the column
+        study_type gives the protocol rather than the field of view (s0358 is "ct pelvis", 785 mm long, with heart
+        and liver). So here: entire, if the scan is at least 200 mm long, wide and deep, and has either all of
+        T2 to T11 (a thorax) or all of T12 to L5 and the sacrum (an abdomen).
+        """
+        present = {name for name, voxels in volumes.items() if voxels > 0}
+        complete = any(present.issuperset(region) for region in (THORAX, ABDOMEN))
+        return {"body": "entire" if complete and min(extent) >= ENTIRE_MINIMUM_MM else "partial"}
+
+
+def structure_name(path: Path) -> str:
+    """`…/segmentations/spleen.nii.gz` → `spleen`."""
+    return path.name.removesuffix(SUFFIX)
+
+
+def read_meta(root: Path) -> list[dict[str, str]]:
+    """Lines of meta.csv.
+
+    Raises:
+        InputError: folder or file missing, or not such a table.
+    """
+    path = root / "meta.csv"
+    if not path.is_file():
+        raise InputError(
+            "this is not a TotalSegmentator v2 folder: no meta.csv",
+            where=path,
+            expected="meta.csv beside the folders s0000, s0001, …",
+            found="no such folder" if not root.is_dir() else f"{sum(1 for _ in root.iterdir())} other entries",
+            remedy="give the folder that the archive was unpacked into",
+        )
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter=";"))
+    columns = set(rows[0]) if rows else set()
+    if rows and not {"image_id", "split"} <= columns:
+        raise InputError("meta.csv lacks columns", where=path, expected="image_id;…;split", found=sorted(columns))
+    return rows
+
+
+dataset = TotalSegmentator.from_yaml(__file__)
