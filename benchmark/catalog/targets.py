@@ -43,7 +43,8 @@ class Column(Settings):
 
     measure: Literal["score", "parameters", "flops", "latency", "option", "cases", "text", "training_time"] = Field(
         description="score: a metric from scores.parquet; parameters, flops: counted; latency: measured; option: a "
-        "setting of the row's model (0 where its network has none); cases: a dataset size; text: printed words, compared with nothing"
+        "setting of the row's model (0 where its network has none); cases: a dataset size; text: printed words, "
+        "compared with nothing"
     )
     metric: str | None = Field(None, description="score: dsc, nsd, f1, …; option: the option's name")
     group: str | None = Field(None, description="Label group of the dataset; null: all classes")

@@ -1,0 +1,31 @@
+# make demo: the finished tables, figures and report on a laptop. make test: every test. Both begin by making .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# On a machine with the public index, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" selects the
+# CPU build of torch; see envs/README.md.
+PIP_FLAGS ?=
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/snakemake --profile demo
+	@echo "report: $(CURDIR)/results/demo/report.html"
+
+test: .venv/installed
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+# Exact versions without their dependencies: nnunetv2 would pull torchvision through timm, which breaks a CPU torch.
+.venv/installed: envs/train.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(PIP_FLAGS) -r envs/train.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf results/demo .pytest_cache .ruff_cache

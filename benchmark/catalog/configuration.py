@@ -1,0 +1,46 @@
+"""The workflow's configuration: what a user may pass with `--config`, typed and documented."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from benchmark.catalog.layout import Layout
+from benchmark.catalog.settings import Scale, Settings
+from benchmark.catalog.tables import validate
+
+
+class WorkflowConfig(Settings):
+    """What to rebuild, at which scale, from which data. Threads, memory and partitions belong in a profile."""
+
+    scale: Scale = Field("paper", description="paper: as published; demo: a phantom and small networks on a laptop")
+    paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
+    targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
+    roots: dict[str, str] = Field(
+        default_factory=dict,
+        description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are downloaded "
+        "(paper scale) or generated as a phantom (demo scale)",
+    )
+    start_from: Literal["data", "predictions", "scores"] = Field(
+        "data", description="data: train and predict; predictions or scores: begin at files that exist"
+    )
+    predictions: str | None = Field(None, description="Folder <run id>/*.nii.gz, for start_from: predictions")
+    scores: str | None = Field(None, description="Folder <run id>/scores.parquet, for start_from: scores")
+
+    def layout(self) -> Layout:
+        """Paths of this configuration."""
+        return Layout.at(
+            self.scale,
+            predictions=self.predictions if self.start_from == "predictions" else None,
+            scores=self.scores if self.start_from == "scores" else None,
+        )
+
+
+def workflow_config(config: dict[str, Any]) -> WorkflowConfig:
+    """The typed configuration of Snakemake's `config` dictionary.
+
+    Raises:
+        InputError: naming each wrong key, what was found and what is allowed.
+    """
+    return validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")
