@@ -1,0 +1,33 @@
+"""Networks without memory: built so that every tensor is on the meta device (a shape and a type, no values)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+# What weights are allocated with. Tables (arange, linspace, tensor, zeros …) stay on the CPU while a network is built,
+# because builders read values from them, e.g. `torch.linspace(0, rate, depth)` for stochastic depth.
+_ALLOCATORS = {torch.empty, torch.rand, torch.randn}
+
+
+class _WeightsOnMeta(TorchFunctionMode):
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function in _ALLOCATORS:
+            kwargs["device"] = "meta"
+        return function(*args, **kwargs)
+
+
+def build_on_meta(builder: Callable[..., nn.Module], *args: Any, **kwargs: Any) -> nn.Module:
+    """Call `builder` and return its network on the meta device, in evaluation mode.
+
+    A network of a billion weights takes a second and a few megabytes. Its parameters count as usual, its forward
+    computes shapes only.
+    """
+    with _WeightsOnMeta():
+        network = builder(*args, **kwargs)
+    return network.to("meta").eval()
