@@ -1,0 +1,189 @@
+"""Sliding-window prediction in bounded memory, with labels bit-identical to MONAI's `SlidingWindowInferer`.
+
+MONAI keeps the class scores of the whole volume until the last window is done: 118 classes on [300, 300, 422] are an
+array of 18 GB. Here the borders of all windows cut the volume into cells (`cells.py`). The scores of a cell are
+allocated when the first window reaches it, and averaged, reduced to labels and freed when the last one has. Windows
+come in MONAI's order and each voxel sums the same float32 products in that order, so that not one label differs.
+
+Bound: the first axis is the outermost loop, so between two rows of windows only their overlap is alive, and within a
+row one window's extent more along the second axis: about overlap · patch[0] · (H + patch[1]) · W voxels of the
+D · H · W, less or more where the last row of windows is pushed back by the border. `peak_voxels` is the exact number.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor
+
+from benchmark.errors import InputError
+from benchmark.inference.cells import Cells, Slices, shifted
+from benchmark.models.registry import full_resolution
+
+Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
+_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Window:
+    """How windows are laid over an image and blended.
+
+    Attributes:
+        patch: window size in voxels, one number per spatial axis.
+        overlap: share of the window that neighbours have in common, in [0, 1).
+        weighting: "gaussian" (the centre of a window counts most) or "constant".
+        sigma_scale: sigma of the Gaussian as a share of the window's side.
+        batch: windows per forward pass.
+    """
+
+    patch: tuple[int, ...]
+    overlap: float = 0.5
+    weighting: Literal["gaussian", "constant"] = "gaussian"
+    sigma_scale: float = 0.125
+    batch: int = 1
+
+    def positions(self, shape: Sequence[int]) -> list[Slices]:
+        """All windows on an image at least as large as the patch, first axis outermost (MONAI's order)."""
+        interval = [max(int(side * (1 - self.overlap)), 1) for side in self.patch]
+        return dense_patch_slices(shape, self.patch, interval)
+
+    def weights(self, device: torch.device) -> Tensor:
+        """Importance of each voxel of a window, float32 [1, *patch], with MONAI's lower bound."""
+        return compute_importance_map(
+            self.patch, mode=self.weighting, sigma_scale=self.sigma_scale, device=device, dtype=torch.float32
+        )[None]
+
+
+def predict_labels(
+    network: Network, image: Tensor, window: Window, *, device: str | torch.device, precision: str = "32-true"
+) -> Tensor:
+    """Label an image: argmax over classes of the blended logits.
+
+    Args:
+        network: maps [B, channels, *patch] to logits [B, classes, *patch], or to a list with these first.
+        image: float32 [channels, *spatial], any number of spatial axes, on any device. Where it is smaller than the
+            window it is padded with zeros on both sides, and the labels are cut back.
+        window: layout of the windows.
+        device: where the network is; cells are kept there too.
+        precision: "32-true", "16-mixed" or "bf16-mixed" (autocast around the network; blending stays float32).
+
+    Returns:
+        Labels [*spatial] on the CPU, uint8 up to 256 classes, else int16.
+
+    Raises:
+        InputError: the window has another number of axes than the image, or the network gives NaN.
+    """
+    labels = None
+    for where, scores in iterate_scores(network, image, window, device=device, precision=precision):
+        if labels is None:
+            labels = torch.empty(image.shape[1:], dtype=torch.uint8 if len(scores) <= 256 else torch.int16)
+        labels[where] = best_class(scores).to("cpu", labels.dtype)
+    return labels
+
+
+def best_class(scores: Tensor) -> Tensor:
+    """Index of the highest of the scores [classes, *spatial], the first of equal ones.
+
+    Raises:
+        InputError: there are NaN among the scores (an argmax would hide them).
+    """
+    best, index = scores.max(dim=0)
+    if best.isnan().any():
+        raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
+    return index
+
+
+@torch.no_grad()
+def iterate_scores(
+    network: Network, image: Tensor, window: Window, *, device: str | torch.device, precision: str = "32-true"
+) -> Iterator[tuple[Slices, Tensor]]:
+    """Blended scores of one finished box after the other: (where it is in `image`, float32 [classes, *box]).
+
+    The boxes tile the image; each comes as soon as no later window touches it, and is the caller's to keep or change.
+    Arguments and errors as in `predict_labels`.
+    """
+    device, spatial = torch.device(device), image.shape[1:]
+    if len(window.patch) != len(spatial):
+        raise InputError(
+            f"the window has {len(window.patch)} axes, the image {len(spatial)}",
+            expected=f"a patch for an image of shape {tuple(spatial)}",
+            found=window.patch,
+        )
+    image, before = _pad_to(image, window.patch)
+    weight, positions = window.weights(device), window.positions(image.shape[1:])
+    cells = Cells(positions)
+    for first in range(0, len(positions), window.batch):
+        batch = positions[first : first + window.batch]
+        patches = torch.stack([image[(slice(None), *position)] for position in batch])
+        for position, logits in zip(batch, _logits(network, patches.to(device), precision), strict=True):
+            for cell in cells.touched_by(position):
+                inside = cell.inside(position)
+                cell.add(logits[inside], weight[inside])
+                if not cell.windows_left:
+                    where = _without_padding(cell.where, before, spatial)
+                    if where is not None:
+                        local = shifted(where, [-side.start for side in cell.where])
+                        yield shifted(where, [-by for by in before]), cell.take_mean()[(slice(None), *local)]
+
+
+def mirrored(network: Network) -> Network:
+    """The network averaged over all mirror images of its input: mean of the logits, as in nnU-Net."""
+
+    def average(patches: Tensor) -> Tensor:
+        axes = range(2, patches.dim())
+        subsets = [axis for size in range(len(axes) + 1) for axis in itertools.combinations(axes, size)]
+        total = full_resolution(network(patches))
+        for flipped in subsets[1:]:
+            total = total + full_resolution(network(patches.flip(flipped))).flip(flipped)
+        return total / len(subsets)
+
+    return average
+
+
+def peak_voxels(shape: Sequence[int], window: Window) -> int:
+    """The largest number of voxels whose scores are in memory at once; times classes + 1, times 4 bytes.
+
+    Torch's temporaries come on top: the logits of one batch of windows and one product of a cell's size.
+    """
+    padded = [max(side, patch) for side, patch in zip(shape, window.patch, strict=True)]
+    positions = window.positions(padded)
+    cells, peak = Cells(positions), 0
+    for position in positions:
+        for cell in cells.touched_by(position):
+            cell.windows_left -= 1
+            if not cell.windows_left:
+                peak = max(peak, cells.voxels_alive)
+        peak = max(peak, cells.voxels_alive)
+    return peak
+
+
+def _logits(network: Network, patches: Tensor, precision: str) -> Tensor:
+    dtype = _AUTOCAST.get(precision)
+    with torch.autocast(patches.device.type, dtype) if dtype else nullcontext():
+        return full_resolution(network(patches))
+
+
+def _pad_to(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, list[int]]:
+    """Zeros on both sides up to the patch (the odd one behind); also returns how many came in front, per axis."""
+    missing = [max(patch_side - side, 0) for patch_side, side in zip(patch, image.shape[1:], strict=True)]
+    before = [count // 2 for count in missing]
+    padding = [(front, count - front) for front, count in zip(before, missing, strict=True)]
+    if any(missing):
+        image = F.pad(image, list(itertools.chain.from_iterable(reversed(padding))))
+    return image, before
+
+
+def _without_padding(where: Slices, before: Sequence[int], spatial: Sequence[int]) -> Slices | None:
+    """The part of a box that is image and not padding, in padded coordinates; None where there is none."""
+    kept = tuple(
+        slice(max(side.start, front), min(side.stop, front + length))
+        for side, front, length in zip(where, before, spatial, strict=True)
+    )
+    return kept if all(side.start < side.stop for side in kept) else None
