@@ -1,0 +1,270 @@
+"""One cell of a table: the rebuilt value with its interval and noise band, judged against the published one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from benchmark.catalog.targets import UNREADABLE, Claim, Column
+from benchmark.errors import InputError
+from benchmark.evidence.published import Published, exact, parse_published
+from benchmark.evidence.resampling import Order, average, bootstrap_average, seed_interval
+from benchmark.evidence.scores import RunScores, ScoreMatrix
+from benchmark.evidence.verdict import (
+    INTERVAL_LEVEL,
+    Band,
+    Mode,
+    Rebuilt,
+    Verdict,
+    band_from_seeds,
+    band_from_spread,
+    borrowed_band,
+    judge,
+)
+
+UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "s": 1.0, "h": 3600.0, "hours": 3600.0, "mm": 1.0}
+DEMO = "demo scale"
+
+
+@dataclass(frozen=True)
+class CellSource:
+    """What a cell rests on, resolved from the catalog.
+
+    Attributes:
+        runs: run ids, one per seed; empty for rows of printed text.
+        pending: why the runs cannot exist yet, or an empty string.
+        dataset, convention, order: what is scored and how it is averaged.
+        classes: structures averaged; None for all scored ones.
+        published_cases: whether the scored cases are the published test set.
+        setting: value of a column that prints a setting (number of experts) or a dataset size.
+    """
+
+    runs: tuple[str, ...] = ()
+    pending: str = ""
+    dataset: str = ""
+    convention: str = ""
+    order: Order = "classes_then_cases"
+    classes: tuple[str, ...] | None = None
+    published_cases: bool = False
+    setting: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files a table is built from, read.
+
+    Attributes:
+        scale: `paper` or `demo`.
+        scores: run id → scores.
+        cost: run id → counted quantities (`parameters`, `flops`).
+        latency: run id → (seconds, machine).
+        contradictions: (row, column) → where the paper contradicts the cell.
+    """
+
+    scale: str = "paper"
+    scores: Mapping[str, RunScores] = field(default_factory=dict)
+    cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    latency: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    contradictions: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was rebuilt of a cell, in the printed unit, before it is judged."""
+
+    mode: Mode = "count"
+    rebuilt: Rebuilt | None = None
+    interval_over: str = ""
+    spread: float = math.nan
+    cases: int | None = None
+    band: Band | None = None
+    not_attempted: str = ""
+    not_comparable: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A judged cell, with everything compare.csv says about it."""
+
+    row: str
+    column: str
+    published: Published
+    stars: str
+    measured: Measured
+    verdict: Verdict
+    source: CellSource
+    text: str
+    digests: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+
+
+def build_cell(
+    row: str, name: str, column: Column, claim: Claim | None, source: CellSource, evidence: Evidence
+) -> Cell:
+    """Rebuild and judge the cell of `row` under the column `name`; without a claim there is nothing to judge."""
+    text = claim.value if claim else ""
+    published = parse_published(text, unreadable=text == UNREADABLE)
+    measured = measure(column, source, evidence, published)
+    verdict = judge(
+        published,
+        measured.rebuilt,
+        mode=measured.mode,
+        band=measured.band,
+        rounding=column.rounding,
+        not_attempted=measured.not_attempted,
+        not_comparable=measured.not_comparable,
+        contradiction=evidence.contradictions.get((row, name), ""),
+    )
+    used = [evidence.scores[run] for run in source.runs if run in evidence.scores] if column.measure == "score" else []
+    return Cell(
+        row=row,
+        column=name,
+        published=published,
+        stars=claim.stars if claim else "",
+        measured=measured,
+        verdict=verdict,
+        source=source,
+        text=_cell_text(column, published, measured, verdict),
+        digests=tuple(dict.fromkeys(scores.config_digest for scores in used)),
+        versions=tuple(dict.fromkeys(scores.code_version for scores in used)),
+    )
+
+
+def measure(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
+    """The rebuilt value of a cell, or why there is none.
+
+    Raises:
+        InputError: the column's unit is unknown.
+    """
+    if column.unit not in UNITS:
+        raise InputError("unknown unit of a column", found=column.unit, expected=", ".join(UNITS))
+    unit = UNITS[column.unit]
+    if column.measure == "text":
+        return Measured(not_attempted="a description")
+    if column.measure in ("option", "cases"):
+        return _count(source.setting, 1.0, "not a setting of this row")
+    if source.pending:
+        return Measured(not_attempted=source.pending)
+    if not source.runs:
+        return Measured(not_attempted="nothing to run for this row")
+    if column.measure in ("parameters", "flops"):
+        return _count(evidence.cost.get(source.runs[0], {}).get(column.measure), unit, "not counted")
+    if column.measure == "latency":
+        return _latency(evidence.latency.get(source.runs[0]), unit)
+    if column.measure == "training_time":
+        return Measured(not_attempted="no record of training time on the published hardware")
+    return _score(column, source, evidence, published)
+
+
+def _count(value: float | None, unit: float, reason: str) -> Measured:
+    if value is None or math.isnan(value):
+        return Measured(not_attempted=reason)
+    return Measured(mode="count", rebuilt=Rebuilt.point(value / unit))
+
+
+def _latency(found: tuple[float, str] | None, unit: float) -> Measured:
+    if found is None:
+        return Measured(not_attempted="no GPU")
+    seconds, machine = found
+    return Measured(mode="score", rebuilt=Rebuilt.point(seconds / unit), not_comparable=f"measured on {machine}")
+
+
+def _score(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
+    if not any(run in evidence.scores for run in source.runs):
+        return Measured(mode="score", not_attempted="not run")
+    matrices = matrices_of(source, str(column.metric), evidence)
+    if not matrices:
+        return Measured(mode="score", not_attempted=f"not scored: {column.metric} under {source.convention}")
+    unit = UNITS[column.unit]
+    values = [_statistic(matrix, column.statistic, source.order) / unit for matrix in matrices]
+    per_case = np.array(list(case_scores(matrices).values()))
+    present = per_case[np.isfinite(per_case)]
+    rebuilt, over = _with_interval(values, matrices, source, column, unit)
+    return Measured(
+        mode="score",
+        rebuilt=rebuilt,
+        interval_over=over,
+        spread=float(present.std(ddof=1) / unit) if len(present) > 1 else math.nan,
+        cases=len(per_case),
+        band=_band(values, published, len(per_case), source.dataset, str(column.metric), unit),
+        not_comparable=DEMO if evidence.scale == "demo" else "",
+    )
+
+
+def matrices_of(source: CellSource, metric: str, evidence: Evidence) -> list[ScoreMatrix]:
+    """Scores of every seed that has been run, restricted to the cell's structures."""
+    found = [evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores]
+    return [matrix.restricted(source.classes) for matrix in found if matrix is not None]
+
+
+def case_scores(matrices: Sequence[ScoreMatrix]) -> dict[str, float]:
+    """Mean over classes of each case, averaged over the seeds that scored it; NaN where no class was scored."""
+    by_case: dict[str, list[float]] = {}
+    for matrix in matrices:
+        for case, values in zip(matrix.cases, matrix.values, strict=True):
+            by_case.setdefault(case, []).append(average(values[None]))
+    return {case: average(np.array(values)) for case, values in sorted(by_case.items())}
+
+
+def _statistic(matrix: ScoreMatrix, statistic: str, order: Order) -> float:
+    if statistic == "mean":
+        return average(matrix.values, order)
+    means = np.array(list(case_scores([matrix]).values()))
+    means = means[np.isfinite(means)]
+    if statistic == "median":
+        return float(np.median(means)) if len(means) else math.nan
+    return float(means.std(ddof=1)) if len(means) > 1 else math.nan
+
+
+def _with_interval(
+    values: list[float], matrices: list[ScoreMatrix], source: CellSource, column: Column, unit: float
+) -> tuple[Rebuilt, str]:
+    """The value with the interval that the verdict needs, and what that interval runs over (docs/verdicts.md)."""
+    if len(values) > 1:
+        estimate = seed_interval(values, level=INTERVAL_LEVEL)
+        return Rebuilt(estimate.value, estimate.lower, estimate.upper, len(values)), "seeds"
+    if source.published_cases or column.statistic != "mean" or math.isnan(values[0]):
+        return Rebuilt.point(values[0]), ""
+    estimate = bootstrap_average(matrices[0].values, source.order, level=INTERVAL_LEVEL)
+    return Rebuilt(estimate.value / unit, estimate.lower / unit, estimate.upper / unit), "cases"
+
+
+def _band(values: list[float], published: Published, cases: int, dataset: str, metric: str, unit: float) -> Band | None:
+    """The first that exists: our own seeds, a band borrowed for this task, the paper's ± over cases."""
+    own = band_from_seeds(float(np.std(values, ddof=1)), len(values)) if len(values) > 1 else None
+    if own:
+        return own
+    known = _noise_bands().get(metric, {})
+    entry = known.get(dataset) or known.get("default")
+    if entry:
+        return borrowed_band(round(entry["half_width"] / unit, 9), entry["source"])
+    return band_from_spread(float(published.spread), cases) if published.spread is not None else None
+
+
+@lru_cache(maxsize=1)
+def _noise_bands() -> dict[str, Any]:
+    return yaml.safe_load(Path(__file__).with_name("noise_bands.yaml").read_text(encoding="utf-8"))
+
+
+def _cell_text(column: Column, published: Published, measured: Measured, verdict: Verdict) -> str:
+    """What the rebuilt table prints: the value as the authors would have, else the reason why there is none."""
+    if column.measure == "text":
+        return published.text
+    if measured.rebuilt is None or math.isnan(measured.rebuilt.value):
+        return str(verdict) if measured.not_attempted else "not attempted (no value)"
+    decimals = column.decimals if column.decimals is not None else published.decimals if published.value else 4
+    return format_number(measured.rebuilt.value, decimals, truncate=column.rounding == "truncate")
+
+
+def format_number(value: float, decimals: int, *, truncate: bool = False) -> str:
+    """`value` with a fixed number of decimals, cut the way the authors cut theirs."""
+    mode = ROUND_DOWN if truncate else ROUND_HALF_EVEN
+    return str(exact(round(value, 10)).quantize(Decimal(1).scaleb(-decimals), rounding=mode))

@@ -1,0 +1,185 @@
+"""The readable form of a rebuilt table: aligned columns, a mark per verdict, footnotes with what they rest on."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from benchmark.evidence.cells import Cell
+from benchmark.evidence.scores import FAILURES
+from benchmark.evidence.significance import Comparison, SignificanceReport
+from benchmark.evidence.statistics import Test
+from benchmark.evidence.tables import Table
+from benchmark.evidence.verdict import Outcome
+
+DEMO_BANNER = """\
+> **Demo scale, not comparable.** Small networks, few steps, phantom or sample data: the scores show that the pipeline
+> runs, not what the networks can do. Parameters and FLOPs are those of the paper's scale."""
+MARKS = {
+    Outcome.WITHIN: "=",
+    Outcome.ABOVE: "▲",
+    Outcome.BELOW: "▼",
+    Outcome.NOT_SEPARABLE: "≈",
+    Outcome.NOT_COMPARABLE: "×",
+    Outcome.INCONSISTENT: "!",
+    Outcome.NOT_ATTEMPTED: "·",
+}
+
+
+def table_markdown(table: Table) -> str:
+    """The whole page: caption, rebuilt beside published, verdicts, significance, failures, footnotes."""
+    target = table.target
+    parts = [f"# {target.number}: {target.title}", target.caption]
+    if table.scale == "demo":
+        parts.append(DEMO_BANNER)
+    parts += [_main_table(table), _legend(table)]
+    if table.significance:
+        parts += ["## Significance, as published and recomputed", *_significance(table.significance, table.target)]
+    if table.failures:
+        parts += ["## Cases and failures", _failures(table)]
+    parts += ["## Footnotes", _footnotes(table)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table whose columns line up in plain text; the first row is the header, numbers go right."""
+    cells = [[text.replace("|", "\\|") for text in row] for row in rows]
+    widths = [max(3, *(_width(row[column]) for row in cells)) for column in range(len(cells[0]))]
+    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
+    lines = [_line(row, widths) for row in cells]
+    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    first = row[0] + " " * (widths[0] - _width(row[0]))
+    rest = (" " * (width - _width(text)) + text for text, width in zip(row[1:], widths[1:], strict=True))
+    return "| " + " | ".join([first, *rest]) + " |"
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes in a terminal: combining marks none, East Asian wide characters two."""
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
+    )
+
+
+def _main_table(table: Table) -> str:
+    columns = list(table.target.columns)
+    rows = [["rebuilt (published)", *columns]]
+    rows += [[row, *(_beside(table.cells[row, name]) for name in columns)] for row in table.target.rows]
+    rows += [
+        [f"*{row}*", *(table.controls[row, name].text if (row, name) in table.controls else "" for name in columns)]
+        for row in table.control_rows
+    ]
+    return aligned(rows)
+
+
+def _beside(cell: Cell) -> str:
+    mark = MARKS[cell.verdict.outcome]
+    if cell.published.kind != "number":
+        return cell.published.text or "–"
+    value = cell.text if cell.measured.rebuilt is not None and not cell.measured.not_attempted else "–"
+    return f"{value} {mark} ({cell.published.text}{cell.stars and ' *'})"
+
+
+def _legend(table: Table) -> str:
+    cells = [cell for cell in table.claimed_cells if cell.published.kind == "number"]
+    counts = Counter(str(cell.verdict) for cell in cells)
+    mark = {str(cell.verdict): MARKS[cell.verdict.outcome] for cell in cells}
+    lines = [f"{len(cells)} published numbers; docs/verdicts.md says how they are judged.", ""]
+    lines += [f"- `{mark[verdict]}` {verdict}: {count}" for verdict, count in sorted(counts.items(), key=_by_count)]
+    return "\n".join(lines)
+
+
+def _by_count(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _significance(report: SignificanceReport, target) -> Iterable[str]:
+    unit = target.columns[target.significance.column].unit
+    header = ["row", "published", f"{report.test} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
+    header += [f"difference{f' ({unit})' if unit else ''}", "95 % interval", "d_z", "rank (95 %)", "best"]
+    order = {row: index for index, row in enumerate(report.rows)}
+    rows = [header, *(_comparison(item, report, order[item.row]) for item in report.comparisons)]
+    index = order[report.against]
+    rows.append([f"{report.against} (reference)", *[""] * 9, _rank(report, index), f"{report.ranks.first[index]:.2f}"])
+    yield (
+        f"Each row against {report.against}, on {target.significance.column}, per case. The paper's star is its "
+        f"{report.test} at p < {report.threshold}; scores of one case are paired, so the tests beside it are the ones "
+        "to read. Holm adjusts for the number of rows. Differences are reference minus row; d_z is their mean over "
+        "their standard deviation. `rank` and `best` come from 10,000 resamples of the cases."
+    )
+    yield aligned(rows)
+    yield (
+        f"All rows together: {report.omnibus.name}, statistic {_plain(report.omnibus.statistic, 2)}, "
+        f"p {_p(report.omnibus)}{f' ({report.omnibus.note})' if report.omnibus.note else ''}. "
+        f"Mean Kendall tau of the resampled rankings with this one: {_plain(report.ranks.kendall, 2)}."
+    )
+    notes = {f"{test.name}: {test.note}" for item in report.comparisons for test in _tests(item) if test.note}
+    if notes:
+        yield "\n".join(f"- {note}" for note in sorted(notes))
+
+
+def _tests(item: Comparison) -> tuple[Test, Test, Test]:
+    return item.as_published, item.wilcoxon, item.permutation
+
+
+def _comparison(item: Comparison, report: SignificanceReport, index: int) -> list[str]:
+    effect = item.effect.difference
+    return [
+        item.row,
+        "*" if item.published_star else "",
+        _p(item.as_published),
+        _p(item.wilcoxon),
+        _plain(item.wilcoxon_holm, 4),
+        _p(item.permutation),
+        _plain(item.permutation_holm, 4),
+        _plain(effect.value, 2),
+        f"{_plain(effect.lower, 2)} to {_plain(effect.upper, 2)}",
+        _plain(item.effect.cohen_dz, 2),
+        _rank(report, index),
+        f"{report.ranks.first[index]:.2f}",
+    ]
+
+
+def _rank(report: SignificanceReport, index: int) -> str:
+    ranks = report.ranks
+    return f"{ranks.ranks[index]:g} ({ranks.lower[index]:g} to {ranks.upper[index]:g})"
+
+
+def _p(test: Test) -> str:
+    return _plain(test.p, 4)
+
+
+def _plain(value: float, decimals: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _failures(table: Table) -> str:
+    rows = [["row", "cases", "seeds", *FAILURES.values()]]
+    for item in table.failures:
+        rows.append(
+            [item.row, str(item.cases), str(item.seeds), *(f"{100 * item.shares[status]:.1f} %" for status in FAILURES)]
+        )
+    return aligned(rows) + "\n\nShares of all (case, structure) pairs; structures absent on both sides are in neither."
+
+
+def _footnotes(table: Table) -> str:
+    cells = list(table.cells.values())
+    conventions = sorted({cell.source.convention for cell in cells if cell.measured.cases is not None})
+    bands = sorted({cell.measured.band.source for cell in cells if cell.measured.band})
+    digests = sorted({digest for cell in cells for digest in cell.digests if digest})
+    versions = sorted({version for cell in cells for version in cell.versions if version})
+    lines = [f"- Scoring convention: {', '.join(conventions)}." if conventions else ""]
+    lines += [f"- Noise band: {band}." for band in bands]
+    lines += [f"- {row}: {spec.note}" for row, spec in table.target.rows.items() if spec.note]
+    if table.controls:
+        lines.append(
+            "- Controls: what no network can beat (oracle: the reference) and what needs none (empty, class prior)."
+        )
+    lines.append(f"- Provenance of every cell: {table.target.target}.compare.csv.")
+    if versions:
+        lines.append(f"- Code version {', '.join(versions)}; {len(digests)} run configurations.")
+    return "\n".join(line for line in lines if line)

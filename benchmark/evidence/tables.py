@@ -1,0 +1,215 @@
+"""A rebuilt table: the paper's rows and columns, each cell judged, with controls, failures and significance."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from benchmark.catalog.targets import Column, Target
+from benchmark.evidence.cells import (
+    UNITS,
+    Cell,
+    CellSource,
+    Evidence,
+    build_cell,
+    case_scores,
+    format_number,
+    matrices_of,
+)
+from benchmark.evidence.scores import FAILURES
+from benchmark.evidence.significance import SignificanceReport, compare_rows
+
+COMPARE_COLUMNS = (
+    "row",
+    "column",
+    "published",
+    "rebuilt",
+    "spread",
+    "n",
+    "seeds",
+    "interval_lower",
+    "interval_upper",
+    "interval_over",
+    "delta",
+    "band",
+    "band_source",
+    "verdict",
+    "runs",
+    "config_digest",
+    "code_version",
+    "convention",
+)
+
+
+@dataclass(frozen=True)
+class FailureRates:
+    """How often a row's predictions failed: shares of all (case, class) pairs by status, and how many cases."""
+
+    row: str
+    cases: int
+    seeds: int
+    shares: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that one table's three files are written from."""
+
+    target: Target
+    scale: str
+    cells: dict[tuple[str, str], Cell]
+    controls: dict[tuple[str, str], Cell]
+    failures: tuple[FailureRates, ...]
+    significance: SignificanceReport | None
+
+    @property
+    def control_rows(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(row for row, _ in self.controls))
+
+    @property
+    def claimed_cells(self) -> list[Cell]:
+        """One cell per claim, in the order of the published file."""
+        return [self.cells[claim.row, claim.column] for claim in self.target.published]
+
+
+def build_table(
+    target: Target,
+    sources: Mapping[tuple[str, str], CellSource],
+    evidence: Evidence,
+    *,
+    controls: Mapping[str, str] | None = None,
+) -> Table:
+    """Rebuild and judge every cell of `target`.
+
+    Args:
+        sources: (row, column) → what the cell rests on.
+        evidence: the files read. Whatever is missing becomes a cell with a reason; the table is built all the same.
+        controls: label of a control predictor → run id of its scores.
+    """
+    cells = {
+        (row, name): build_cell(row, name, column, target.claim(row, name), sources[row, name], evidence)
+        for row in target.rows
+        for name, column in target.columns.items()
+    }
+    return Table(
+        target=target,
+        scale=evidence.scale,
+        cells=cells,
+        controls=_control_cells(target, sources, evidence, controls or {}),
+        failures=tuple(_failures(target, sources, evidence)),
+        significance=_significance(target, sources, evidence),
+    )
+
+
+def table_csv(table: Table) -> str:
+    """The paper's rows and columns with rebuilt values; a cell without one says why."""
+    columns = list(table.target.columns)
+    rows = [[row, *(table.cells[row, name].text for name in columns)] for row in table.target.rows]
+    rows += [
+        [row, *(table.controls[row, name].text if (row, name) in table.controls else "" for name in columns)]
+        for row in table.control_rows
+    ]
+    return _csv([["row", *columns], *rows])
+
+
+def compare_csv(table: Table) -> str:
+    """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
+    return _csv([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+
+
+def _compare_line(cell: Cell) -> list[str]:
+    measured, rebuilt = cell.measured, cell.measured.rebuilt
+    digits = (cell.published.decimals if cell.published.kind == "number" else 2) + 2
+    interval = (rebuilt.lower, rebuilt.upper) if rebuilt and measured.interval_over else (math.nan, math.nan)
+    scored = measured.cases is not None
+    return [
+        cell.row,
+        cell.column,
+        cell.published.text,
+        _number(rebuilt.value if rebuilt else None, digits),
+        _number(measured.spread, digits),
+        str(measured.cases) if scored else "",
+        str(rebuilt.runs) if rebuilt and scored else "",
+        *(_number(end, digits) for end in interval),
+        measured.interval_over,
+        _number(cell.verdict.delta, digits),
+        _number(measured.band.half_width if measured.band else None, digits),
+        measured.band.source if measured.band else "",
+        str(cell.verdict),
+        " ".join(cell.source.runs),
+        " ".join(cell.digests),
+        " ".join(cell.versions),
+        cell.source.convention if scored else "",
+    ]
+
+
+def _control_cells(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence, controls: Mapping[str, str]
+) -> dict[tuple[str, str], Cell]:
+    """Control predictors under every score column, scored exactly as the table's own rows are."""
+    cells = {}
+    for label, run in controls.items():
+        for name, column in target.columns.items():
+            source = _any_source(target, sources, name)
+            if column.measure == "score" and source is not None:
+                cells[label, name] = build_cell(
+                    label, name, column, None, replace(source, runs=(run,), pending=""), evidence
+                )
+    return cells
+
+
+def _any_source(target: Target, sources: Mapping[tuple[str, str], CellSource], column: str) -> CellSource | None:
+    return next((sources[row, column] for row in target.rows if sources[row, column].runs), None)
+
+
+def _failures(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
+) -> Iterable[FailureRates]:
+    name = next((name for name, column in target.columns.items() if column.measure == "score"), None)
+    for row in target.rows if name else ():
+        whole = replace(sources[row, name], classes=None)
+        matrices = matrices_of(whole, str(target.columns[name].metric), evidence)
+        if matrices:
+            shares = {
+                status: sum(matrix.statuses.get(status, 0.0) for matrix in matrices) / len(matrices)
+                for status in FAILURES
+            }
+            yield FailureRates(row, max(len(matrix.cases) for matrix in matrices), len(matrices), shares)
+
+
+def _significance(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
+) -> SignificanceReport | None:
+    spec = target.significance
+    if spec is None:
+        return None
+    column: Column = target.columns[spec.column]
+    per_case = {}
+    for row in target.rows:
+        matrices = matrices_of(sources[row, spec.column], str(column.metric), evidence)
+        if matrices:
+            scores = case_scores(matrices)
+            per_case[row] = {case: value / UNITS[column.unit] for case, value in scores.items()}
+    return compare_rows(
+        per_case,
+        against=spec.against,
+        test=spec.test,
+        threshold=spec.threshold,
+        starred=[claim.row for claim in target.published if claim.stars],
+        higher_is_better=column.better != "lower",
+    )
+
+
+def _number(value: float | None, decimals: int) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    return format_number(value, decimals) if math.isfinite(value) else str(value)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
