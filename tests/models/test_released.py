@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+from released_facts import read_keys
+from torch import nn
+
+from benchmark.errors import InputError
+from benchmark.models import available_models, build
+from benchmark.models.released import find_weights, load_released, weight_sources
+
+
+class Tiny(nn.Module):
+    """A body, a head, and a buffer that is computed and not saved."""
+
+    def __init__(self, classes: int = 2):
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+        self.head = nn.Linear(4, classes)
+        self.register_buffer("index", torch.arange(5), persistent=False)
+
+
+class Renamed(Tiny):
+    """A network whose release calls the body `trunk` and keeps more rows in it."""
+
+    def adapt_released(self, state):
+        renamed = {key.replace("trunk", "body"): tensor for key, tensor in state.items()}
+        return {key: tensor[:4] if key.startswith("body") else tensor for key, tensor in renamed.items()}
+
+
+def published(**extra):
+    torch.manual_seed(7)
+    return Tiny().state_dict() | extra
+
+
+def nnunet_1(state):
+    scalars = [[np.float64(0.5)], [np.float32(0.25)]]
+    return {"epoch": 3, "state_dict": state, "optimizer_state_dict": {"state": {}}, "plot_stuff": scalars}
+
+
+NESTED = {
+    "plain": lambda state: state,
+    "data parallel": lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+    "nnU-Net 1 with numpy losses": nnunet_1,
+    "nnU-Net 2": lambda state: {"network_weights": state, "optimizer_state": {"state": {0: torch.ones(3)}}},
+    "Universal Model": lambda state: {"net": state, "epoch": 1, "scheduler": {"_step": 3}},
+    "compiled in Lightning": lambda state: {"state_dict": {f"model._orig_mod.{k}": v for k, v in state.items()}},
+    "MAE with its arguments": lambda state: {"model": state, "args": Namespace(blr=1e-3)},
+    "model inside checkpoint": lambda state: {"model": {"state_dict": state}, "ema": 0.9},
+}
+
+
+@pytest.mark.parametrize("form", NESTED)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_every_published_form_is_read(form, zipped, tmp_path):
+    path = tmp_path / "weights.model"
+    torch.save(NESTED[form](published()), path, _use_new_zipfile_serialization=zipped)
+    model = Tiny()
+    report = load_released(model, path)
+    assert set(report.loaded) == set(published()) and not report.missing and not report.unexpected
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in published().items())
+
+
+def test_npz_and_safetensors_are_read(tmp_path):
+    from safetensors.torch import save_file
+
+    np.savez(tmp_path / "weights.npz", **{key: value.numpy() for key, value in published().items()})
+    save_file(published(), tmp_path / "weights.safetensors")
+    for name in ("weights.npz", "weights.safetensors"):
+        assert len(load_released(Tiny(), tmp_path / name).loaded) == 4
+
+
+def saved(tmp_path, state):
+    torch.save(state, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("body.bias"), "1 missing: body.bias"),
+        (lambda state: state.update(extra=torch.ones(1)), "1 unexpected: extra"),
+        (lambda state: state.update({"head.weight": torch.ones(7, 4)}), r"head.weight \(7, 4\) in the file, \(2, 4\)"),
+        (lambda state: state.update(index=torch.arange(5).flip(0)), "1 unexpected: index"),
+    ],
+    ids=["missing", "unexpected", "shape", "other computed buffer"],
+)
+def test_a_partial_load_is_refused_and_leaves_the_network_alone(change, message, tmp_path):
+    state, model = published(), Tiny()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    change(state)
+    with pytest.raises(InputError, match=message):
+        load_released(model, saved(tmp_path, state))
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_allow_partial_names_what_may_differ(tmp_path):
+    path = saved(tmp_path, published())
+    model = Tiny(classes=5)
+    report = load_released(model, path, allow_partial=["head.*"])
+    assert report.loaded == ("body.bias", "body.weight")
+    assert [key for key, _, _ in report.mismatched] == ["head.bias", "head.weight"]
+    assert "2 loaded" in str(report) and "2 mismatched" in str(report)
+    with pytest.raises(InputError, match=r"head\.weight"):
+        load_released(Tiny(classes=5), path, allow_partial=["head.bias"])
+
+
+def test_nothing_in_common_is_refused_even_if_everything_may_differ(tmp_path):
+    with pytest.raises(InputError, match="does not fit"):
+        load_released(Tiny(), saved(tmp_path, {"other": torch.ones(2)}), allow_partial=["*"])
+
+
+def test_renamed_and_reshaped_keys_and_equal_buffers_are_reported(tmp_path):
+    state = {
+        "trunk.weight": torch.randn(6, 3),
+        "body.bias": torch.randn(6),
+        "head.weight": torch.randn(2, 4),
+        "head.bias": torch.randn(2),
+        "index": torch.arange(5),
+    }
+    model = Renamed()
+    report = load_released(model, saved(tmp_path, state))
+    assert report.reshaped == (("body.bias", (6,), (4,)),) and report.recomputed == ("index",)
+    assert torch.equal(model.body.weight, state["trunk.weight"][:4])
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_a_pickle_with_code_is_not_executed(tmp_path, capsys):
+    with pytest.raises(InputError, match=r"more than weights(.|\n)*print"):
+        load_released(Tiny(), saved(tmp_path, {"state_dict": published(), "args": Payload()}))
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>Google Drive</title>", b"PK\x03\x04 cut short"])
+def test_files_that_are_no_checkpoints(content, tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"weights\.pth"):
+        load_released(Tiny(), path)
+    with pytest.raises(InputError, match="no tensors"):
+        load_released(Tiny(), saved(tmp_path, {"epoch": 3}))
+
+
+def test_a_missing_file_says_where_it_comes_from(tmp_path):
+    with pytest.raises(InputError, match=r"drive\.google\.com/file/d/1KA1eXWWf"):
+        find_weights("stunet_l_totalseg", tmp_path)
+    model = build("stunet", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, widths=(2,) * 6)
+    with pytest.raises(InputError, match="stunet_b_totalseg"):
+        load_released(model, tmp_path / "absent.model")
+
+
+def test_sources_are_complete_and_checksums_are_compared(tmp_path, monkeypatch):
+    for source in weight_sources().values():
+        assert source.url.startswith("https://") and source.licence and source.content, source.name
+    from dataclasses import replace
+
+    source = replace(weight_sources()["sam_vit_b"], sha256="0" * 64)
+    monkeypatch.setitem(weight_sources(), "sam_vit_b", source)
+    (tmp_path / source.file).write_bytes(b"something else")
+    with pytest.raises(InputError, match="not the published one"):
+        find_weights("sam_vit_b", tmp_path)
+
+
+RELEASES = {  # reference file, configuration label, network, options, classes
+    "stunet": ("stunet", "S 105 classes", {"size": "S"}, 105),
+    "mednext": ("mednext", "S k3 118 classes DS=True", {"size": "S", "deep_supervision": True}, 118),
+}
+
+
+@pytest.mark.parametrize("network", RELEASES)
+def test_a_file_with_the_released_keys_loads_whole(network, reference, tmp_path):
+    """The file has exactly the keys and shapes that the authors' class saves, zeros, under DataParallel's prefix."""
+    file, label, options, classes = RELEASES[network]
+    keys = read_keys(reference(f"models/{file}.keys.json.gz"))[label]
+    with torch.device("meta"):
+        model = build(network, in_channels=1, out_channels=classes, spatial_shape=(96,) * 3, **options)
+    model.to_empty(device="cpu")
+    state = {f"module.{key}": torch.zeros(()).expand(shape).clone() for key, shape in keys.items()}
+    report = load_released(model, saved(tmp_path, {"state_dict": state, "optimizer": {}}))
+    assert set(report.loaded) | set(report.recomputed) == set(keys)
+    assert network in available_models()
