@@ -9,6 +9,7 @@ PIP_FLAGS ?=
 
 demo: .venv/installed
 	$(BIN)/snakemake --profile demo
+	$(BIN)/snakemake --profile demo --report results/demo/report.html --quiet
 	@echo "report: $(CURDIR)/results/demo/report.html"
 
 test: .venv/installed

@@ -26,4 +26,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        published_files(TARGETS),
+        wiring.published_files(),

@@ -17,7 +17,8 @@ def _finder(variable: str, folder: str) -> Callable[[str], Path]:
         root = os.environ.get(variable)
         path = (Path(root) if root else SHARED / folder) / relative
         if not path.exists():
-            pytest.skip(f"{path} is absent; set {variable}")
+            absent = f"{path} is absent; set {variable}"
+            pytest.fail(absent) if os.environ.get("RETABLE_REQUIRE_DATA") else pytest.skip(absent)
         return path
 
     return find

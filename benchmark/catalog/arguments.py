@@ -9,9 +9,7 @@ from benchmark.catalog.settings import RunConfig
 
 
 def add_catalog_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--scale", choices=("paper", "demo"), default="paper", help="default: paper"
-    )
+    parser.add_argument("--scale", choices=("paper", "demo"), default="paper", help="default: paper")
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER), help="folder of claims, specs and protocols")
 
 

@@ -19,8 +19,8 @@ class WorkflowConfig(Settings):
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     roots: dict[str, str] = Field(
         default_factory=dict,
-        description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are downloaded "
-        "(paper scale) or generated as a phantom (demo scale)",
+        description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "
+        "downloaded (paper scale) or generated as a phantom (demo scale)",
     )
     start_from: Literal["data", "predictions", "scores"] = Field(
         "data", description="data: train and predict; predictions or scores: begin at files that exist"

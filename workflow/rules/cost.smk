@@ -3,18 +3,20 @@
 
 rule count_cost:
     output:
-        cost=RESULTS + "/cost/{target}.csv",
+        cost=f"{RESULTS}/cost/{{target}}.csv",
     log:
-        RESULTS + "/logs/cost/{target}.log",
+        f"{RESULTS}/logs/cost/{{target}}.log",
     benchmark:
-        RESULTS + "/benchmarks/cost/{target}.tsv"
-    message:
-        "{wildcards.target}: counting parameters and FLOPs"
+        f"{RESULTS}/benchmarks/cost/{{target}}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1
     resources:
         mem_mb=3000,
         runtime=30,
+    params:
+        paper_tables=wiring.settings.paper_tables,
+    message:
+        "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        "{BENCHMARK} cost {wildcards.target} --paper-tables {SETTINGS.paper_tables} --out {output.cost} > {log} 2>&1"
+        "python -m benchmark cost {wildcards.target} --paper-tables {params.paper_tables} --out {output.cost} > {log} 2>&1"

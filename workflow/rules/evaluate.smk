@@ -1,55 +1,55 @@
 # Trained weights to label maps on the raw grid, label maps to scores. Scoring reads files alone.
 
 
-def inference_gpus(wildcards):
-    return 1 if SETTINGS.scale == "paper" else 0
-
-
 rule predict_cases:
     input:
-        prepared=prepared_of,
-        source=source_of,
-        split=split_of,
-        trained=RESULTS + "/runs/{run}/trained.json",
+        prepared=wiring.prepared,
+        source=wiring.source,
+        split=wiring.split,
+        trained=f"{RESULTS}/runs/{{run}}/trained.json",
     output:
-        predicted=RESULTS + "/runs/{run}/predicted.json",
+        predicted=f"{RESULTS}/runs/{{run}}/predicted.json",
     log:
-        RESULTS + "/logs/runs/{run}/predict.log",
+        f"{RESULTS}/logs/runs/{{run}}/predict.log",
     benchmark:
-        RESULTS + "/benchmarks/runs/{run}/predict.tsv"
-    message:
-        "{wildcards.run}: labelling the test cases"
+        f"{RESULTS}/benchmarks/runs/{{run}}/predict.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1 if SETTINGS.scale == "demo" else 16
+    threads: 1 if DEMO else 16
     resources:
-        gpu=inference_gpus,
-        mem_mb=2500 if SETTINGS.scale == "demo" else 64000,
+        gpu=0 if DEMO else 1,
+        mem_mb=2500 if DEMO else 64000,
         runtime=720,
+    params:
+        options=wiring.options,
+    message:
+        "{wildcards.run}: labelling the test cases"
     shell:
-        "{BENCHMARK} predict {wildcards.run} {COMMON} --store {input.prepared} --source {input.source}"
+        "python -m benchmark predict {wildcards.run} {params.options} --store {input.prepared} --source {input.source}"
         " --split {input.split} --trained {input.trained} --out {output.predicted} > {log} 2>&1"
 
 
 rule score_run:
     input:
-        prepared=prepared_of,
-        split=split_of,
-        predicted=lambda wildcards: LAYOUT.predicted(wildcards.run),
+        prepared=wiring.prepared,
+        split=wiring.split,
+        predicted=wiring.predicted,
     output:
-        scores=RESULTS + "/runs/{run}/scores.parquet",
+        scores=f"{RESULTS}/runs/{{run}}/scores.parquet",
     log:
-        RESULTS + "/logs/runs/{run}/score.log",
+        f"{RESULTS}/logs/runs/{{run}}/score.log",
     benchmark:
-        RESULTS + "/benchmarks/runs/{run}/score.tsv"
-    message:
-        "{wildcards.run}: scoring"
+        f"{RESULTS}/benchmarks/runs/{{run}}/score.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1 if SETTINGS.scale == "demo" else 16
+    threads: 1 if DEMO else 16
     resources:
-        mem_mb=2000 if SETTINGS.scale == "demo" else 64000,
+        mem_mb=2000 if DEMO else 64000,
         runtime=240,
+    params:
+        options=wiring.options,
+    message:
+        "{wildcards.run}: scoring"
     shell:
-        "{BENCHMARK} score-run {wildcards.run} {COMMON} --store {input.prepared} --split {input.split}"
+        "python -m benchmark score-run {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
         " --predicted {input.predicted} --out {output.scores} > {log} 2>&1"

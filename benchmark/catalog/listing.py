@@ -1,0 +1,88 @@
+"""`list`: what there is, in readable tables."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.catalog import Catalog
+from benchmark.datasets import available_datasets, get_dataset
+from benchmark.models.registry import available_models
+
+Rows = tuple[list[str], list[list[str]]]
+
+
+def list_papers(catalog: Catalog) -> Rows:
+    rows = [
+        [name, folder.paper.title, f"{folder.paper.venue} {folder.paper.year}", str(len(folder.targets))]
+        for name, folder in catalog.papers.items()
+    ]
+    return ["paper", "title", "venue", "targets"], rows
+
+
+def list_targets(catalog: Catalog) -> Rows:
+    rows = []
+    for target in catalog.targets.values():
+        runs = catalog.runs(target)
+        pending = sum(catalog.pending(run) is not None for run in runs)
+        rows.append(
+            [target.target, target.paper, target.number, str(len(target.published)), str(len(runs)), str(pending)]
+        )
+    return ["target", "paper", "number", "published cells", "runs", "pending"], rows
+
+
+def list_runs(catalog: Catalog) -> Rows:
+    users: dict[str, list[str]] = {}
+    for target in catalog.targets.values():
+        for run in catalog.runs(target):
+            users.setdefault(run, []).append(target.target)
+    rows = [[run, ", ".join(targets), catalog.pending(run) or "ready"] for run, targets in users.items()]
+    return ["run", "targets", "state"], rows
+
+
+def list_networks(catalog: Catalog) -> Rows:
+    used: dict[str, set[str]] = {name: set() for name in available_models()}
+    for name, folder in catalog.papers.items():
+        for model in folder.models.values():
+            used.setdefault(model.spec.name, set()).add(name)
+    ready = set(available_models())
+    rows = [[name, ", ".join(sorted(used[name])), "ready" if name in ready else "pending"] for name in sorted(used)]
+    return ["network", "papers", "state"], rows
+
+
+def list_datasets(catalog: Catalog) -> Rows:
+    rows = []
+    for name in available_datasets():
+        facts = get_dataset(name)
+        cases = "/".join(str(count) for count in facts.split_counts.values()) or "-"
+        rows.append([name, facts.title, facts.modality, str(len(facts.label_names)), cases, facts.licence])
+    return ["dataset", "title", "modality", "classes", "train/val/test", "licence"], rows
+
+
+KINDS: dict[str, Callable[[Catalog], Rows]] = {
+    "papers": list_papers,
+    "targets": list_targets,
+    "runs": list_runs,
+    "networks": list_networks,
+    "datasets": list_datasets,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", choices=sorted(KINDS), help="default: all of them")
+    add_catalog_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    catalog = catalog_of(arguments)
+    console = Console(width=None if Console().is_terminal else 180)
+    for kind in [arguments.kind] if arguments.kind else KINDS:
+        header, rows = KINDS[kind](catalog)
+        table = Table(*header, title=f"{kind} ({len(rows)})", title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)

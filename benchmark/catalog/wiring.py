@@ -1,0 +1,138 @@
+"""What the rules ask of the catalog: inputs and parameters of a job, from its wildcards. Knows no Snakemake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.configuration import workflow_config
+from benchmark.catalog.settings import RunConfig
+from benchmark.catalog.targets import Target
+from benchmark.files import value_digest
+
+
+class Wildcards(Protocol):
+    """A job's wildcards: any of these attributes, as the rule has them."""
+
+    run: str
+    target: str
+    dataset: str
+    preparation: str
+
+
+class Wiring:
+    """Functions of wildcards for one configuration.
+
+    Args:
+        config: Snakemake's configuration dictionary.
+
+    Raises:
+        InputError: the configuration or a file of paper_tables is wrong, or a configured target is unknown.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.settings = workflow_config(dict(config))
+        self.catalog = load_catalog(self.settings.paper_tables)
+        self.layout = self.settings.layout()
+        self.is_demo = self.settings.scale == "demo"
+        self.targets = [self.catalog.target(name) for name in self.settings.targets or self.catalog.targets]
+        self.tables = [target.target for target in self.catalog.targets.values() if target.kind == "table"]
+        self.figures = [target.target for target in self.catalog.targets.values() if target.kind == "figure"]
+        # what every command needs to find the same settings again
+        self.options = f"--scale {self.settings.scale} --paper-tables {self.settings.paper_tables}"
+
+    # What a run reads
+
+    def run(self, wildcards: Wildcards) -> RunConfig:
+        return self.catalog.run(wildcards.run, self.settings.scale)
+
+    def prepared(self, wildcards: Wildcards) -> str:
+        return self.layout.prepared_for(self.run(wildcards))
+
+    def split(self, wildcards: Wildcards) -> str:
+        return self.layout.split(self.run(wildcards).dataset)
+
+    def source(self, wildcards: Wildcards) -> str:
+        return self.layout.source(self.run(wildcards).dataset)
+
+    def predicted(self, wildcards: Wildcards) -> str:
+        """Our own predictions, or a folder of somebody else's (start_from: predictions)."""
+        return self.layout.predicted(wildcards.run)
+
+    def digest(self, wildcards: Wildcards) -> str:
+        """Changes with any setting of the run, and with nothing else."""
+        return self.run(wildcards).digest
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return 0 if self.is_demo else self.run(wildcards).training.devices
+
+    def train_command(self, wildcards: Wildcards) -> str:
+        """One process per GPU, or one. Never SLURM's `tasks`, which would start the job once per GPU."""
+        gpus = self.gpus(wildcards)
+        torchrun = f"torch.distributed.run --standalone --nproc-per-node={gpus} -m"
+        return f"python -m {torchrun} benchmark train" if gpus > 1 else "python -m benchmark train"
+
+    # What a dataset reads
+
+    def source_argument(self, wildcards: Wildcards) -> str:
+        """Where a dataset comes from: a configured folder, the phantom (demo) or a download (paper scale)."""
+        if wildcards.dataset in self.settings.roots:
+            return f"--root {self.settings.roots[wildcards.dataset]}"
+        return "--phantom" if self.is_demo else ""
+
+    def run_prepared_so(self, wildcards: Wildcards) -> str:
+        """Any run that reads this store: runs with the same preparation id prepare alike."""
+        return next(
+            run
+            for target in self.catalog.targets.values()
+            for run in self._ready_runs(target)
+            if self.catalog.run(run, self.settings.scale).preparation_id == wildcards.preparation
+        )
+
+    # What a table or figure reads
+
+    def target(self, wildcards: Wildcards) -> Target:
+        return self.catalog.target(wildcards.target)
+
+    def _ready_runs(self, target: Target) -> list[str]:
+        """Runs that can run today; the table names the others as not attempted."""
+        return [run for run in self.catalog.runs(target) if self.catalog.pending(run) is None]
+
+    def scores(self, wildcards: Wildcards) -> list[str]:
+        return [self.layout.scored(run) for run in self._ready_runs(self.target(wildcards))]
+
+    def stores(self, wildcards: Wildcards) -> list[str]:
+        """Prepared stores of a target's runs: they know which scans show the entire body."""
+        runs = self._ready_runs(self.target(wildcards))
+        return sorted({self.layout.prepared_for(self.catalog.run(run, self.settings.scale)) for run in runs})
+
+    def costs(self, wildcards: Wildcards) -> list[str]:
+        """Counted parameters and FLOPs, where a column asks for them."""
+        measures = {column.measure for column in self.target(wildcards).columns.values()}
+        return [self.layout.cost(wildcards.target)] if measures & {"parameters", "flops"} else []
+
+    def drawn_tables(self, wildcards: Wildcards) -> list[str]:
+        """The table that a figure draws, if it draws one."""
+        figure = self.target(wildcards).figure
+        table = figure.parameters.get("table") if figure else None
+        return self.layout.table(table) if table else []
+
+    def specification(self, wildcards: Wildcards) -> str:
+        """Changes with the target's rows, columns and published cells: any of them rebuilds the file."""
+        return value_digest(self.target(wildcards).model_dump(mode="json"))
+
+    def caption(self, wildcards: Wildcards) -> str:
+        return self.target(wildcards).caption
+
+    def labels(self, wildcards: Wildcards) -> dict[str, str]:
+        target = self.target(wildcards)
+        return {"paper": target.paper, "target": target.number, "what": target.title}
+
+    def published_files(self) -> list[str]:
+        """Every file that `rule all` asks for."""
+        return [
+            path
+            for target in self.targets
+            for path in (self.layout.table if target.kind == "table" else self.layout.figure)(target.target)
+        ]
