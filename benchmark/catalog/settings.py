@@ -128,6 +128,7 @@ class Inference(Settings):
         "sliding_window", description="volumes by sliding window, volumes slice by slice, or whole resized images"
     )
     patch: tuple[int, ...] | None = Field(None, description="Window size; null: the training patch")
+    slice_axis: int = Field(2, ge=0, le=2, description="Axis of the prepared volume that 2-D networks are moved along")
     overlap: float = Field(0.5, ge=0, lt=1)
     weighting: Literal["gaussian", "constant"] = "gaussian"
     sigma_scale: float = Field(0.125, description="Gaussian sigma as a share of the window")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from benchmark.catalog.catalog import load_catalog
@@ -10,6 +13,12 @@ from benchmark.catalog.configuration import workflow_config
 from benchmark.catalog.settings import RunConfig
 from benchmark.catalog.targets import Target
 from benchmark.files import value_digest
+
+
+def put_this_python_first() -> None:
+    """Make the rules' `python` the one of this Snakemake, also in cluster jobs and without an activated environment."""
+    folder = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
 
 
 class Wildcards(Protocol):

@@ -1,16 +1,10 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py.
-import os
 import sys
-from pathlib import Path
 
-from benchmark.catalog.wiring import Wiring
+from benchmark.catalog.wiring import Wiring, put_this_python_first
 from benchmark.errors import InputError
 
-# Rules call `python`: that of this Snakemake, also where the environment is not activated and in cluster jobs.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ["PATH"]]
-)
-
+put_this_python_first()
 try:
     wiring = Wiring(config)
 except InputError as error:
