@@ -122,7 +122,7 @@ def iterate_scores(
     for first in range(0, len(positions), window.batch):
         batch = positions[first : first + window.batch]
         patches = torch.stack([image[(slice(None), *position)] for position in batch])
-        for position, logits in zip(batch, _logits(network, patches.to(device), precision), strict=True):
+        for position, logits in zip(batch, logits_of(network, patches.to(device), precision), strict=True):
             for cell in cells.touched_by(position):
                 inside = cell.inside(position)
                 cell.add(logits[inside], weight[inside])
@@ -131,6 +131,13 @@ def iterate_scores(
                     if where is not None:
                         local = shifted(where, [-side.start for side in cell.where])
                         yield shifted(where, [-by for by in before]), cell.take_mean()[(slice(None), *local)]
+
+
+def logits_of(network: Network, patches: Tensor, precision: str) -> Tensor:
+    """Full-resolution logits [B, classes, *patch] of one forward pass, autocast for the mixed precisions."""
+    dtype = _AUTOCAST.get(precision)
+    with torch.autocast(patches.device.type, dtype) if dtype else nullcontext():
+        return full_resolution(network(patches))
 
 
 def mirrored(network: Network) -> Network:
@@ -162,12 +169,6 @@ def peak_voxels(shape: Sequence[int], window: Window) -> int:
                 peak = max(peak, cells.voxels_alive)
         peak = max(peak, cells.voxels_alive)
     return peak
-
-
-def _logits(network: Network, patches: Tensor, precision: str) -> Tensor:
-    dtype = _AUTOCAST.get(precision)
-    with torch.autocast(patches.device.type, dtype) if dtype else nullcontext():
-        return full_resolution(network(patches))
 
 
 def _pad_to(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, list[int]]:

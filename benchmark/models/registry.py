@@ -17,6 +17,8 @@ from benchmark.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from benchmark.catalog.settings import RunConfig
+
 NOT_NETWORKS = {"__init__", "registry", "released"}
 
 
@@ -120,6 +122,20 @@ def build(
         raise InputError(
             f"{name} cannot be built: {error}", found=f"options {options}", remedy=f"see benchmark/models/{name}.py"
         ) from error
+
+
+def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
+    """The network of a run, on its training patch; at demo scale narrowed by the network's own `demo` options.
+
+    Raises:
+        InputError: as `build`.
+    """
+    name, options = config.model.name, dict(config.model.options)
+    if config.scale == "demo":
+        options |= model_entry(name).demo
+    return build(
+        name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options
+    )
 
 
 def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:

@@ -1,0 +1,160 @@
+"""`predict`: raw geometry, resuming, stale and damaged predictions, and messages for bad input."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from benchmark.catalog.settings import RunConfig
+from benchmark.data.store import PreparedStore
+from benchmark.errors import InputError
+from benchmark.files import write_json
+from benchmark.inference import predict
+from benchmark.inference.predict import predict_image, predict_run
+
+AFFINE = np.array([[-1.5, 0, 0, 40], [0, 0, 1.5, -7], [0, 1.5, 0, 3], [0, 0, 0, 1]])  # voxel axes run L, S, A
+RAW_SHAPE = (12, 9, 14)
+
+
+def threshold_network() -> nn.Module:
+    """Class 1 where the image is above one half: what it labels is known."""
+    network = nn.Conv3d(1, 2, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1, 1))
+        network.bias.copy_(torch.tensor([0.5, 0.0]))
+    return network
+
+
+def make_case(seed: int) -> tuple[np.ndarray, np.ndarray, dict, np.ndarray]:
+    """A raw label map, and its case as `prepare` would store it: RAS, cropped by one voxel on each side."""
+    raw = np.random.default_rng(seed).integers(0, 2, RAW_SHAPE).astype(np.uint8)
+    raw[[0, -1]] = raw[:, [0, -1]] = raw[:, :, [0, -1]] = 0
+    ras = np.flip(raw, 0).transpose(0, 2, 1)
+    stored = ras[1:-1, 1:-1, 1:-1]
+    meta = {
+        "raw": {"shape": list(RAW_SHAPE), "affine": AFFINE.tolist()},
+        "crop": {"start": [1, 1, 1], "stop": [side - 1 for side in ras.shape]},
+        "reoriented_shape": list(ras.shape),
+        "resampled_shape": list(ras.shape),
+        "orientation": {"raw": "LSA", "prepared": "RAS"},
+    }
+    return stored[None].astype(np.float32), stored, meta, raw
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A trained run over two cases of a store; its split names a third one."""
+    monkeypatch.setattr(predict, "build_for_run", lambda config, **_: nn.Conv3d(1, 2, 1))
+    cases = {f"s{seed}": make_case(seed) for seed in (0, 1)}
+    store = PreparedStore.create(tmp_path / "store", {k: v[:3] for k, v in cases.items()}, label_names=["bright"])
+    config = RunConfig.model_validate(
+        {
+            "run": "paper/protocol/model/seed0",
+            "scale": "paper",
+            "dataset": "created",
+            "model": {"name": "conv"},
+            "preparation": {},
+            "training": {
+                "patch": [8, 8, 8],
+                "batch": 1,
+                "epochs": 1,
+                "optimiser": {"name": "adamw", "learning_rate": 1e-3},
+                "schedule": {"name": "constant"},
+            },
+            "inference": {},
+            "convention": "canonical",
+            "seed": 0,
+        }
+    )
+    save_file(threshold_network().state_dict(), tmp_path / "final.safetensors")
+    trained = tmp_path / "trained.json"
+    write_json(trained, {"run": config.run, "digest": config.digest, "steps": 1, "weights": "final.safetensors"})
+
+    def start(configuration=config, test=("s0", "s1", "s9")):
+        return predict_run(
+            configuration, store, {"test": list(test)}, trained, tmp_path / "predicted.json", device=torch.device("cpu")
+        )
+
+    start.config, start.folder = config, tmp_path
+    start.raw = {name: case[3] for name, case in cases.items()}
+    return start
+
+
+def test_predictions_are_on_the_raw_grid(run):
+    summary = run()
+    assert (summary["cases"], summary["missing"]) == (["s0", "s1"], ["s9"])
+    for case, expected in run.raw.items():
+        image = nibabel.load(run.folder / "predictions" / f"{case}.nii.gz")
+        assert image.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(image.affine, AFFINE)
+        np.testing.assert_array_equal(np.asarray(image.dataobj), expected)
+
+
+def test_finished_predictions_are_kept_and_others_redone(run):
+    run()
+    first, second = (run.folder / "predictions" / f"s{number}.nii.gz" for number in (0, 1))
+    kept = first.stat().st_mtime_ns
+    second.write_bytes(second.read_bytes()[:-20])  # truncated
+    (run.folder / "predicted.json").unlink()
+    run()
+    assert first.stat().st_mtime_ns == kept
+    np.testing.assert_array_equal(np.asarray(nibabel.load(second).dataobj), run.raw["s1"])
+
+
+def test_other_weights_make_predictions_stale(run):
+    run()
+    inverted = {name: -tensor for name, tensor in threshold_network().state_dict().items()}
+    save_file(inverted, run.folder / "final.safetensors")
+    run()
+    inside = np.asarray(nibabel.load(run.folder / "predictions" / "s0.nii.gz").dataobj)[1:-1, 1:-1, 1:-1]
+    np.testing.assert_array_equal(inside, 1 - run.raw["s0"][1:-1, 1:-1, 1:-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "trained.json").unlink(), "not a finished training"),
+        (lambda folder: (folder / "trained.json").write_text("{"), "not a finished training"),
+        (lambda folder: write_json(folder / "trained.json", {"digest": "x", "weights": "w"}), "another configuration"),
+        (lambda folder: (folder / "final.safetensors").unlink(), "weights of the training are gone"),
+        (lambda folder: (folder / "final.safetensors").write_bytes(b"\0" * 9), "damaged"),
+        (lambda folder: save_file({"weight": torch.zeros(1)}, folder / "final.safetensors"), "do not fit"),
+        (
+            lambda folder: save_file(
+                {name: tensor / 0 for name, tensor in threshold_network().state_dict().items()},
+                folder / "final.safetensors",
+            ),
+            "s0: the network gives NaN",
+        ),
+    ],
+)
+def test_bad_input(run, spoil, message):
+    spoil(run.folder)
+    with pytest.raises(InputError, match=message):
+        run()
+    assert not (run.folder / "predicted.json").exists()
+
+
+def test_no_case_to_predict(run):
+    with pytest.raises(InputError, match="no case to predict"):
+        run(test=["s9"])
+
+
+@pytest.mark.parametrize("method", ["sliding_window", "slices", "whole"])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_every_method_finds_what_a_pointwise_network_shows(run, method, mirror):
+    three = threshold_network()
+    flat = nn.Conv2d(1, 2, 1)
+    flat.load_state_dict({"weight": three.weight.detach()[..., 0], "bias": three.bias.detach()})
+    patch = {"sliding_window": [8, 8, 8], "slices": [6, 6], "whole": [20, 24]}[method]  # whole: both sides doubled
+    tree = run.config.model_dump(mode="json")
+    tree["inference"] |= {"method": method, "patch": patch, "mirror": mirror, "window_batch": 3}
+    image = (torch.rand(1, 10, 12, 5) > 0.5).float()
+    labels = predict_image(
+        three if method == "sliding_window" else flat, image, RunConfig.model_validate(tree), device="cpu"
+    )
+    assert torch.equal(labels.long(), image[0].long())
