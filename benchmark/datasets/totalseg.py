@@ -91,9 +91,12 @@ class TotalSegmentator(Dataset):
                 yield Fault(case.id, meta, "case missing in meta.csv", "one line", "none")
             elif case.split not in SPLITS:
                 yield Fault(case.id, meta, "unknown split", " or ".join(SPLITS), str(case.split))
-            for path in case.labels:
-                if structure_name(path) not in self.class_numbers:
-                    yield Fault(case.id, str(path), "unknown structure", "one of the 117", structure_name(path))
+            names = {structure_name(path): path for path in case.labels}
+            for name in sorted(set(names) - set(self.class_numbers)):
+                yield Fault(case.id, str(names[name]), "unknown structure", "one of the 117", name)
+            for name in self.label_names if names else ():  # an empty structure has a file too
+                if name not in names:
+                    yield Fault(case.id, str(root / case.id / "segmentations"), "missing mask", name + SUFFIX, "none")
 
     def describe(self, volumes: Mapping[str, int], extent: Sequence[float]) -> dict[str, str]:
         """`body`: "entire" or "partial", for the two groups of Swin SMT's Fig. 3a.
