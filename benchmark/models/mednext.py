@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
-from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
+from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
 LEVELS = 4
@@ -101,12 +101,10 @@ class Head(nn.Module):
         return self.conv_out(features)
 
 
-class MedNeXt(nn.Module):
-    """The network; see `mednext` for the arguments.
+class ConvNeXtUNet(nn.Module):
+    """The network on sides that are multiples of 16; see `mednext` for the arguments."""
 
-    Shape: [B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first,
-    in training and evaluation.
-    """
+    multiple = (2**LEVELS,) * 3
 
     def __init__(
         self,
@@ -145,10 +143,7 @@ class MedNeXt(nn.Module):
         return maybe_checkpoint(self.checkpointing, self.get_submodule(name), features)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        shape = image.shape[2:]
-        features = pad_to_multiple(image, (2**LEVELS,) * 3)
-        padded = features.shape[2:]
-        features, skips = self.stem(features), []
+        features, skips = self.stem(image), []
         for level in range(LEVELS):
             skips.append(self._run(f"enc_block_{level}", features))
             features = self._run(f"down_{level}", skips[-1])
@@ -158,14 +153,18 @@ class MedNeXt(nn.Module):
             features = self._run(f"dec_block_{level}", skips.pop() + self._run(f"up_{level}", features))
             levels.insert(0, features)
         if not self.deep_supervision:
-            return crop_to_shape(self.out_0(features), padded, shape)
-        logits = [self.get_submodule(f"out_{level}")(features) for level, features in enumerate(levels)]
-        return [crop_to_shape(level, padded, shape) for level in logits]
+            return self.out_0(features)
+        return [self.get_submodule(f"out_{level}")(features) for level, features in enumerate(levels)]
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """UpKern: bring depth-wise kernels of another size to this network's by trilinear interpolation."""
         own = self.state_dict()
         return {key: _resize_kernel(tensor, own[key].shape) if key in own else tensor for key, tensor in state.items()}
+
+
+class MedNeXt(PadToMultiple, ConvNeXtUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first,
+    in training and evaluation."""
 
 
 def _resize_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:

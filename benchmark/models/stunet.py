@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
-from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
+from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
 SLOPE = 0.01
@@ -69,11 +69,8 @@ def _stage(in_channels: int, out_channels: int, depth: int, stride: Sequence[int
     return nn.Sequential(first, *(ResidualBlock(out_channels, out_channels) for _ in range(depth - 1)))
 
 
-class STUNet(nn.Module):
-    """The network; see `stunet` for the arguments.
-
-    Shape: [B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first.
-    """
+class ResidualUNet(nn.Module):
+    """The network on sides that are multiples of `multiple`; see `stunet` for the arguments."""
 
     def __init__(
         self,
@@ -95,7 +92,7 @@ class STUNet(nn.Module):
         self.unused_parameters = (
             () if deep_supervision else tuple(f"seg_outputs.{i}.*" for i in range(len(poolings) - 1))
         )
-        self.total_stride = tuple(prod(pooling[axis] for pooling in poolings) for axis in range(3))
+        self.multiple = tuple(prod(pooling[axis] for pooling in poolings) for axis in range(3))
         strides = [(1, 1, 1), *poolings]
         self.conv_blocks_context = nn.ModuleList(
             _stage(before, width, depth, stride)
@@ -113,10 +110,7 @@ class STUNet(nn.Module):
         self.seg_outputs = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in upwards[1:])
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        shape = image.shape[2:]
-        features = pad_to_multiple(image, self.total_stride)
-        padded = features.shape[2:]
-        skips: list[Tensor] = []
+        features, skips = image, []
         for stage in self.conv_blocks_context:
             features = maybe_checkpoint(self.checkpointing, stage, features)
             skips.append(features)
@@ -127,9 +121,12 @@ class STUNet(nn.Module):
             features = maybe_checkpoint(self.checkpointing, stage, features)
             levels.append(features)
         if not self.deep_supervision:
-            return crop_to_shape(self.seg_outputs[-1](features), padded, shape)
-        logits = [head(level) for head, level in zip(self.seg_outputs, levels, strict=True)]
-        return [crop_to_shape(level, padded, shape) for level in reversed(logits)]
+            return self.seg_outputs[-1](features)
+        return [head(level) for head, level in zip(self.seg_outputs, levels, strict=True)][::-1]
+
+
+class STUNet(PadToMultiple, ResidualUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first."""
 
 
 def _he_initialise(module: nn.Module) -> None:

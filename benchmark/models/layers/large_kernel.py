@@ -1,0 +1,110 @@
+"""What 3D UX-Net and 3D RepUX-Net share: a convolutional pyramid of four levels and UNETR's decoder around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models.layers.padding import PadToMultiple
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of [B, C, *S]."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        channels_last = features.movedim(1, -1)
+        return functional.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).movedim(-1, 1)
+
+
+class Pyramid(nn.Module):
+    """Stem of stride 2, then stages at 1/2, 1/4, 1/8 and 1/16, each followed by a norm of its own for the decoder.
+
+    Args:
+        in_channels: image channels.
+        widths, depths: channels and blocks of the four stages.
+        block: called with a channel count.
+    """
+
+    def __init__(
+        self, in_channels: int, widths: Sequence[int], depths: Sequence[int], block: Callable[[int], nn.Module]
+    ):
+        super().__init__()
+        stem = nn.Sequential(nn.Conv3d(in_channels, widths[0], 7, stride=2, padding=3), ChannelNorm(widths[0]))
+        self.downsample_layers = nn.ModuleList([stem])
+        for before, width in pairwise(widths):
+            self.downsample_layers.append(nn.Sequential(ChannelNorm(before), nn.Conv3d(before, width, 2, stride=2)))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(block(width) for _ in range(depth))) for width, depth in zip(widths, depths, strict=True)
+        )
+        for level, width in enumerate(widths):
+            self.add_module(f"norm{level}", ChannelNorm(width))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        levels, features = [], image
+        for level, (downsample, stage) in enumerate(zip(self.downsample_layers, self.stages, strict=True)):
+            features = stage(downsample(features))
+            levels.append(self.get_submodule(f"norm{level}")(features))
+        return levels
+
+
+class PyramidUNet(nn.Module):
+    """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16.
+
+    Args:
+        pyramid_name: attribute of the pyramid, the prefix of its released keys.
+    """
+
+    multiple = (16, 16, 16)
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        hidden_size: int,
+        block: Callable[[int], nn.Module],
+        pyramid_name: str,
+    ):
+        super().__init__()
+        if not len(widths) == len(depths) == 4:
+            raise ValueError(f"four widths and four depths are needed, not {tuple(widths)} and {tuple(depths)}")
+        self.pyramid_name = pyramid_name
+        self.add_module(pyramid_name, Pyramid(in_channels, widths, depths, block))
+        shared = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
+        options = shared | {"stride": 1}
+        outputs = [*widths, hidden_size]  # of encoder1 (full resolution) to encoder5 (1/16)
+        for level, (before, after) in enumerate(zip([in_channels, *widths], outputs, strict=True), start=1):
+            self.add_module(f"encoder{level}", UnetrBasicBlock(in_channels=before, out_channels=after, **options))
+        for level in (5, 4, 3, 2):
+            self.add_module(
+                f"decoder{level}",
+                UnetrUpBlock(
+                    in_channels=outputs[level - 1], out_channels=outputs[level - 2], upsample_kernel_size=2, **shared
+                ),
+            )
+        self.decoder1 = UnetrBasicBlock(in_channels=widths[0], out_channels=widths[0], **options)
+        self.out = UnetOutBlock(spatial_dims=3, in_channels=widths[0], out_channels=out_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        levels = self.get_submodule(self.pyramid_name)(image)
+        skips = [self.get_submodule(f"encoder{i}")(level) for i, level in enumerate([image, *levels], start=1)]
+        features = skips.pop()
+        for decoder in (self.decoder5, self.decoder4, self.decoder3, self.decoder2):
+            features = decoder(features, skips.pop())
+        return self.out(self.decoder1(features))
+
+
+class LargeKernelUNet(PadToMultiple, PyramidUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again."""

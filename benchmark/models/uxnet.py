@@ -1,0 +1,81 @@
+"""3D UX-Net (Lee et al. 2023, "3D UX-Net: A Large Kernel Volumetric ConvNet ...", ICLR).
+
+Facts: MASILab/3DUX-Net at 14ea46b (README: MIT; no LICENSE file), `UXNet_3D/network_backbone.py`; parameter names are
+the released ones. A ConvNeXt-like encoder with depth-wise 7^3 kernels, and UNETR's decoder.
+
+As released: both 1x1x1 convolutions of a block are grouped by channel, so that a block never mixes channels (the
+paper's figure calls them depth-wise scaling), and layer scale starts at 1e-6 whatever the caller asks for.
+
+Deviations: the grouped 1x1x1 convolutions are computed as per-channel products, several times faster and equal up to
+rounding; the first width need not be 48; any side is accepted (zero-padded to multiples of 16, cropped again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models.layers.large_kernel import ChannelNorm, LargeKernelUNet
+from benchmark.models.registry import register
+
+LAYER_SCALE = 1e-6
+RATIO = 4
+
+
+class UXBlock(nn.Module):
+    """Depth-wise convolution, LayerNorm, a four-unit perceptron per channel, layer scale, residual."""
+
+    def __init__(self, channels: int, kernel_size: int = 7):
+        super().__init__()
+        self.dwconv = nn.Conv3d(channels, channels, kernel_size, padding=kernel_size // 2, groups=channels)
+        self.norm = ChannelNorm(channels)
+        self.pwconv1 = nn.Conv3d(channels, RATIO * channels, 1, groups=channels)
+        self.pwconv2 = nn.Conv3d(RATIO * channels, channels, 1, groups=channels)
+        self.gamma = nn.Parameter(torch.full((channels,), LAYER_SCALE))
+
+    def _perceptron(self, features: Tensor) -> Tensor:
+        """pwconv2(gelu(pwconv1(features))), one hidden unit of every channel at a time."""
+        per_channel = (-1, 1, 1, 1)
+        weights_in, biases_in = self.pwconv1.weight.view(-1, RATIO), self.pwconv1.bias.view(-1, RATIO)
+        weights_out = self.pwconv2.weight.view(-1, RATIO)
+        output = self.pwconv2.bias.view(per_channel)
+        for unit in range(RATIO):
+            hidden = features * weights_in[:, unit].view(per_channel) + biases_in[:, unit].view(per_channel)
+            output = output + functional.gelu(hidden) * weights_out[:, unit].view(per_channel)
+        return output
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.gamma.view(-1, 1, 1, 1) * self._perceptron(self.norm(self.dwconv(features)))
+
+
+@register("uxnet", demo={"widths": (4, 8, 16, 32), "hidden_size": 32})
+def uxnet(
+    *,
+    in_channels: int,
+    out_channels: int,
+    spatial_shape: Sequence[int],
+    widths: Sequence[int] = (48, 96, 192, 384),
+    depths: Sequence[int] = (2, 2, 2, 2),
+    hidden_size: int = 768,
+) -> LargeKernelUNet:
+    """3D UX-Net for 3-D images of any size (`spatial_shape` is not used).
+
+    Args:
+        widths, depths: channels and blocks of the four encoder stages.
+        hidden_size: channels of the deepest decoder input.
+
+    Raises:
+        ValueError: not four widths and depths.
+    """
+    return LargeKernelUNet(
+        in_channels,
+        out_channels,
+        widths=widths,
+        depths=depths,
+        hidden_size=hidden_size,
+        block=UXBlock,
+        pyramid_name="uxnet_3d",
+    )
