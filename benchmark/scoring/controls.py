@@ -1,0 +1,120 @@
+"""Control predictions whose scores are known beforehand: the reference itself, nothing, and a class prior.
+
+A table that contains them can be read: the oracle shows what the convention gives for perfection, the empty prediction
+what it gives for doing nothing, the class prior what position alone is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.errors import InputError
+from benchmark.files import atomic_path
+from benchmark.progress import track
+from benchmark.scoring.folders import read_label_names
+from benchmark.scoring.images import find_cases, read_geometry, read_labels, write_labels
+from benchmark.scoring.instances import encode_boundaries
+
+CONTROLS = ("oracle", "empty", "class_prior")
+PRIOR_CELLS = 48  # per axis; fine enough for organs, and 118 classes fit in 60 MB
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("control", choices=CONTROLS)
+    parser.add_argument("--reference", type=Path, required=True, help="folder of the references to be scored against")
+    parser.add_argument("--training", type=Path, help="folder of the training references, for class_prior")
+    parser.add_argument("--labels", type=Path, required=True, help="labels file; other values become background")
+    parser.add_argument("--instances", action="store_true", help="references are instance maps (oracle: three classes)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of predictions to write")
+
+
+def main(arguments: argparse.Namespace) -> int | None:
+    write_control(
+        arguments.control,
+        references=find_cases(arguments.reference).values(),
+        out=arguments.out,
+        labels=tuple(read_label_names(arguments.labels)),
+        training=find_cases(arguments.training).values() if arguments.training else (),
+        instances=arguments.instances,
+    )
+    return None
+
+
+def write_control(
+    control: str,
+    *,
+    references: Iterable[Path],
+    out: Path,
+    labels: Sequence[int],
+    training: Iterable[Path] = (),
+    instances: bool = False,
+) -> None:
+    """Write the predictions of one control, one file per reference with its name, grid and format.
+
+    Args:
+        control: one of CONTROLS.
+        references: reference label maps.
+        out: folder to write to.
+        labels: the values that count; others are background.
+        training: references the class prior is counted from; all of the dimension of `references`.
+        instances: references are instance maps; controls are written as interior (1) and boundary (2).
+
+    Raises:
+        InputError: if the control is unknown, or the class prior has nothing to count.
+    """
+    if control not in CONTROLS:
+        raise InputError("Unknown control", expected=", ".join(CONTROLS), found=control)
+    references = list(references)
+    prior = class_prior(training, labels=labels, instances=instances) if control == "class_prior" else None
+    for path in track(references, total=len(references), description=control):
+        geometry = read_geometry(path)
+        if control == "oracle":
+            predicted = _read(path, labels, instances)
+        elif control == "empty":
+            predicted = np.zeros(geometry.shape, np.uint8)
+        else:
+            predicted = spread_prior(prior, geometry.shape)
+        with atomic_path(out / path.name) as temporary:
+            write_labels(temporary, predicted, geometry=geometry)
+
+
+def class_prior(training: Iterable[Path], *, labels: Sequence[int], instances: bool = False) -> np.ndarray:
+    """Most frequent label at every normalised position.
+
+    Each training map is sampled at the centres of PRIOR_CELLS equal parts per axis; ties go to the smaller value.
+
+    Returns:
+        label map with PRIOR_CELLS positions per axis.
+    """
+    counts: np.ndarray | None = None
+    values = np.array([0, *sorted(labels)])
+    for path in training:
+        array = _read(path, labels, instances)
+        if counts is None:
+            counts = np.zeros((len(values), *(PRIOR_CELLS,) * array.ndim), np.uint32)
+        centres = [((np.arange(PRIOR_CELLS) + 0.5) * length / PRIOR_CELLS).astype(int) for length in array.shape]
+        sampled = np.searchsorted(values, array[np.ix_(*centres)])
+        np.add.at(counts, (sampled, *np.indices(sampled.shape, sparse=True)), 1)
+    if counts is None:
+        raise InputError("The class prior needs training references", remedy="pass their folder with --training")
+    return values.astype(np.min_scalar_type(int(values.max())))[counts.argmax(axis=0)]
+
+
+def spread_prior(prior: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The prior on a grid: every voxel takes the value of the part of the axis that it lies in."""
+    parts = [((np.arange(length) + 0.5) * PRIOR_CELLS / length).astype(int) for length in shape]
+    return prior[np.ix_(*parts)]
+
+
+def _read(path: Path, labels: Sequence[int], instances: bool) -> np.ndarray:
+    array = read_labels(path).array
+    if instances:
+        return encode_boundaries(array)
+    kept = np.zeros(int(array.max(initial=0)) + 1, array.dtype)
+    listed = [label for label in labels if label < len(kept)]
+    kept[listed] = listed
+    return kept[array]

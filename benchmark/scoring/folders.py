@@ -1,0 +1,183 @@
+"""Scores of two folders of label maps: pairing, checks before the work starts, worker processes, one streamed file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+import benchmark
+from benchmark.errors import InputError
+from benchmark.files import atomic_path, value_digest
+from benchmark.progress import say, track
+from benchmark.scoring.aggregate import ScoreWriter
+from benchmark.scoring.cases import Score, score_case
+from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
+from benchmark.scoring.images import check_geometry, find_cases, read_geometry, read_labels
+from benchmark.scoring.overlap import measure_overlap
+from benchmark.workers import map_processes
+
+FAULTS_SHOWN = 10
+
+
+class CaseFiles(NamedTuple):
+    """One case: its place in the order of output, id, reference file, prediction file (None where it is missing)."""
+
+    index: int
+    case: str
+    reference: Path
+    prediction: Path | None
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """Scores of one case, and label values in its maps that the labels file does not list."""
+
+    files: CaseFiles
+    scores: list[Score]
+    unlisted: tuple[int, ...]
+
+
+def read_label_names(path: Path) -> dict[int, str]:
+    """Label value → class name from a file.
+
+    Accepts `{"1": "liver", …}` (JSON or YAML) and nnU-Net's dataset.json in both versions. Background (value 0) is left
+    out.
+
+    Raises:
+        InputError: if the file is absent, or is none of these.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError("The labels file cannot be read", where=path, found=str(error)) from error
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
+        content = content["labels"]
+    try:
+        names = dict(_label_and_name(key, value) for key, value in content.items())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(
+            "The labels file has another form than expected",
+            where=path,
+            expected='{"1": "liver", …} or the labels of a dataset.json of nnU-Net, without regions',
+            found=str(content)[:120],
+        ) from error
+    names.pop(0, None)
+    return dict(sorted(names.items()))
+
+
+def _label_and_name(key: Any, value: Any) -> tuple[int, str]:
+    if str(key).isdecimal():
+        return int(key), str(value)
+    if isinstance(value, bool) or not str(value).isdecimal():
+        raise ValueError(f"{key}: {value}")
+    return int(value), str(key)
+
+
+def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
+    """All cases of the reference folder with their predictions; says which predictions belong to no reference.
+
+    Raises:
+        InputError: if a folder is absent or the reference folder holds no label map; with the list of all
+            predictions that lie on another grid than their reference.
+    """
+    references, predictions = find_cases(reference), find_cases(prediction)
+    if not references:
+        raise InputError("There are no label maps", where=reference, expected="NIfTI, PNG or TIFF files")
+    surplus = sorted(set(predictions) - set(references))
+    if surplus:
+        say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}")
+    cases = [CaseFiles(i, case, path, predictions.get(case)) for i, (case, path) in enumerate(references.items())]
+    faults = [str(fault) for fault in map(_geometry_fault, cases) if fault]
+    if faults:
+        more = [f"and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
+        raise InputError(
+            f"{len(faults)} of {len(cases)} cases cannot be scored",
+            found="\n" + "\n".join(faults[:FAULTS_SHOWN] + more),
+        )
+    return cases
+
+
+def _geometry_fault(files: CaseFiles) -> InputError | None:
+    if files.prediction is None:
+        return None
+    try:
+        check_geometry(read_geometry(files.reference), read_geometry(files.prediction), where=files.prediction)
+    except InputError as fault:
+        return fault
+    return None
+
+
+def score_files(
+    files: CaseFiles, *, labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None
+) -> CaseScores:
+    """Read and score one case; see `score_case`."""
+    reference = read_labels(files.reference)
+    prediction = read_labels(files.prediction) if files.prediction else None
+    scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+    unlisted: tuple[int, ...] = ()
+    if prediction is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
+        overlap = measure_overlap(reference.array, prediction.array)
+        found = np.flatnonzero(overlap.reference + overlap.prediction)
+        unlisted = tuple(int(value) for value in found if value and value not in labels)
+    return CaseScores(files=files, scores=scores, unlisted=unlisted)
+
+
+def score_folders(
+    cases: Sequence[CaseFiles],
+    out: Path,
+    *,
+    labels: Mapping[int, str],
+    conventions: Sequence[Convention],
+    run: str,
+    metrics: Sequence[str] | None = None,
+    processes: int | None = None,
+) -> None:
+    """Score all cases in worker processes and stream the scores to one Parquet file, in the order of the cases.
+
+    Memory does not grow with the number of cases: one pair of maps per process, one row group of scores.
+
+    Args:
+        cases: from `pair_cases`.
+        out: Parquet file with the columns run, case, class, metric, value, convention, status; written atomically.
+        labels: label value → class name.
+        run: written to every row.
+        metrics: see `score_case`.
+    """
+    settings = {
+        "conventions": {convention.name: convention.digest for convention in conventions},
+        "labels": {str(value): name for value, name in labels.items()},
+        "metrics": list(metrics) if metrics else None,
+    }
+    metadata = {"config_digest": value_digest(settings), "code_version": benchmark.__version__, "run": run}
+    work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
+    results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
+    unlisted: Counter[int] = Counter()
+    with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=metadata) as writer:
+        for result in _in_order(results):
+            unlisted.update(result.unlisted)
+            writer.add([_row(run, result.files.case, score) for score in result.scores])
+    if unlisted:
+        listed = ", ".join(f"{value} ({count} cases)" for value, count in sorted(unlisted.items())[:FAULTS_SHOWN])
+        say(f"label values that the labels file does not list counted as background: {listed}")
+
+
+def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:
+    """Results by index; worker processes finish in any order, but only a few cases apart."""
+    waiting: dict[int, CaseScores] = {}
+    position = 0
+    for result in results:
+        waiting[result.files.index] = result
+        while position in waiting:
+            yield waiting.pop(position)
+            position += 1
+
+
+def _row(run: str, case: str, score: Score) -> tuple:
+    return (run, case, score.class_name, score.metric, score.value, score.convention, score.status)
