@@ -11,7 +11,7 @@ Where paper and release differ, both run:
     router="learned" (as written, equations 2 to 4): a learned slot matrix Φ, m/n slots of each expert, no norms.
       The paper gives no initialisation of Φ; ours has variance 1/d, so that products of normalised tokens have unit
       variance. Φ holds as many numbers as the tokens of a `spatial_shape` patch.
-    padding="as_released" (default) or "masked": only where n does not divide the tokens, see `DynamicSoftMoE`.
+    mask_padding=False (as released, default) or True: only where n does not divide the tokens, see `DynamicSoftMoE`.
 
 The released forward stops at a leftover debug print; it is read without that line.
 """
@@ -22,8 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from benchmark.models.layers.padding import round_up
-from benchmark.models.layers.soft_moe import DynamicSoftMoE, Form, Padding, StaticSoftMoE
+from benchmark.models.layers.soft_moe import DynamicSoftMoE, Form, StaticSoftMoE
 from benchmark.models.layers.swin_pyramid import DIVISOR, SwinPyramid
 from benchmark.models.registry import register
 
@@ -43,7 +42,7 @@ def swin_smt(
     num_layers_with_moe: int = 3,
     expert_ratio: float = 4,
     router: Literal["dynamic", "learned"] = "dynamic",
-    padding: Padding = "as_released",
+    mask_padding: bool = False,
     soft_moe: Form = "auto",
     feature_size: int = 48,
     **options: Any,
@@ -57,7 +56,7 @@ def swin_smt(
         num_layers_with_moe: stages with mixtures, counted from the deepest (3: stages 2, 3 and 4, as published).
         expert_ratio: hidden width of an expert over its input's.
         router: "dynamic" (as released) or "learned" (as written).
-        padding: "as_released" or "masked"; of the dynamic router.
+        mask_padding: of the dynamic router, see `DynamicSoftMoE`.
         soft_moe: "materialised", "streamed" or "auto": same result, different memory.
         feature_size, **options: those of `SwinPyramid`.
     """
@@ -77,7 +76,7 @@ def swin_smt(
         dim = feature_size * 2 ** (stage - 1)
         for block in network.stage_blocks(stage):
             if router == "dynamic":
-                block.mlp = DynamicSoftMoE(dim, padding=padding, **shared)
+                block.mlp = DynamicSoftMoE(dim, mask_padding=mask_padding, **shared)
             else:
                 block.mlp = StaticSoftMoE(
                     dim, num_slots=slots(spatial_shape, stage, num_experts), norm="none", **shared
@@ -87,5 +86,5 @@ def swin_smt(
 
 def slots(spatial_shape: Sequence[int], stage: int, num_experts: int) -> int:
     """Slots of each expert at a stage: tokens over experts, rounded up; the sides halve once for each stage."""
-    padded = round_up(spatial_shape, (DIVISOR,) * len(spatial_shape))
-    return -(-math.prod(side // 2**stage for side in padded) // num_experts)
+    tokens = math.prod(math.ceil(side / DIVISOR) * DIVISOR // 2**stage for side in spatial_shape)
+    return math.ceil(tokens / num_experts)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Form = Literal["auto", "materialised", "streamed"]
-Padding = Literal["as_released", "masked"]
 RouterNorm = Literal["rms", "layer", "none"]
 
 # Tokens × slots from which `auto` streams on a CPU. Measured with benchmarks/soft_moe.py (d = 96, two cores, forward
@@ -162,9 +161,9 @@ class DynamicSoftMoE(SoftMoE):
         num_experts: n.
         expert_ratio: hidden width of an expert over d.
         dropout: inside the experts.
-        padding: where n does not divide the tokens, `as_released` appends zero tokens that take part in averages and
-            dispatch (the release builds its mask after padding); `masked` leaves them out of both, as
-            soft-moe-pytorch 0.1.9 does given a mask. Equal where n divides the tokens, as at 128³ for n of the paper.
+        mask_padding: where n does not divide the tokens, zero tokens are appended. The release builds its mask after
+            that, so they take part in averages and dispatch (False); soft-moe-pytorch 0.1.9 leaves them out of both
+            (True). The same where n divides the tokens, as in a 128³ patch for every n of the paper.
         form: "materialised", "streamed" or "auto".
     """
 
@@ -175,13 +174,11 @@ class DynamicSoftMoE(SoftMoE):
         num_experts: int = 4,
         expert_ratio: float = 4,
         dropout: float = 0.0,
-        padding: Padding = "as_released",
+        mask_padding: bool = False,
         form: Form = "auto",
     ) -> None:
         super().__init__(form=form)
-        if padding not in get_args(Padding):
-            raise ValueError(f"padding has to be one of {get_args(Padding)}, not {padding!r}")
-        self.num_experts, self.padding = num_experts, padding
+        self.num_experts, self.mask_padding = num_experts, mask_padding
         self.norm = RMSNorm(dim)
         projection = nn.Linear(dim, num_experts * dim, bias=False)
         self.to_slot_embeds = nn.Sequential(projection, SplitExperts(num_experts), RMSNorm(dim))
@@ -194,7 +191,7 @@ class DynamicSoftMoE(SoftMoE):
         count = tokens.shape[1]
         padded = functional.pad(tokens, (0, 0, 0, -count % self.num_experts))
         groups = padded.unflatten(1, (-1, self.num_experts))
-        if self.padding == "as_released":
+        if not self.mask_padding:
             return padded, self.to_slot_embeds(groups.mean(dim=2)).flatten(1, 2)
         sizes = torch.full((groups.shape[1], 1), self.num_experts, dtype=tokens.dtype, device=tokens.device)
         sizes[-1] = self.num_experts - (-count % self.num_experts)

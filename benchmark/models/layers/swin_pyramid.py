@@ -15,7 +15,7 @@ from monai.networks.nets.swin_unetr import PatchMerging, PatchMergingV2, SwinTra
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.padding import crop_to, pad_to, round_up
+from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
 
 # Offsets (depth, height, width) that the "merging" layer of MONAI <= 1.4.0 reads, in order: (0, 1, 0) and (0, 0, 1)
 # twice, (1, 1, 0) and (0, 1, 1) never. MONAI 1.5.0 corrected it without a change of the state dict.
@@ -114,13 +114,13 @@ class SwinPyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The fourth hidden state goes to the decoder as it is; only the other four pass an encoder block."""
         shape = x.shape[2:]
-        x = pad_to(x, round_up(shape, (DIVISOR,) * len(shape)))
+        x = pad_to_multiple(x, (DIVISOR,) * len(shape))
         half, quarter, eighth, sixteenth, deepest = self.swinViT(x, normalize=True)
         y = self.decoder5(self.encoder10(deepest), sixteenth)
         y = self.decoder4(y, self.encoder4(eighth))
         y = self.decoder3(y, self.encoder3(quarter))
         y = self.decoder2(y, self.encoder2(half))
-        return crop_to(self.out(self.decoder1(y, self.encoder1(x))), shape)
+        return crop_to_shape(self.out(self.decoder1(y, self.encoder1(x))), x.shape[2:], shape)
 
     def stage_blocks(self, stage: int) -> nn.ModuleList:
         """The transformer blocks of stage 1, 2, 3 or 4."""
