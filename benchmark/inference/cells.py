@@ -38,11 +38,11 @@ class Cell:
         """The box in the coordinates of a window, after the channel axis."""
         return slice(None), *shifted(self.where, [-side.start for side in window])
 
-    def add(self, logits: Tensor, weight: Tensor) -> None:
-        """Add one window's logits [classes, *box] with their weights [1, *box]."""
+    def add(self, weighted: Tensor, weight: Tensor) -> None:
+        """Add one window's weight · logits [classes, *box] and its weights [1, *box]."""
         if self.scores is None:
-            self.scores, self.weight = torch.zeros_like(logits, dtype=torch.float32), torch.zeros_like(weight)
-        self.scores += logits.float() * weight
+            self.scores, self.weight = torch.zeros_like(weighted), torch.zeros_like(weight)
+        self.scores += weighted
         self.weight += weight
         self.windows_left -= 1
 

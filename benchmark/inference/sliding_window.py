@@ -123,9 +123,10 @@ def iterate_scores(
         batch = positions[first : first + window.batch]
         patches = torch.stack([image[(slice(None), *position)] for position in batch])
         for position, logits in zip(batch, logits_of(network, patches.to(device), precision), strict=True):
+            weighted = logits.float().mul_(weight)  # in place in float32: the logits are needed no more
             for cell in cells.touched_by(position):
                 inside = cell.inside(position)
-                cell.add(logits[inside], weight[inside])
+                cell.add(weighted[inside], weight[inside])
                 if not cell.windows_left:
                     where = _without_padding(cell.where, before, spatial)
                     if where is not None:
@@ -157,7 +158,7 @@ def mirrored(network: Network) -> Network:
 def peak_voxels(shape: Sequence[int], window: Window) -> int:
     """The largest number of voxels whose scores are in memory at once; times classes + 1, times 4 bytes.
 
-    Torch's temporaries come on top: the logits of one batch of windows and one product of a cell's size.
+    The logits of one batch of windows come on top.
     """
     padded = [max(side, patch) for side, patch in zip(shape, window.patch, strict=True)]
     positions = window.positions(padded)

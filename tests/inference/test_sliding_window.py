@@ -108,10 +108,10 @@ def test_memory_stays_at_the_stated_peak(monkeypatch):
     alive, seen = [0], []
     add, take = cells.Cell.add, cells.Cell.take_mean
 
-    def counted_add(cell, logits, weight):
+    def counted_add(cell, weighted, weight):
         alive[0] += cell.voxels if cell.scores is None else 0
         seen.append(alive[0])
-        add(cell, logits, weight)
+        add(cell, weighted, weight)
 
     def counted_take(cell):
         alive[0] -= cell.voxels
