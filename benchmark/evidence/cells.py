@@ -43,7 +43,8 @@ class CellSource:
         pending: why the runs cannot exist yet, or an empty string.
         dataset, convention, order: what is scored and how it is averaged.
         classes: structures averaged; None for all scored ones.
-        published_cases: whether the scored cases are the published test set.
+        case_decimals: decimals to which the convention rounds each case's mean over classes; None: not at all.
+        test_cases: the published test set; the noise of sampling cases does not arise if exactly these are scored.
         setting: value of a column that prints a setting (number of experts) or a dataset size.
     """
 
@@ -53,7 +54,8 @@ class CellSource:
     convention: str = ""
     order: Order = "classes_then_cases"
     classes: tuple[str, ...] | None = None
-    published_cases: bool = False
+    case_decimals: int | None = None
+    test_cases: frozenset[str] = frozenset()
     setting: float | None = None
 
 
@@ -200,9 +202,12 @@ def _score(column: Column, source: CellSource, evidence: Evidence, published: Pu
 
 
 def matrices_of(source: CellSource, metric: str, evidence: Evidence) -> list[ScoreMatrix]:
-    """Scores of every seed that has been run, restricted to the cell's structures."""
+    """Scores of every seed that has been run, restricted to the cell's structures, rounded as the convention does."""
     found = [evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores]
-    return [matrix.restricted(source.classes) for matrix in found if matrix is not None]
+    matrices = [matrix.restricted(source.classes) for matrix in found if matrix is not None]
+    if source.case_decimals is None:
+        return matrices
+    return [matrix.as_case_means(source.case_decimals) for matrix in matrices]
 
 
 def case_scores(matrices: Sequence[ScoreMatrix]) -> dict[str, float]:
@@ -231,7 +236,8 @@ def _with_interval(
     if len(values) > 1:
         estimate = seed_interval(values, level=INTERVAL_LEVEL)
         return Rebuilt(estimate.value, estimate.lower, estimate.upper, len(values)), "seeds"
-    if source.published_cases or column.statistic != "mean" or math.isnan(values[0]):
+    same_cases = bool(source.test_cases) and set(matrices[0].cases) == source.test_cases
+    if same_cases or column.statistic != "mean" or math.isnan(values[0]):
         return Rebuilt.point(values[0]), ""
     estimate = bootstrap_average(matrices[0].values, source.order, level=INTERVAL_LEVEL)
     return Rebuilt(estimate.value / unit, estimate.lower / unit, estimate.upper / unit), "cases"

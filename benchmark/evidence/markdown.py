@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from benchmark.evidence.cells import Cell
-from benchmark.evidence.scores import FAILURES
 from benchmark.evidence.significance import Comparison, SignificanceReport
 from benchmark.evidence.statistics import Test
 from benchmark.evidence.tables import Table
@@ -17,6 +16,12 @@ from benchmark.evidence.verdict import Outcome
 DEMO_BANNER = """\
 > **Demo scale, not comparable.** Small networks, few steps, phantom or sample data: the scores show that the pipeline
 > runs, not what the networks can do. Parameters and FLOPs are those of the paper's scale."""
+FAILURES = (
+    ("cases without prediction", "missing"),
+    ("present structures missed", "missed"),
+    ("absent structures predicted", "false_positive"),
+)
+TESTS = {"anova": "one-way ANOVA", "wilcoxon": "Wilcoxon test", "ttest": "paired t test"}
 MARKS = {
     Outcome.WITHIN: "=",
     Outcome.ABOVE: "▲",
@@ -99,7 +104,7 @@ def _by_count(item: tuple[str, int]) -> tuple[int, str]:
 
 def _significance(report: SignificanceReport, target) -> Iterable[str]:
     unit = target.columns[target.significance.column].unit
-    header = ["row", "published", f"{report.test} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
+    header = ["row", "published", f"{TESTS[report.test]} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
     header += [f"difference{f' ({unit})' if unit else ''}", "95 % interval", "d_z", "rank (95 %)", "best"]
     order = {row: index for index, row in enumerate(report.rows)}
     rows = [header, *(_comparison(item, report, order[item.row]) for item in report.comparisons)]
@@ -107,7 +112,7 @@ def _significance(report: SignificanceReport, target) -> Iterable[str]:
     rows.append([f"{report.against} (reference)", *[""] * 9, _rank(report, index), f"{report.ranks.first[index]:.2f}"])
     yield (
         f"Each row against {report.against}, on {target.significance.column}, per case. The paper's star is its "
-        f"{report.test} at p < {report.threshold}; scores of one case are paired, so the tests beside it are the ones "
+        f"{TESTS[report.test]} at p < {report.threshold}; scores of one case are paired, so the tests beside it are the ones "
         "to read. Holm adjusts for the number of rows. Differences are reference minus row; d_z is their mean over "
         "their standard deviation. `rank` and `best` come from 10,000 resamples of the cases."
     )
@@ -133,9 +138,9 @@ def _comparison(item: Comparison, report: SignificanceReport, index: int) -> lis
         "*" if item.published_star else "",
         _p(item.as_published),
         _p(item.wilcoxon),
-        _plain(item.wilcoxon_holm, 4),
+        _probability(item.wilcoxon_holm),
         _p(item.permutation),
-        _plain(item.permutation_holm, 4),
+        _probability(item.permutation_holm),
         _plain(effect.value, 2),
         f"{_plain(effect.lower, 2)} to {_plain(effect.upper, 2)}",
         _plain(item.effect.cohen_dz, 2),
@@ -150,7 +155,11 @@ def _rank(report: SignificanceReport, index: int) -> str:
 
 
 def _p(test: Test) -> str:
-    return _plain(test.p, 4)
+    return _probability(test.p)
+
+
+def _probability(p: float) -> str:
+    return "<0.0001" if p < 0.0001 else _plain(p, 4)
 
 
 def _plain(value: float, decimals: int) -> str:
@@ -158,12 +167,17 @@ def _plain(value: float, decimals: int) -> str:
 
 
 def _failures(table: Table) -> str:
-    rows = [["row", "cases", "seeds", *FAILURES.values()]]
+    rows = [["row", "cases", "seeds", *(words for words, _ in FAILURES)]]
     for item in table.failures:
-        rows.append(
-            [item.row, str(item.cases), str(item.seeds), *(f"{100 * item.shares[status]:.1f} %" for status in FAILURES)]
-        )
-    return aligned(rows) + "\n\nShares of all (case, structure) pairs; structures absent on both sides are in neither."
+        shares = [_share([getattr(rates, name) for rates in item.rates]) for _, name in FAILURES]
+        rows.append([item.row, str(item.cases), str(len(item.rates)), *shares])
+    return aligned(rows)
+
+
+def _share(values: Sequence[float]) -> str:
+    """Mean over seeds in percent; a dash where there was no opportunity to fail."""
+    known = [value for value in values if not math.isnan(value)]
+    return f"{100 * sum(known) / len(known):.1f} %" if known else "–"
 
 
 def _footnotes(table: Table) -> str:

@@ -1,9 +1,13 @@
-"""Reading scores.parquet: the scores of one run as a matrix of cases and classes, and how often it failed."""
+"""Reading scores.parquet: the scores of one run as a matrix of cases and classes, and how often it failed.
+
+`benchmark.scoring.aggregate` answers the same for one data frame; here the matrix is kept, because intervals and tests
+resample its cases.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmark.errors import InputError
-
-COLUMNS = ("run", "case", "class", "metric", "value", "convention", "status")
-FAILURES = {
-    "missing_prediction": "no prediction",
-    "empty_prediction": "structure missed",
-    "empty_reference": "predicted though absent",
-}
+from benchmark.scoring.aggregate import COLUMNS, Rates, failure_rates
 
 
 @dataclass(frozen=True)
@@ -28,13 +26,11 @@ class ScoreMatrix:
     Attributes:
         values: [cases, classes]; NaN where the convention leaves a score out.
         cases, classes: their names, in the order of `values`; cases are sorted.
-        statuses: share of (case, class) pairs by status.
     """
 
     values: NDArray[np.float64]
     cases: tuple[str, ...]
     classes: tuple[str, ...]
-    statuses: dict[str, float]
 
     def restricted(self, classes: Sequence[str] | None) -> ScoreMatrix:
         """Only the named classes (None: all). Raises InputError naming a class that was not scored."""
@@ -49,10 +45,18 @@ class ScoreMatrix:
                 remedy="score with the labels of this dataset, or correct the group",
             )
         columns = [self.classes.index(name) for name in classes]
-        return ScoreMatrix(self.values[:, columns], self.cases, tuple(classes), self.statuses)
+        return ScoreMatrix(self.values[:, columns], self.cases, tuple(classes))
+
+    def as_case_means(self, decimals: int) -> ScoreMatrix:
+        """One column, the rounded mean over classes of each case: for conventions that round before averaging cases."""
+        present = np.isfinite(self.values)
+        count = present.sum(axis=1)
+        total = np.where(present, self.values, 0.0).sum(axis=1)
+        means = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        return ScoreMatrix(np.round(means, decimals)[:, None], self.cases, ("mean",))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunScores:
     """Everything scored of one run, with the provenance written in the file's metadata."""
 
@@ -60,10 +64,7 @@ class RunScores:
     table: pa.Table
     config_digest: str
     code_version: str
-
-    @property
-    def conventions(self) -> tuple[str, ...]:
-        return tuple(sorted(self.table["convention"].unique().to_pylist()))
+    _matrices: dict[tuple[str, str], ScoreMatrix | None] = field(default_factory=dict, repr=False)
 
     def matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
         """Scores of `metric` under `convention`; None if it was not scored.
@@ -71,22 +72,32 @@ class RunScores:
         Raises:
             InputError: a (case, class) pair stands twice.
         """
-        metrics, conventions = self.table["metric"].to_numpy(), self.table["convention"].to_numpy()
-        chosen = (metrics == metric) & (conventions == convention)
+        key = (metric, convention)
+        if key not in self._matrices:
+            self._matrices[key] = self._matrix(*key)
+        return self._matrices[key]
+
+    def rates(self, metric: str, convention: str) -> Rates:
+        """How often the run failed, whatever the convention makes of it."""
+        return failure_rates(self.table.filter(pa.array(self._chosen(metric, convention))).to_pandas())
+
+    def _chosen(self, metric: str, convention: str) -> NDArray[np.bool_]:
+        return (self.table["metric"].to_numpy() == metric) & (self.table["convention"].to_numpy() == convention)
+
+    def _matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
+        chosen = self._chosen(metric, convention)
         if not chosen.any():
             return None
         cases, row = np.unique(self.table["case"].to_numpy()[chosen].astype(str), return_inverse=True)
         names = self.table["class"].to_numpy()[chosen].astype(str)
-        classes = tuple(dict.fromkeys(names))  # in the order of the labels, not of the alphabet
+        classes = tuple(map(str, dict.fromkeys(names)))  # in the order of the labels, not of the alphabet
         index = {name: number for number, name in enumerate(classes)}
         column = np.array([index[name] for name in names])
         if len(np.unique(row * len(classes) + column)) < len(row):
             raise InputError("a case and class is scored twice", where=self.run, found=f"{metric}, {convention}")
         values = np.full((len(cases), len(classes)), np.nan)
         values[row, column] = self.table["value"].to_numpy()[chosen]
-        kinds, counts = np.unique(self.table["status"].to_numpy()[chosen].astype(str), return_counts=True)
-        shares = {str(kind): float(count) / len(row) for kind, count in zip(kinds, counts, strict=True)}
-        return ScoreMatrix(values, tuple(map(str, cases)), classes, shares)
+        return ScoreMatrix(values, tuple(map(str, cases)), classes)
 
 
 def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:

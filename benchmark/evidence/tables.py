@@ -19,8 +19,8 @@ from benchmark.evidence.cells import (
     format_number,
     matrices_of,
 )
-from benchmark.evidence.scores import FAILURES
 from benchmark.evidence.significance import SignificanceReport, compare_rows
+from benchmark.scoring.aggregate import Rates
 
 COMPARE_COLUMNS = (
     "row",
@@ -46,12 +46,11 @@ COMPARE_COLUMNS = (
 
 @dataclass(frozen=True)
 class FailureRates:
-    """How often a row's predictions failed: shares of all (case, class) pairs by status, and how many cases."""
+    """How often a row's predictions failed, one entry per seed, and how many cases were scored."""
 
     row: str
     cases: int
-    seeds: int
-    shares: dict[str, float]
+    rates: tuple[Rates, ...]
 
 
 @dataclass(frozen=True)
@@ -168,16 +167,15 @@ def _any_source(target: Target, sources: Mapping[tuple[str, str], CellSource], c
 def _failures(
     target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
 ) -> Iterable[FailureRates]:
+    """Rates over all structures of the first scored column."""
     name = next((name for name, column in target.columns.items() if column.measure == "score"), None)
     for row in target.rows if name else ():
-        whole = replace(sources[row, name], classes=None)
-        matrices = matrices_of(whole, str(target.columns[name].metric), evidence)
+        source, metric = sources[row, name], str(target.columns[name].metric)
+        matrices = matrices_of(replace(source, classes=None), metric, evidence)
         if matrices:
-            shares = {
-                status: sum(matrix.statuses.get(status, 0.0) for matrix in matrices) / len(matrices)
-                for status in FAILURES
-            }
-            yield FailureRates(row, max(len(matrix.cases) for matrix in matrices), len(matrices), shares)
+            runs = [evidence.scores[run] for run in source.runs if run in evidence.scores]
+            rates = tuple(scores.rates(metric, source.convention) for scores in runs)
+            yield FailureRates(row, max(len(matrix.cases) for matrix in matrices), rates)
 
 
 def _significance(

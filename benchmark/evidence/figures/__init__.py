@@ -1,0 +1,1 @@
+"""One module per kind of figure. Each draws plain data, so published and rebuilt numbers go through the same code."""

@@ -1,0 +1,119 @@
+"""Qualitative panels: image, reference and every method's labels on the same slice, with one legend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from benchmark.errors import InputError
+from benchmark.evidence.figures.style import add_axes, in_house_style, new_figure
+
+_LEGEND_LIMIT = 24
+_OPACITY = 0.6
+# Paul Tol's muted scheme and its pale variants: neighbours in the list differ in hue and lightness.
+_LABEL_COLOURS = (
+    "#CC6677", "#88CCEE", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#EE8866", "#332288", "#999933", "#882255",
+    "#77AADD", "#FFAABB", "#BBCC33", "#99DDFF",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One case on one slice.
+
+    Attributes:
+        name: written at the left.
+        image: [H, W] grey or [H, W, 3] colour.
+        labels: column (reference first, then methods) → label map [H, W] of integers, 0 is background; a missing
+            column is drawn as `no prediction`.
+        aspect: height of a pixel over its width.
+        window: grey values shown as black and white; None: 1st and 99th percentile.
+    """
+
+    name: str
+    image: NDArray
+    labels: Mapping[str, NDArray]
+    aspect: float = 1.0
+    window: tuple[float, float] | None = None
+
+
+@in_house_style
+def draw_panels(
+    panels: Sequence[Panel], *, columns: Sequence[str], label_names: Mapping[int, str], demo: bool = False
+) -> Figure:
+    """Draw a grid: one row per case; the image, then one overlay per column; structures in view in the legend.
+
+    Raises:
+        InputError: there is no case, or a label map has another shape than its image.
+    """
+    if not panels:
+        raise InputError("nothing to draw: no case", expected="at least one case with a prediction")
+    figure = new_figure(1.7 * (len(columns) + 1), 1.75 * len(panels) + 0.9, demo=demo)
+    grid = np.array(add_axes(figure, len(panels), len(columns) + 1), dtype=object).reshape(len(panels), -1)
+    shown: set[int] = set()
+    for row, panel in zip(grid, panels, strict=True):
+        _show(row[0], panel, None)
+        row[0].set_ylabel(panel.name, fontsize=8)
+        for axes, column in zip(row[1:], columns, strict=True):
+            labels = panel.labels.get(column)
+            _show(axes, panel, labels)
+            if labels is None:
+                axes.set_xlabel("no prediction", fontsize=7)
+            else:
+                shown |= set(np.unique(labels).tolist()) - {0}
+    for axes, name in zip(grid[0], ["image", *columns], strict=True):
+        axes.set_title(name, fontsize=8)
+    _legend(figure, sorted(shown), label_names)
+    return figure
+
+
+def colour_of(label: int) -> tuple[float, float, float]:
+    """Colour of a class, the same in every figure."""
+    return to_rgb(_LABEL_COLOURS[(label - 1) % len(_LABEL_COLOURS)])
+
+
+def best_slice(labels: NDArray, axis: int = 2) -> int:
+    """The slice of a label map [X, Y, Z] along `axis` that shows the most structures, then the most of them."""
+    planes = np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1)
+    kinds = np.array([len(np.unique(plane)) for plane in planes])
+    filled = (planes > 0).mean(axis=1)
+    return int(np.argmax(kinds + filled))
+
+
+def _show(axes: Axes, panel: Panel, labels: NDArray | None) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    low, high = panel.window or np.percentile(panel.image, [1, 99])
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=panel.aspect)
+    if labels is None:
+        return
+    if labels.shape != panel.image.shape[:2]:
+        raise InputError(
+            f"a label map of {panel.name} has another shape than its image",
+            expected=panel.image.shape[:2],
+            found=labels.shape,
+        )
+    overlay = np.zeros((*labels.shape, 4))
+    for label in np.unique(labels[labels > 0]).tolist():
+        overlay[labels == label] = (*colour_of(label), _OPACITY)
+    axes.imshow(overlay, aspect=panel.aspect, interpolation="nearest")
+
+
+def _legend(figure: Figure, shown: Sequence[int], label_names: Mapping[int, str]) -> None:
+    handles = [
+        Patch(facecolor=colour_of(label), alpha=_OPACITY, label=label_names.get(label, str(label)).replace("_", " "))
+        for label in shown[:_LEGEND_LIMIT]
+    ]
+    if len(shown) > _LEGEND_LIMIT:
+        handles.append(Patch(facecolor="none", label=f"and {len(shown) - _LEGEND_LIMIT} more"))
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.5)), fontsize=6
+        )

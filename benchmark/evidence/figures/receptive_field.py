@@ -1,0 +1,64 @@
+"""Effective receptive fields: how much each input pixel contributes to the centre of the features (TMI Fig. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from benchmark.errors import InputError
+from benchmark.evidence.figures.style import add_axes, in_house_style, new_figure
+
+SHARES = (0.5, 0.99)  # of all contributions: sides of the square around the centre that hold them
+
+
+@in_house_style
+def draw_receptive_fields(maps: Mapping[str, ArrayLike], *, title: str = "", demo: bool = False) -> Figure:
+    """Draw contribution maps side by side on one scale; darker is more.
+
+    Args:
+        maps: name → [H, W] mean absolute gradient of the centre features with respect to the input, not negative.
+            Each is divided by its maximum and shown as log10(x + 1) / log10(2), the display used by RepLKNet (Ding et
+            al. 2022); under each stands how much of the image's side holds half and 99 % of the contributions.
+
+    Raises:
+        InputError: there is no map, or one has no positive value.
+    """
+    if not maps:
+        raise InputError("nothing to draw: no receptive field map", expected="at least one map [H, W]")
+    figure = new_figure(2.4 * len(maps) + 0.8, 3.1, demo=demo)
+    all_axes = add_axes(figure, 1, len(maps))
+    for axes, (name, values) in zip(all_axes, maps.items(), strict=True):
+        field = _normalised(name, values)
+        image = axes.imshow(np.log2(field + 1), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
+        sides = "  ".join(f"{share:.0%}: {100 * side_holding(field, share):.0f} %" for share in SHARES)
+        axes.set(title=name, xlabel=f"share of the side holding\n{sides}", xticks=[], yticks=[])
+        axes.spines[["top", "right"]].set_visible(True)
+    figure.colorbar(image, ax=all_axes, shrink=0.8, label="contribution (log scale)")
+    if title:
+        figure.supxlabel(title, fontsize=9)
+    return figure
+
+
+def side_holding(field: ArrayLike, share: float) -> float:
+    """Side, as a share of the map's, of the smallest centred square holding `share` of the sum of a map [H, W]."""
+    values = np.asarray(field, dtype=float)
+    row, column = (np.abs(np.arange(length) - (length - 1) / 2) / length for length in values.shape)
+    reach = np.maximum(row[:, None], column[None, :]).ravel()
+    order = np.argsort(reach, kind="stable")
+    held = np.cumsum(values.ravel()[order]) / values.sum()
+    edge = reach[order][np.searchsorted(held, min(share, held[-1]))]
+    return float(min(1.0, 2 * edge + 1 / max(values.shape)))
+
+
+def _normalised(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    field = np.asarray(values, dtype=float)
+    if field.ndim != 2 or not np.isfinite(field).all() or field.min() < 0 or field.max() <= 0:
+        raise InputError(
+            f"not a receptive field map: {name}",
+            expected="[H, W], finite, not negative, not all zero",
+            found=f"shape {field.shape}, from {field.min():g} to {field.max():g}" if field.size else "an empty array",
+        )
+    return field / field.max()

@@ -1,0 +1,69 @@
+"""From the catalog to what each cell rests on: runs, structures, convention, test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.settings import RunConfig, Scale
+from benchmark.catalog.targets import Column, Target
+from benchmark.datasets import available_datasets, get_dataset
+from benchmark.errors import InputError
+from benchmark.evidence.cells import CellSource
+from benchmark.scoring.conventions import get_convention
+
+
+def cell_sources(catalog: Catalog, target: Target, scale: Scale) -> dict[tuple[str, str], CellSource]:
+    """(row, column) → source, for every cell of a target; a row of printed text has no runs."""
+    return {
+        (row, name): _source(catalog, column, catalog.cell_runs(target, row, name), scale)
+        for row in target.rows
+        for name, column in target.columns.items()
+    }
+
+
+def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale) -> CellSource:
+    if not runs:
+        return CellSource()
+    config = catalog.run(runs[0], scale)
+    name = column.convention or config.convention
+    convention = get_convention(name)
+    per_case = convention.rounding is not None and convention.rounding.of == "case"
+    known = config.dataset in available_datasets()
+    return CellSource(
+        runs=tuple(runs),
+        pending=catalog.pending(runs[0]) or "",
+        dataset=config.dataset,
+        convention=name,
+        order=convention.averaging,
+        classes=group_classes(config, column.group) if known else None,
+        case_decimals=convention.rounding.decimals if per_case else None,
+        test_cases=frozenset(get_dataset(config.dataset).test_cases) if known else frozenset(),
+        setting=_setting(column, config, known),
+    )
+
+
+def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | None:
+    """Structures of a label group, without those that the run's labels leave out; None for all structures.
+
+    Raises:
+        InputError: the data set has no such group.
+    """
+    if group is None:
+        return None
+    groups = get_dataset(config.dataset).groups
+    if group not in groups:
+        raise InputError(
+            f"unknown label group {group!r} of {config.dataset}", expected="one of " + ", ".join(groups), found=group
+        )
+    return tuple(name for name in groups[group] if config.labels is None or name in config.labels)
+
+
+def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
+    """Value of a column that prints a setting of the network or a size of the data set."""
+    if column.measure == "option":
+        return float(config.model.options.get(str(column.metric), 0))
+    if column.measure == "cases" and known:
+        count = get_dataset(config.dataset).split_counts.get(str(column.metric))
+        return None if count is None else float(count)
+    return None
