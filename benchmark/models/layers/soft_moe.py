@@ -119,9 +119,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def choose_form(form: Form, tokens: Tensor, slots: Tensor) -> Form:
-    """`auto` streams on any accelerator, and on a CPU from `STREAM_FROM` matrix entries on."""
+    """`auto` streams on any accelerator, and on a CPU from `STREAM_FROM` matrix entries on.
+
+    On the meta device, where cost is counted, it is the released form: streaming computes the logits twice.
+    """
     if form != "auto":
         return form
+    if tokens.is_meta:
+        return "materialised"
     large = tokens.shape[1] * slots.shape[1] >= STREAM_FROM
     return "streamed" if large or tokens.device.type != "cpu" else "materialised"
 
