@@ -1,0 +1,212 @@
+"""Checkpoints: whole or absent, verified before the one before is given up, refused for another configuration.
+
+A checkpoint is `step-<n>.pt` and, written after it was read back and its checksum confirmed, `step-<n>.json`, which
+names configuration, data, code version and the checksum. Without its json a checkpoint does not exist. The last two
+are kept. Tensors are loaded with weights_only=True; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from benchmark.catalog.settings import RunConfig
+from benchmark.errors import InputError
+from benchmark.files import atomic_path, file_digest, read_json, write_json
+from benchmark.progress import say
+
+KEPT = 2
+NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", "training.devices"}
+NOT_TRAINING = ("inference", "convention")  # used only after training
+
+
+def training_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide the trained weights, as {dotted key: value}."""
+    values: dict[str, Any] = {}
+
+    def enter(prefix: str, value: Any) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                enter(f"{prefix}.{key}" if prefix else key, inner)
+        elif prefix not in NOT_DECISIVE:
+            values[prefix] = value
+
+    settings = json.loads(config.model_dump_json())
+    enter("", {key: value for key, value in settings.items() if key not in NOT_TRAINING})
+    return values
+
+
+class Checkpoints:
+    """The checkpoint folder of one run.
+
+    Args:
+        folder: `<run directory>/checkpoints`.
+        identity: what a checkpoint must share with this training to be continued, as {key: value}.
+        details: recorded with each checkpoint, not compared (code version, digests).
+    """
+
+    def __init__(self, folder: str | Path, *, identity: dict[str, Any], details: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.identity = json.loads(json.dumps(identity))
+        self.details = details
+
+    def save(self, state: dict[str, Any], *, step: int) -> Path:
+        """Write, verify, then remove all but the last two.
+
+        Raises:
+            InputError: the disk is full, or what was read back is not what was written. Older ones are untouched.
+        """
+        path = self.folder / f"step-{step:08d}.pt"
+        with disk_full_explained(path, remedy=f"free space and run again: {self._last_words()}"):
+            path.with_suffix(".json").unlink(missing_ok=True)
+            with atomic_path(path) as temporary:
+                digest = _write(state, temporary)
+            if file_digest(path) != digest:
+                path.unlink()
+                raise InputError(
+                    "a checkpoint read back differs from what was written",
+                    where=path,
+                    remedy=f"check this disk; then run again: {self._last_words()}",
+                )
+            record = {"step": step, "sha256": digest, "identity": self.identity, **self.details}
+            write_json(path.with_suffix(".json"), record)
+        self._remove_old(keep=KEPT)
+        return path
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint's state, on the CPU; None where training starts from the beginning.
+
+        A corrupt checkpoint is passed over for the one before, and a line says so.
+
+        Raises:
+            InputError: the newest checkpoint belongs to another configuration, or all of them are corrupt.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            path = self.folder / f"step-{step:08d}.pt"
+            try:
+                record = read_json(path.with_suffix(".json"))
+                if file_digest(path) != record["sha256"]:
+                    raise ValueError("its checksum is wrong")
+            except (OSError, ValueError, KeyError) as error:
+                say(f"checkpoint {path} is corrupt ({error}); trying the one before")
+                continue
+            self._refuse_another(record["identity"], path)
+            return _read(path)
+        if steps:
+            raise InputError(
+                "every checkpoint of this run is corrupt",
+                where=self.folder,
+                remedy="delete the folder to train from the beginning",
+            )
+        return None
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that were finished, ascending."""
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
+
+    def keep_newest(self) -> None:
+        """After training: one checkpoint suffices to make the final weights again."""
+        self._remove_old(keep=1)
+
+    def _remove_old(self, *, keep: int) -> None:
+        kept = {f"step-{step:08d}" for step in self.steps()[-keep:]}
+        # json first: a kill between the two leaves a checkpoint that does not count, never one without its tensors
+        for path in sorted(self.folder.glob("*"), key=lambda path: path.suffix != ".json"):
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+
+    def _refuse_another(self, found: dict[str, Any], path: Path) -> None:
+        keys = sorted(key for key in {*found, *self.identity} if found.get(key) != self.identity.get(key))
+        if keys:
+            raise InputError(
+                "the checkpoint belongs to another configuration",
+                where=path,
+                expected="; ".join(f"{key} = {self.identity.get(key)}" for key in keys),
+                found="; ".join(f"{key} = {found.get(key)}" for key in keys),
+                remedy="restore the setting, or delete the run's directory to train from the beginning",
+            )
+
+    def _last_words(self) -> str:
+        steps = self.steps()
+        return f"training continues from step {steps[-1]}" if steps else "training starts from the beginning"
+
+
+class _HashingFile:
+    """A binary file that digests what passes through and remembers why a write failed."""
+
+    def __init__(self, path: Path) -> None:
+        self.stream = path.open("wb")
+        self.digest = hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                self.digest.update(data)
+                return self.stream.write(data)
+            except OSError as error:
+                self.error = error  # raised through torch's C++ writer it would lose its kind
+        return len(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _write(state: dict[str, Any], path: Path) -> str:
+    file = _HashingFile(path)
+    try:
+        torch.save(state, file)
+        if file.error is None:
+            file.flush()
+            os.fsync(file.stream.fileno())
+            # drop the cached pages, so that reading back reads the disk
+            os.posix_fadvise(file.stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        try:
+            file.stream.close()
+        except OSError as error:
+            file.error = file.error or error
+    if file.error is not None:
+        raise file.error
+    return file.digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise InputError(
+            "the checkpoint has the right checksum but cannot be read by this torch",
+            where=path,
+            found=str(error),
+            remedy="continue with the versions it was written with, or delete the run's directory",
+        ) from error
+
+
+@contextmanager
+def disk_full_explained(path: Path, *, remedy: str) -> Iterator[None]:
+    """Turn "no space left" and "over quota" into a message; nothing that was whole before is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"the disk is full: {error.strerror}", where=path, remedy=remedy) from error
+
+
+def write_weights(path: str | Path, network: torch.nn.Module) -> None:
+    """The network's state as safetensors. Shared tensors are written under each of their names."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary)

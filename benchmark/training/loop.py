@@ -1,0 +1,318 @@
+"""The training loop: one flat pass over optimiser steps, made of hooks that read like prose."""
+
+from __future__ import annotations
+
+import math
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from benchmark.catalog.settings import RunConfig
+from benchmark.errors import InputError
+from benchmark.progress import say
+from benchmark.training.checkpoints import Checkpoints, disk_full_explained
+from benchmark.training.feed import Share, make_share, micro_batches
+from benchmark.training.journal import Journal
+from benchmark.training.objective import Objective
+from benchmark.training.optimisers import frozen_parameters, make_optimiser
+from benchmark.training.processes import (
+    gather_objects,
+    random_state,
+    rank_table,
+    restore_random_state,
+    seed_everything,
+    set_up_network,
+)
+from benchmark.training.schedules import learning_rate
+from benchmark.training.signals import StopRequest
+
+DIVERGED_LOSS = 1e3  # Dice is at most 1, and a cross-entropy of 1000 nats per voxel no longer comes back
+
+
+class TrainingDiverged(InputError):
+    """The loss or the weights are no longer numbers worth continuing from."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What may differ between two machines that train the same run.
+
+    Attributes:
+        workers: data processes per training process.
+        micro_batch: samples per forward pass; None: as many as the protocol had per GPU.
+        tensorboard: also write event files.
+    """
+
+    workers: int = 0
+    micro_batch: int | None = None
+    tensorboard: bool = False
+
+
+class TrainingLoop:
+    """Trains one run from its last checkpoint to its last step, or until it is asked to stop.
+
+    Args:
+        fabric: the started process group.
+        config: the run; `config.training` and `config.seed` decide everything.
+        network: freshly built and initialised, equal on every process.
+        samples: map-style, sample i a pure function of (seed, i): (image [C, *patch], labels [*patch]).
+        steps_per_epoch: optimiser steps per epoch.
+        folder: the run's directory; log.csv, validation.csv and checkpoints/ are written here by the first process.
+        checkpoints: reads and writes the run's checkpoints.
+        validate: called with (network, device=, rank=, world=), returns the mean Dice; None: no validation cases.
+        stop: set by a signal; None where nobody listens.
+        check_lock: called before anything is written.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        config: RunConfig,
+        network: nn.Module,
+        samples: Dataset,
+        *,
+        steps_per_epoch: int,
+        folder: Path,
+        checkpoints: Checkpoints,
+        machine: Machine | None = None,
+        validate: Callable[..., float] | None = None,
+        stop: StopRequest | None = None,
+        check_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.fabric, self.config, self.training = fabric, config, config.training
+        self.machine = machine or Machine()
+        self.samples, self.steps_per_epoch = samples, steps_per_epoch
+        self.checkpoints, self.validate, self.stop, self.check_lock = checkpoints, validate, stop, check_lock
+        self.total_steps = self.training.epochs * steps_per_epoch
+        self.objective = Objective(self.training.loss)
+        pretrained = config.model.initialisation != "scratch"
+        self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
+        optimiser = make_optimiser(network, self.training.optimiser)
+        self.network, self.optimiser = set_up_network(fabric, network, optimiser, self.training)
+        self.share: Share = make_share(
+            self.training, world=fabric.world_size, rank=fabric.global_rank, micro_batch=self.machine.micro_batch
+        )
+        self.journal = Journal(folder, total=self.total_steps, tensorboard=self.machine.tensorboard)
+        self.saved_at: int | None = None
+
+    def run(self) -> bool:
+        """True when the last step is done, False when stopped in order and saved before it.
+
+        Raises:
+            TrainingDiverged, SampleError, InputError: with the last good checkpoint untouched.
+        """
+        start = self._resume()
+        self._announce(start)
+        self.network.train()
+        batches = self._batches(start)
+        try:
+            for step in range(start, self.total_steps):
+                self._set_learning_rate(step)
+                stopping = self._report(step, self._optimise(step, batches))
+                self._validate_if_due(step)
+                if stopping or self._checkpoint_due(step):
+                    self._save(step + 1)
+                if stopping and step + 1 < self.total_steps:
+                    return False
+        finally:
+            batches.close()
+            if self.fabric.is_global_zero:
+                self.journal.close()
+        return True
+
+    # One step
+
+    def _optimise(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Forward and backward over this process's share, then one update; returns this process's measurements."""
+        began = time.perf_counter()
+        sizes = [len(indices) for indices in self.share.micro_batches(step)]
+        loss, waited = 0.0, 0.0
+        for number, size in enumerate(sizes, start=1):
+            waiting = time.perf_counter()
+            images, labels = self.fabric.to_device(next(batches))
+            waited += time.perf_counter() - waiting
+            with self.fabric.no_backward_sync(self.network, enabled=number < len(sizes)):
+                # each sample counts 1 / batch: shares are equal and DDP averages over the processes
+                part = self.objective(self.network(images), labels) * (size / self.share.samples)
+                self.fabric.backward(part)
+            loss += part.detach()
+        self._update(step)
+        seconds = time.perf_counter() - began
+        return {"loss": float(loss), "waited": waited, "seconds": seconds, "memory": self._peak_memory()}
+
+    def _update(self, step: int) -> None:
+        if step // self.steps_per_epoch < self.training.freeze_epochs:
+            for parameter in self.frozen:
+                parameter.grad = None
+        if self.training.clip_norm is not None:
+            self.fabric.clip_gradients(
+                self.network, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
+            )
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _set_learning_rate(self, step: int) -> None:
+        self.rate = learning_rate(
+            step,
+            self.training.schedule,
+            base=self.training.optimiser.learning_rate,
+            steps_per_epoch=self.steps_per_epoch,
+            epochs=self.training.epochs,
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+
+    def _batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return micro_batches(
+            self.samples,
+            self.share,
+            start=start,
+            stop=self.total_steps,
+            workers=self.machine.workers,
+            pin=self.fabric.device.type == "cuda",
+        )
+
+    # What is told
+
+    def _announce(self, start: int) -> None:
+        table = rank_table(self.fabric)
+        if not self.fabric.is_global_zero:
+            return
+        say(table)
+        forward = f"{len(self.share.micro_batches(0))} forward passes of up to {len(self.share.micro_batches(0)[0])}"
+        say(f"{self.config.run} ({self.config.scale}): step {start} of {self.total_steps}, {forward} per process")
+        with self._disk_full_explained():
+            self.journal.start(start)
+
+    def _report(self, step: int, mine: dict[str, float]) -> bool:
+        """Agree over all processes on loss, pace and stop; log it. True if any process was asked to stop.
+
+        Raises:
+            TrainingDiverged: on all processes alike.
+        """
+        values = torch.tensor([*mine.values(), float(bool(self.stop))], dtype=torch.float64, device=self.fabric.device)
+        everyone = self.fabric.all_gather(values).reshape(-1, len(values)).tolist()
+        losses, waited, seconds, memory, stops = zip(*everyone, strict=True)
+        loss, epoch = sum(losses) / len(losses), step // self.steps_per_epoch
+        if not math.isfinite(loss) or abs(loss) > DIVERGED_LOSS:
+            raise self._diverged(step, f"a loss of {loss}")
+        if self.fabric.is_global_zero:
+            row = {"step": step, "epoch": epoch, "loss": loss, "learning_rate": self.rate}
+            row["samples_per_second"] = round(self.share.batch / max(seconds), 4)
+            row["data_wait"] = round(max(wait / total for wait, total in zip(waited, seconds, strict=True)), 4)
+            row["peak_memory_mb"] = round(max(memory))
+            with self._disk_full_explained():
+                self.journal.step(row)
+        return any(stops)
+
+    def _validate_if_due(self, step: int) -> None:
+        epoch, last = divmod(step + 1, self.steps_per_epoch)
+        if self.validate is None or last or epoch % self.training.validation_interval:
+            return
+        # The bare network: DDP would synchronise buffers in every forward pass, and shares of cases are not equal.
+        with self.fabric.autocast():
+            dice = self.validate(
+                self.network.module,
+                device=self.fabric.device,
+                rank=self.fabric.global_rank,
+                world=self.fabric.world_size,
+            )
+        if self.fabric.is_global_zero:
+            self.journal.validation({"step": step, "epoch": epoch - 1, "mean_dice": dice})
+
+    def _peak_memory(self) -> float:
+        """MB: of the GPU where there is one, else resident memory of the process."""
+        if self.fabric.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.fabric.device) / 1e6
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+    def _diverged(self, step: int, what: str) -> TrainingDiverged:
+        steps = self.checkpoints.steps()
+        return TrainingDiverged(
+            f"training of {self.config.run} diverged at step {step} (epoch {step // self.steps_per_epoch})",
+            where=self.journal.folder / "log.csv",
+            expected=f"finite weights and a loss below {DIVERGED_LOSS:g}",
+            found=f"{what}, at learning rate {self.rate:.3g}, precision {self.training.precision}",
+            remedy="try bf16-mixed or 32-true precision, clip_norm, a longer warm-up or a lower learning rate; "
+            + (f"checkpoints of steps {steps} are whole" if steps else "there is no checkpoint yet"),
+        )
+
+    # What is kept
+
+    def _checkpoint_due(self, step: int) -> bool:
+        return (step + 1) % self.training.checkpoint_interval == 0 or step + 1 == self.total_steps
+
+    def _resume(self) -> int:
+        """The first step to do, with all state as it was then."""
+        state = self.checkpoints.load()
+        seed_everything(self.config.seed, rank=self.fabric.global_rank)
+        if state is None:
+            return 0
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self._restore_randomness(state)
+        return state["step"]
+
+    def _restore_randomness(self, state: dict[str, Any]) -> None:
+        if len(state["random"]) == self.fabric.world_size:
+            restore_random_state(state["random"][self.fabric.global_rank])
+        else:
+            seed_everything(self.config.seed, rank=self.fabric.global_rank, step=state["step"])
+        same = (len(state["random"]), state["threads"]) == (self.fabric.world_size, torch.get_num_threads())
+        if not same and self.fabric.is_global_zero:
+            say(
+                f"this checkpoint was written by {len(state['random'])} processes of {state['threads']} threads; the "
+                "sample order is kept, results agree to rounding and the random draws inside the network"
+            )
+
+    def _save(self, step: int) -> None:
+        """All processes contribute their random state; the first one writes, and all learn whether it could."""
+        randomness = gather_objects(random_state())
+        problem = None
+        if self.fabric.is_global_zero:
+            with _caught() as problems:
+                self._write(step, randomness)
+            problem = problems[0] if problems else None
+        problem = self.fabric.broadcast(problem)
+        if problem is not None:
+            raise problem
+
+    def _write(self, step: int, randomness: list[dict[str, Any]]) -> None:
+        self.check_lock()
+        with self._disk_full_explained():
+            self.journal.flush()
+        if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
+            raise self._diverged(step - 1, "weights that are not finite")
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "random": randomness,
+            "threads": torch.get_num_threads(),
+            "step": step,
+            "epoch": step // self.steps_per_epoch,
+            "position": step * self.share.batch,
+        }
+        self.checkpoints.save(state, step=step)
+
+    def _disk_full_explained(self):
+        return disk_full_explained(self.journal.folder, remedy="free space and run again to continue")
+
+
+@contextmanager
+def _caught() -> Iterator[list[InputError]]:
+    problems: list[InputError] = []
+    try:
+        yield problems
+    except InputError as error:
+        problems.append(error)

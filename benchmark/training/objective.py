@@ -1,0 +1,182 @@
+"""Soft Dice plus cross-entropy over many classes, without a one-hot target and without keeping the probabilities.
+
+Both terms need only three statistics of the softmax per sample: the summed log-probability of the true class, and per
+class the probability mass and the mass on the true class. One custom autograd function computes them chunk by chunk,
+in cache, and recomputes the softmax in the backward pass, so that the peak is logits + gradient. The formulas are those
+of MONAI's DiceCELoss(softmax=True, to_onehot_y=True); equality to it is tested for every option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from benchmark.catalog.settings import Loss
+from benchmark.errors import InputError
+
+CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # about 1 MB stays in a core's cache; a GPU wants few large kernels
+
+
+class _SoftmaxStatistics(torch.autograd.Function):
+    """logits [B, K, N], targets [B, N] -> log-likelihood [B], intersection [B, K], mass [B, K]."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, targets: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
+        batch, classes, voxels = logits.shape
+        log_normaliser = logits.new_empty((batch, voxels), dtype=torch.float32)
+        log_likelihood = logits.new_zeros(batch, dtype=torch.float64)
+        intersection = logits.new_zeros((batch, classes), dtype=torch.float64)
+        mass = torch.zeros_like(intersection)
+        for sample, part in _chunks(batch, classes, voxels, logits.device):
+            values, truth = logits[sample, :, part].float(), targets[sample, part].long()
+            highest = values.amax(dim=0)
+            probabilities = (values - highest).exp_()
+            total = probabilities.sum(dim=0)
+            probabilities /= total
+            normaliser = total.log_().add_(highest)
+            log_normaliser[sample, part] = normaliser
+            log_likelihood[sample] += (values.gather(0, truth[None])[0] - normaliser).sum()
+            true_probability = probabilities.gather(0, truth[None])[0]
+            intersection[sample] += torch.bincount(truth, weights=true_probability.double(), minlength=classes)
+            mass[sample] += (probabilities.square_() if squared else probabilities).sum(dim=1)
+        ctx.save_for_backward(logits, targets, log_normaliser)
+        ctx.squared = squared
+        return log_likelihood.float(), intersection.float(), mass.float()
+
+    @staticmethod
+    def backward(ctx, slope_likelihood: Tensor, slope_intersection: Tensor, slope_mass: Tensor):
+        # With p the softmax, t the true class and g = dL/dp: dL/dz_j = p_j (g_j - sum_k g_k p_k), where
+        # g_k = slope_mass_k (times 2 p_k if squared) + slope_intersection_k [k = t]; the likelihood adds [j = t] - p_j.
+        logits, targets, log_normaliser = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        for sample, part in _chunks(*logits.shape, logits.device):
+            truth = targets[sample, part].long()
+            probabilities = (logits[sample, :, part].float() - log_normaliser[sample, part]).exp_()
+            slope = slope_mass[sample]
+            at_truth = slope_intersection[sample][truth] * probabilities.gather(0, truth[None])[0]
+            if ctx.squared:
+                direct = 2 * slope[:, None] * probabilities
+                common = (direct * probabilities).sum(dim=0) + at_truth + slope_likelihood[sample]
+                result = direct.sub_(common).mul_(probabilities)
+            else:
+                common = slope @ probabilities + at_truth + slope_likelihood[sample]
+                result = (slope[:, None] - common).mul_(probabilities)
+            gradient[sample, :, part] = result.scatter_add_(0, truth[None], (at_truth + slope_likelihood[sample])[None])
+        return gradient, None, None
+
+
+def _chunks(batch: int, classes: int, voxels: int, device: torch.device) -> Iterator[tuple[int, slice]]:
+    size = max(CHUNK_VALUES.get(device.type, CHUNK_VALUES["cuda"]) // classes, 1)
+    with _one_thread() if device.type == "cpu" else nullcontext():
+        for sample in range(batch):
+            for start in range(0, voxels, size):
+                yield sample, slice(start, start + size)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    # Thousands of small operations are faster without a barrier after each (10 times, where cores are shared).
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Sum over processes. Every process derives the same loss from it and DDP averages gradients, hence the factor."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> Tensor:
+        return slope * torch.distributed.get_world_size()
+
+
+def _sum_over_ranks(values: Tensor) -> Tensor:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return _SumOverRanks.apply(values) if distributed and torch.distributed.get_world_size() > 1 else values
+
+
+def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+    """Weighted sum of soft Dice loss (1 - Dice) and cross-entropy, both means.
+
+    Args:
+        logits: [B, K, *spatial], any floating type; computed in float32.
+        targets: class indices [B, *spatial] in 0..K-1, any integer type.
+        loss: weights and conventions; `deep_supervision` is not looked at here.
+
+    Returns:
+        Scalar. Dice is averaged over samples and classes, or over classes after summing over the batch and over all
+        processes (`batch_dice`). A class absent from target and prediction scores
+        smooth_numerator / smooth_denominator.
+
+    Raises:
+        InputError: `targets` does not have the spatial shape of `logits`, or there is one class only.
+    """
+    if logits.shape[:1] + logits.shape[2:] != targets.shape or logits.shape[1] < 2:
+        raise InputError(
+            "logits and labels do not fit together",
+            expected="logits [B, K, *spatial] with K >= 2 and labels [B, *spatial]",
+            found=f"logits {list(logits.shape)}, labels {list(targets.shape)}",
+        )
+    logits, targets = logits.flatten(start_dim=2), targets.flatten(start_dim=1)
+    log_likelihood, intersection, mass = _SoftmaxStatistics.apply(logits, targets, loss.squared_denominator)
+    cross_entropy = -log_likelihood.sum() / targets.numel()
+    truth = torch.stack([torch.bincount(row, minlength=logits.shape[1]) for row in targets]).to(mass)
+    denominator = mass + truth
+    if loss.batch_dice:
+        intersection, denominator = _sum_over_ranks(torch.stack([intersection.sum(dim=0), denominator.sum(dim=0)]))
+    dice = (2 * intersection + loss.smooth_numerator) / (denominator + loss.smooth_denominator)
+    dice = dice if loss.include_background else dice[..., 1:]
+    return loss.dice * (1 - dice).mean() + loss.cross_entropy * cross_entropy
+
+
+class Objective(nn.Module):
+    """The training loss of one protocol, for single and for deeply supervised outputs.
+
+    With `deep_supervision`, output i is compared with the labels downsampled to its size (nearest voxel centre, as
+    nnU-Net does) and weighted by entry i, as given; outputs of weight 0 cost nothing.
+
+    Raises:
+        InputError: the network's outputs and the weights differ in number.
+    """
+
+    def __init__(self, loss: Loss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+        """outputs: logits [B, K, *spatial] or a sequence of them, full resolution first; targets [B, *spatial]."""
+        outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        weights = self.loss.deep_supervision or (1.0,)
+        if len(weights) != len(outputs):
+            raise InputError(
+                "deep supervision of network and loss do not agree",
+                expected=f"{len(weights)} outputs, one per weight {list(weights)}",
+                found=f"{len(outputs)} outputs of sizes {[tuple(output.shape[2:]) for output in outputs]}",
+                remedy="set the network's deep_supervision option, or training.loss.deep_supervision, to match",
+            )
+        levels = [targets, *(downsampled(targets, output.shape[2:]) for output in outputs[1:])]
+        terms = [
+            weight * dice_cross_entropy(output, labels, self.loss)
+            for output, labels, weight in zip(outputs, levels, weights, strict=True)
+            if weight
+        ]
+        return torch.stack(terms).sum()
+
+
+def downsampled(targets: Tensor, size: Sequence[int]) -> Tensor:
+    """Labels [B, *spatial] at another size by the nearest voxel centre; the labels themselves where it is equal."""
+    if tuple(targets.shape[1:]) == tuple(size):
+        return targets
+    return interpolate(targets[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(targets.dtype)

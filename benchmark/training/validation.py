@@ -1,0 +1,78 @@
+"""Mean foreground Dice of whole validation cases, one window at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmark.catalog.settings import Training
+from benchmark.data.sampling import resize
+from benchmark.data.store import PreparedStore
+from benchmark.models.registry import full_resolution
+from benchmark.training.processes import gather_objects
+
+
+class Validator:
+    """Dice on the prepared validation cases, for watching a training; it selects nothing.
+
+    Windows of the patch's size tile the case without averaging (a window at the far border is moved inside and only
+    its new voxels count), so that counts per class are all that is kept, whatever the number of classes. A case's
+    value is the mean over classes present in reference or prediction (one present in only one of them counts 0); the
+    result is the mean over cases. Cases are shared among the processes. The tables' scores come from `predict` and
+    `score`, with the protocol's own inference.
+
+    Args:
+        store, cases: the prepared store and its validation cases.
+        training: gives the patch, and whether images are resized whole.
+    """
+
+    def __init__(self, store: PreparedStore, cases: Sequence[str], training: Training) -> None:
+        self.store, self.cases, self.training = store, tuple(cases), training
+        self.classes = len(store.label_names) + 1
+
+    @torch.no_grad()
+    def __call__(self, network: nn.Module, *, device: torch.device, rank: int = 0, world: int = 1) -> float:
+        """Mean Dice over all cases; NaN where no case has a structure."""
+        network.eval()
+        mine = [self._case_dice(network, case, device) for case in self.cases[rank::world]]
+        network.train()
+        values = [value for part in gather_objects(mine) for value in part if not np.isnan(value)]
+        return float(np.mean(values)) if values else float("nan")
+
+    def _case_dice(self, network: nn.Module, case: str, device: torch.device) -> float:
+        counts = np.zeros((self.classes, self.classes), dtype=np.int64)  # reference × prediction
+        for image, labels, new in self._windows(case):
+            logits = full_resolution(network(torch.from_numpy(image)[None].to(device)))
+            inside = tuple(slice(side) for side in labels.shape)
+            predicted = logits[0].argmax(dim=0).cpu().numpy()[inside]
+            pairs = labels[new].astype(np.int64) * self.classes + predicted[new]
+            counts += np.bincount(pairs.ravel(), minlength=self.classes**2).reshape(counts.shape)
+        total = (counts.sum(axis=0) + counts.sum(axis=1))[1:]
+        present = total > 0
+        dice = 2 * counts.diagonal()[1:][present] / total[present]
+        return float(dice.mean()) if dice.size else float("nan")
+
+    def _windows(self, case: str) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[slice, ...]]]:
+        """Image padded to the patch, its labels, and which of the labels' voxels no earlier window covered."""
+        prepared, patch = self.store.open(case), self.training.patch
+        if self.training.sampling.strategy == "whole":
+            image, labels = resize(np.asarray(prepared.image[:]), np.asarray(prepared.labels[:]), patch)
+            yield image, labels, (slice(None),) * labels.ndim
+            return
+        sides = [_tiles(size, window) for size, window in zip(prepared.labels.shape, patch, strict=True)]
+        for tiles in itertools.product(*sides):
+            box = tuple(slice(start, stop) for start, stop, _ in tiles)
+            image, labels = prepared.image[(slice(None), *box)], prepared.labels[box]
+            missing = [(0, window - side) for window, side in zip(patch, labels.shape, strict=True)]
+            yield np.pad(image, [(0, 0), *missing]), labels, tuple(slice(new, None) for _, _, new in tiles)
+
+
+def _tiles(size: int, window: int) -> list[tuple[int, int, int]]:
+    """(start, stop, first new voxel counted from start) of windows that cover one side."""
+    starts = range(0, size, window)
+    moved = [max(min(start, size - window), 0) for start in starts]
+    return [(begin, min(begin + window, size), start - begin) for begin, start in zip(moved, starts, strict=True)]

@@ -1,0 +1,101 @@
+"""Every schedule against torch's own, and the released warm-up cosine against its recursive definition."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.optim import SGD, lr_scheduler
+
+from benchmark.catalog.settings import Schedule
+from benchmark.training.schedules import learning_rate
+
+BASE, EPOCHS, STEPS = 1e-2, 20, 3
+
+
+def _ours(**settings) -> list[float]:
+    schedule = Schedule(**settings)
+    ticks = EPOCHS * STEPS
+    return [learning_rate(t, schedule, base=BASE, steps_per_epoch=STEPS, epochs=EPOCHS) for t in range(ticks)]
+
+
+def _theirs(make, ticks: int) -> list[float]:
+    optimiser = SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
+    scheduler = make(optimiser)
+    rates = []
+    for _ in range(ticks):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+SCHEDULES = {
+    "constant": ({}, lambda o, ticks: lr_scheduler.ConstantLR(o, factor=1.0)),
+    "cosine": ({"minimum": 1e-4}, lambda o, ticks: lr_scheduler.CosineAnnealingLR(o, T_max=ticks, eta_min=1e-4)),
+    "poly": ({"power": 0.9}, lambda o, ticks: lr_scheduler.PolynomialLR(o, total_iters=ticks, power=0.9)),
+    "linear": (
+        {"minimum": 1e-3},
+        lambda o, ticks: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=ticks),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("granularity", ["step", "epoch"])
+def test_equals_torch(name, granularity):
+    options, make = SCHEDULES[name]
+    ticks = EPOCHS * STEPS if granularity == "step" else EPOCHS
+    theirs = _theirs(lambda optimiser: make(optimiser, ticks), ticks)
+    if granularity == "epoch":
+        theirs = [rate for rate in theirs for _ in range(STEPS)]
+    assert _ours(name=name, granularity=granularity, **options) == pytest.approx(theirs, rel=1e-9, abs=1e-15)
+
+
+@pytest.mark.parametrize("granularity", ["step", "epoch"])
+def test_warm_up_cosine_equals_linear_then_cosine_of_torch(granularity):
+    warmup, total = (5, EPOCHS) if granularity == "epoch" else (5 * STEPS, EPOCHS * STEPS)
+
+    def make(optimiser):
+        # at tick warmup the released schedule is at the full rate for the second time
+        rise = lr_scheduler.LinearLR(optimiser, start_factor=1e-3, end_factor=1.0, total_iters=warmup - 1)
+        fall = lr_scheduler.CosineAnnealingLR(optimiser, T_max=total - warmup, eta_min=1e-5)
+        return lr_scheduler.SequentialLR(optimiser, [rise, fall], milestones=[warmup])
+
+    theirs = _theirs(make, total)
+    if granularity == "epoch":
+        theirs = [rate for rate in theirs for _ in range(STEPS)]
+    settings = {"warmup_epochs": 5, "warmup_start": 1e-3 * BASE, "minimum": 1e-5, "granularity": granularity}
+    assert _ours(name="warmup_cosine", **settings) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_warm_up_cosine_equals_the_recursion_of_the_released_scheduler():
+    warmup, start = 4, 0.0
+    rate, rates = start, [start]
+    for epoch in range(1, EPOCHS):
+        if epoch < warmup:
+            rate += (BASE - start) / (warmup - 1)
+        elif epoch == warmup:
+            rate = BASE
+        else:
+            before, now = (1 + math.cos(math.pi * (e - warmup) / (EPOCHS - warmup)) for e in (epoch - 1, epoch))
+            rate *= now / before
+        rates.append(rate)
+    assert _ours(name="warmup_cosine", warmup_epochs=warmup)[::STEPS] == pytest.approx(rates, rel=1e-9, abs=1e-15)
+
+
+def test_a_fall_longer_than_the_training_reaches_the_published_rates():
+    # Swin-UMamba: T_max stays 1000 while training stops at 100, 250 and 350 epochs
+    schedule = Schedule(name="cosine", minimum=1e-6, total_epochs=1000)
+    for epoch, expected in {99: 9.76e-5, 249: 8.56e-5, 349: 7.31e-5}.items():
+        rate = learning_rate(epoch * 250, schedule, base=1e-4, steps_per_epoch=250, epochs=epoch + 1)
+        assert rate == pytest.approx(expected, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["constant", "warmup_cosine", "cosine", "poly", "linear"])
+def test_edges_are_finite(name):
+    for warmup in (0, 0.3, 1, 20, 50):
+        rates = _ours(name=name, warmup_epochs=warmup, granularity="step")
+        assert all(0 <= rate <= BASE * (1 + 1e-12) for rate in rates)
+    assert learning_rate(10**6, Schedule(name=name), base=BASE, steps_per_epoch=1, epochs=5) >= 0

@@ -1,0 +1,152 @@
+"""A training small enough to be killed many times: `python tests/training/tiny.py FOLDER [options]`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from benchmark.catalog.settings import RunConfig
+from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT, InputError
+from benchmark.training.checkpoints import Checkpoints, training_identity, write_weights
+from benchmark.training.locks import RunLock
+from benchmark.training.loop import Machine, TrainingLoop
+from benchmark.training.processes import seed_everything, start_processes
+from benchmark.training.signals import StopRequest
+
+CASES, CLASSES, PATCH = 6, 3, (6, 6, 6)
+
+
+def tiny_config(*, training: dict | None = None, seed: int = 7, **overrides) -> RunConfig:
+    settings = {
+        "patch": PATCH,
+        "batch": 4,
+        "epochs": 12,
+        "optimiser": {"name": "adamw", "learning_rate": 1e-2, "weight_decay": 1e-3},
+        "schedule": {"name": "warmup_cosine", "warmup_epochs": 3},
+        "clip_norm": 1.0,
+        "checkpoint_interval": 5,
+        "validation_interval": 2,
+        **(training or {}),
+    }
+    run = {
+        "run": "tiny/phantom/conv/seed7",
+        "scale": "demo",
+        "dataset": "phantom",
+        "model": {"name": "conv"},
+        "preparation": {},
+        "training": settings,
+        "inference": {},
+        "convention": "canonical",
+        "seed": seed,
+    }
+    return RunConfig(**{**run, **overrides})
+
+
+class TinyNetwork(nn.Sequential):
+    """Two convolutions and, on request, dropout, which makes the global random stream matter."""
+
+    def __init__(self, *, dropout: float = 0.0) -> None:
+        super().__init__(nn.Conv3d(1, 8, 3, padding=1), nn.GELU(), nn.Dropout(dropout), nn.Conv3d(8, CLASSES, 1))
+
+    def pretrained_parameters(self):
+        return self[0].parameters()
+
+
+class TinySamples(Dataset):
+    """Blobs that are a pure function of (seed, index); faults can be put in."""
+
+    def __init__(self, seed: int, *, fails_at: int | None = None, nan_at: int | None = None, pause: float = 0) -> None:
+        self.seed, self.fails_at, self.nan_at, self.pause = seed, fails_at, nan_at, pause
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        time.sleep(self.pause)
+        if index == self.fails_at:
+            raise OSError("the disk shows its teeth")
+        generator = np.random.default_rng((self.seed, index))
+        labels = generator.integers(CLASSES, size=PATCH, dtype=np.uint8)
+        image = labels[None].astype(np.float32) + 0.3 * generator.standard_normal((1, *PATCH), dtype=np.float32)
+        if index == self.nan_at:
+            image[:] = np.nan
+        return torch.from_numpy(image), torch.from_numpy(labels)
+
+
+def tiny_validation(network: nn.Module, *, device, rank: int, world: int) -> float:
+    network.eval()
+    images, labels = TinySamples(0)[10**6]
+    with torch.no_grad():
+        agreement = (network(images[None])[0].argmax(dim=0) == labels).float().mean()
+    network.train()
+    return float(agreement)
+
+
+def make_loop(folder: Path, config: RunConfig, samples: Dataset, *, network: nn.Module | None = None, **options):
+    """The loop over `samples` in this process (group), as `train` would assemble it."""
+    fabric = start_processes(config.training)
+    seed_everything(config.seed)
+    return TrainingLoop(
+        fabric,
+        config,
+        TinyNetwork(dropout=0.2) if network is None else network,
+        samples,
+        steps_per_epoch=config.training.steps_per_epoch(CASES),
+        folder=folder,
+        checkpoints=Checkpoints(folder / "checkpoints", identity=training_identity(config), details={"run": "tiny"}),
+        validate=tiny_validation,
+        **options,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--process-seed", type=int, default=0)
+    parser.add_argument("--pause", type=float, default=0)
+    parser.add_argument("--dropout", type=float, default=0.2)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--micro-batch", type=int)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-dice", action="store_true")
+    arguments = parser.parse_args()
+    # what the process happens to hold must not matter
+    random.seed(arguments.process_seed)
+    np.random.seed(arguments.process_seed)
+    torch.manual_seed(arguments.process_seed)
+    stop = StopRequest()
+    config = tiny_config(training={"epochs": arguments.epochs, "loss": {"batch_dice": arguments.batch_dice}})
+    first = int(os.environ.get("RANK", 0)) == 0
+    lock = RunLock(arguments.folder, config.run)
+    if first:
+        lock.__enter__()
+    try:
+        loop = make_loop(
+            arguments.folder,
+            config,
+            TinySamples(config.seed, pause=arguments.pause),
+            network=TinyNetwork(dropout=arguments.dropout),
+            machine=Machine(arguments.workers, arguments.micro_batch),
+            stop=stop,
+            check_lock=lock.check if first else lambda: None,
+        )
+        finished = loop.run()
+        if finished and first:
+            write_weights(arguments.folder / "final.safetensors", loop.network.module)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    finally:
+        if first:
+            lock.__exit__()
+    return 0 if finished else EXIT_CONTINUE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
