@@ -46,10 +46,18 @@ class Layout:
         return f"{self.root}/runs/{run}/trained.json"
 
     def predicted(self, run: str) -> str:
-        return f"{self.predictions or self.root + '/runs'}/{run}/predicted.json"
+        """File whose presence says that all cases are predicted; somebody else's predictions are just a folder."""
+        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predicted.json"
+
+    def predictions_of(self, run: str) -> str:
+        """Folder <case>.nii.gz."""
+        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predictions"
 
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
+
+    def control(self, paper: str, protocol: str, control: str) -> str:
+        return f"{self.root}/controls/{paper}/{protocol}/{control}/scores.parquet"
 
     def cost(self, target: str) -> str:
         return f"{self.root}/cost/{target}.csv"

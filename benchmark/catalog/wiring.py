@@ -14,6 +14,8 @@ from benchmark.catalog.settings import RunConfig
 from benchmark.catalog.targets import Target
 from benchmark.files import value_digest
 
+CONTROLS = ("oracle", "empty", "class_prior")
+
 
 def put_this_python_first() -> None:
     """Make the rules' `python` the one of this Snakemake, also in cluster jobs and without an activated environment."""
@@ -28,6 +30,8 @@ class Wildcards(Protocol):
     target: str
     dataset: str
     preparation: str
+    paper: str
+    protocol: str
 
 
 class Wiring:
@@ -69,6 +73,9 @@ class Wiring:
         """Our own predictions, or a folder of somebody else's (start_from: predictions)."""
         return self.layout.predicted(wildcards.run)
 
+    def predictions_folder(self, wildcards: Wildcards) -> str:
+        return self.layout.predictions_of(wildcards.run)
+
     def digest(self, wildcards: Wildcards) -> str:
         """Changes with any setting of the run, and with nothing else."""
         return self.run(wildcards).digest
@@ -99,6 +106,18 @@ class Wiring:
             if self.catalog.run(run, self.settings.scale).preparation_id == wildcards.preparation
         )
 
+    def run_of_protocol(self, wildcards: Wildcards) -> str:
+        """Any run of a protocol: controls are scored by the protocol's settings and need no network."""
+        wanted = f"{wildcards.paper}/{wildcards.protocol}/"
+        runs = (run for target in self.catalog.targets.values() for run in self._ready_runs(target))
+        return next(run for run in runs if run.startswith(wanted))
+
+    def control_store(self, wildcards: Wildcards) -> str:
+        return self.layout.prepared_for(self.catalog.run(self.run_of_protocol(wildcards), self.settings.scale))
+
+    def control_split(self, wildcards: Wildcards) -> str:
+        return self.layout.split(self.catalog.run(self.run_of_protocol(wildcards), self.settings.scale).dataset)
+
     # What a table or figure reads
 
     def target(self, wildcards: Wildcards) -> Target:
@@ -110,6 +129,11 @@ class Wiring:
 
     def scores(self, wildcards: Wildcards) -> list[str]:
         return [self.layout.scored(run) for run in self._ready_runs(self.target(wildcards))]
+
+    def controls(self, wildcards: Wildcards) -> list[str]:
+        """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
+        protocols = sorted({tuple(run.split("/")[:2]) for run in self._ready_runs(self.target(wildcards))})
+        return [self.layout.control(*protocol, control) for protocol in protocols for control in CONTROLS]
 
     def stores(self, wildcards: Wildcards) -> list[str]:
         """Prepared stores of a target's runs: they know which scans show the entire body."""

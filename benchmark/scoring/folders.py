@@ -138,6 +138,7 @@ def score_folders(
     run: str,
     metrics: Sequence[str] | None = None,
     processes: int | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Score all cases in worker processes and stream the scores to one Parquet file, in the order of the cases.
 
@@ -149,17 +150,19 @@ def score_folders(
         labels: label value → class name.
         run: written to every row.
         metrics: see `score_case`.
+        metadata: more strings for the file's schema, e.g. the configuration digest of the run that predicted.
     """
     settings = {
         "conventions": {convention.name: convention.digest for convention in conventions},
         "labels": {str(value): name for value, name in labels.items()},
         "metrics": list(metrics) if metrics else None,
     }
-    metadata = {"config_digest": value_digest(settings), "code_version": benchmark.__version__, "run": run}
+    kept = {"scoring_digest": value_digest(settings), "code_version": benchmark.__version__, "run": run}
+    kept.update(metadata or {})
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
     unlisted: Counter[int] = Counter()
-    with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=metadata) as writer:
+    with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=kept) as writer:
         for result in _in_order(results):
             unlisted.update(result.unlisted)
             writer.add([_row(run, result.files.case, score) for score in result.scores])

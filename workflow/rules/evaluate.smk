@@ -48,8 +48,35 @@ rule score_run:
         runtime=240,
     params:
         options=wiring.options,
+        predictions=wiring.predictions_folder,
     message:
         "{wildcards.run}: scoring"
     shell:
         "python -m benchmark score-run {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
-        " --predicted {input.predicted} --out {output.scores} > {log} 2>&1"
+        " --predictions {params.predictions} --out {output.scores} > {log} 2>&1"
+
+
+rule score_control:
+    input:
+        prepared=wiring.control_store,
+        split=wiring.control_split,
+    output:
+        scores=f"{RESULTS}/controls/{{paper}}/{{protocol}}/{{control}}/scores.parquet",
+    log:
+        f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}/{{control}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/controls/{{paper}}/{{protocol}}/{{control}}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 16
+    resources:
+        mem_mb=2000 if DEMO else 64000,
+        runtime=240,
+    params:
+        options=wiring.options,
+        run=wiring.run_of_protocol,
+    message:
+        "{wildcards.paper}, {wildcards.protocol}: scoring the {wildcards.control} control"
+    shell:
+        "python -m benchmark score-run {params.run} {params.options} --store {input.prepared} --split {input.split}"
+        " --control {wildcards.control} --out {output.scores} > {log} 2>&1"

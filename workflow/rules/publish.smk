@@ -10,6 +10,7 @@ localrules:
 rule build_table:
     input:
         scores=wiring.scores,
+        controls=wiring.controls,
         cost=wiring.costs,
     output:
         csv=report(
@@ -44,7 +45,7 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        "python -m benchmark table {wildcards.target} {params.options} > {log} 2>&1"
+        "python -m benchmark table {wildcards.target} {params.options} --controls {input.controls} > {log} 2>&1"
 
 
 rule build_figure:

@@ -1,0 +1,78 @@
+"""`python -m benchmark score-run`: scores of one run's predictions, or of a control, by the run's own convention."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.catalog.settings import RunConfig
+from benchmark.errors import InputError
+from benchmark.files import read_json
+from benchmark.scoring.controls import CONTROLS, write_control
+from benchmark.scoring.conventions import Convention, get_convention
+from benchmark.scoring.folders import CaseFiles, pair_cases, read_label_names, score_folders
+from benchmark.scoring.score import applicable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_run_arguments(parser)
+    parser.add_argument("--store", type=Path, required=True, help="prepared.json, with the references beside it")
+    parser.add_argument("--split", type=Path, required=True, help="split.json")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--predictions", type=Path, help="folder <case>.nii.gz")
+    source.add_argument("--control", choices=CONTROLS, help="score this control in place of a run's predictions")
+    parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    config = run_config(arguments)
+    store = arguments.store.parent
+    split = read_json(arguments.split)
+    labels = read_label_names(store / "labels.json")
+    wanted = [case for part in config.inference.splits for case in split[part]]
+    run, predictions = config.run, arguments.predictions
+    if arguments.control:
+        run, predictions = f"control/{arguments.control}", arguments.out.parent / "predictions"
+        write_control(
+            arguments.control,
+            references=[store / "references" / f"{case}.nii.gz" for case in wanted],
+            out=predictions,
+            labels=tuple(labels),
+            training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
+        )
+    cases = choose_cases(pair_cases(store / "references", predictions), wanted, store=store)
+    score_folders(
+        cases,
+        arguments.out,
+        labels=labels,
+        conventions=conventions_of(config, labels, cases),
+        run=run,
+        metadata={"config_digest": config.digest, "scale": config.scale},
+    )
+
+
+def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Path) -> list[CaseFiles]:
+    """The cases of the run's splits, in the split's order; one without a prediction stays, and scores as missing.
+
+    Raises:
+        InputError: the store has no reference for a case of the split.
+    """
+    known = {files.case: files for files in cases}
+    absent = [case for case in wanted if case not in known]
+    if absent:
+        raise InputError(
+            "cases of the split have no reference in the store",
+            where=store / "references",
+            found=", ".join(absent[:10]),
+            remedy="prepare the dataset again",
+        )
+    return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
+
+
+def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:
+    """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps."""
+    convention = get_convention(config.convention)
+    canonical = get_convention("canonical")
+    return applicable([convention, canonical], convention.default_metrics, labels, cases)
