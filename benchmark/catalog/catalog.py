@@ -98,7 +98,7 @@ class Catalog:
             "scale": scale,
             "dataset": protocol.dataset,
             "labels": protocol.labels,
-            "model": model.spec.model_dump(mode="json"),
+            "model": model.spec.model_dump(mode="json", exclude={"demo"} if scale == "paper" else None),
             "preparation": protocol.preparation.model_dump(mode="json"),
             "training": protocol.training.model_dump(mode="json"),
             "inference": protocol.inference.model_dump(mode="json"),
@@ -161,10 +161,9 @@ def _load_paper(folder: Path) -> PaperFolder:
 def _load_models(path: Path) -> dict[str, NamedModel]:
     models = {}
     for name, tree in read_yaml(path).items():
-        values, origins = split_tags(
-            {key: value for key, value in tree.items() if key != "model"}, where=str(path), key=name
-        )
-        spec = {"name": tree.get("model"), **values}
+        tagged = {key: value for key, value in tree.items() if key not in ("model", "demo")}
+        values, origins = split_tags(tagged, where=str(path), key=name)
+        spec = {"name": tree.get("model"), "demo": tree.get("demo"), **values}
         models[name] = validate(NamedModel, {"spec": spec, "origins": origins}, where=f"{path}: {name}")
     return models
 

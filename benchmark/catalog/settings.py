@@ -144,6 +144,9 @@ class ModelSpec(Settings):
     name: str = Field(description="Registered name: a module of benchmark/models")
     options: dict[str, Any] = Field(default_factory=dict)
     initialisation: str = Field("scratch", description="scratch, or a name of the weights registry")
+    demo: dict[str, Any] | None = Field(
+        None, description="Options at demo scale, in place of the network's own demo options; ours, so without tags"
+    )
 
 
 class RunConfig(Settings):

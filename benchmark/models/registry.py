@@ -125,14 +125,14 @@ def build(
 
 
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
-    """The network of a run, on its training patch; at demo scale narrowed by the network's own `demo` options.
+    """The network of a run, on its training patch; at demo scale narrowed by the `demo` options of the row or the network.
 
     Raises:
         InputError: as `build`.
     """
     name, options = config.model.name, dict(config.model.options)
     if config.scale == "demo":
-        options |= model_entry(name).demo
+        options |= model_entry(name).demo if config.model.demo is None else config.model.demo
     return build(
         name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options
     )
