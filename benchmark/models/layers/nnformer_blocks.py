@@ -1,0 +1,161 @@
+"""nnFormer's parts (Zhou et al. 2021; facts as in `benchmark.models.nnformer`). Features have channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from monai.networks.layers import DropPath
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+
+
+def channels_first(features: Tensor) -> Tensor:
+    return features.movedim(-1, 1)
+
+
+def channels_last(features: Tensor) -> Tensor:
+    return features.movedim(1, -1)
+
+
+class Embedding(nn.Module):
+    """Strided conv - GELU - norm - conv, then GELU - norm again where `more` follows. Channels last at both ends."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: Sequence[int], more: bool):
+        super().__init__()
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=tuple(stride), padding=1)
+        self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
+        self.norm1 = nn.LayerNorm(out_channels)
+        if more:
+            self.norm2 = nn.LayerNorm(out_channels)
+        self.more = more
+
+    def forward(self, grid: Tensor) -> Tensor:
+        grid = self.norm1(functional.gelu(channels_last(self.conv1(channels_first(grid)))))
+        grid = channels_last(self.conv2(channels_first(grid)))
+        return self.norm2(functional.gelu(grid)) if self.more else grid
+
+
+class PatchEmbedding(nn.Module):
+    """Image [B, C, *S] -> patches [B, *(S / (depth, 4, 4)), channels], by two embeddings; `depth` is 2 or 4."""
+
+    def __init__(self, in_channels: int, channels: int, depth: int):
+        super().__init__()
+        self.proj1 = Embedding(in_channels, channels // 2, (2, 2, 2), more=True)
+        self.proj2 = Embedding(channels // 2, channels, (depth // 2, 2, 2), more=False)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.norm(self.proj2(self.proj1(channels_last(image))))
+
+
+class Downsample(nn.Module):
+    """GELU - norm - convolution of stride 2 that doubles the channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.reduction = nn.Conv3d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return channels_last(self.reduction(channels_first(self.norm(functional.gelu(grid)))))
+
+
+class Upsample(nn.Module):
+    """Norm - transposed convolution of stride 2 that halves the channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.up = nn.ConvTranspose3d(channels, channels // 2, 2, stride=2)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return channels_last(self.up(channels_first(self.norm(grid))))
+
+
+class Perceptron(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.fc1 = nn.Linear(channels, 4 * channels)
+        self.fc2 = nn.Linear(4 * channels, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(grid)))
+
+
+class Block(nn.Module):
+    """Windowed attention and a perceptron, both residual.
+
+    A crossed block takes its queries from `upsampled`, unprojected, and its keys and values from `skip`.
+    """
+
+    def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float, index: str, crossed: bool):
+        super().__init__()
+        self.window, self.shift = (window,) * 3, shift
+        strides = (3 * window - 1, 2 * window - 1, 1) if index == "as_released" else None
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, heads, self.window, index_strides=strides, external_queries=crossed)
+        self.drop_path = DropPath(drop)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Perceptron(channels)
+
+    def _windows(self, grid: Tensor) -> Tensor:
+        """Normalised, padded with zeros behind each axis, shifted, cut into windows."""
+        missing = [-side % self.window[0] for side in grid.shape[1:4]]
+        grid = functional.pad(self.norm1(grid), (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        if self.shift:
+            grid = grid.roll((-self.shift,) * 3, dims=(1, 2, 3))
+        return to_windows(grid, self.window)
+
+    def _grid(self, windows: Tensor, shape: Sequence[int], padded: Sequence[int]) -> Tensor:
+        grid = from_windows(windows, self.window, padded)
+        if self.shift:
+            grid = grid.roll((self.shift,) * 3, dims=(1, 2, 3))
+        return grid[:, : shape[0], : shape[1], : shape[2]]
+
+    def forward(self, grid: Tensor, upsampled: Tensor | None = None, skip: Tensor | None = None) -> Tensor:
+        shape = grid.shape[1:4]
+        padded = [side + -side % self.window[0] for side in shape]
+        mask = shift_mask(padded, self.window, (self.shift,) * 3, grid) if self.shift else None
+        if skip is None:
+            windows = self.attn(self._windows(grid), mask)
+        else:
+            windows = self.attn(self._windows(skip), mask, queries=self._windows(upsampled))
+        grid = grid + self.drop_path(self._grid(windows, shape, padded))
+        return grid + self.drop_path(self.mlp(self.norm2(grid)))
+
+
+class EncoderStage(nn.Module):
+    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+
+    def forward(self, grid: Tensor) -> Tensor:
+        for block in self.blocks:
+            grid = block(grid)
+        return grid
+
+
+class DecoderStage(nn.Module):
+    def __init__(self, blocks: Sequence[Block], channels: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.Upsample = Upsample(2 * channels)  # capital as in the released keys
+
+    def forward(self, grid: Tensor, skip: Tensor) -> Tensor:
+        upsampled = self.Upsample(grid)
+        grid = self.blocks[0](upsampled + skip, upsampled, skip)
+        for block in self.blocks[1:]:
+            grid = block(grid)
+        return grid
+
+
+class Head(nn.Module):
+    def __init__(self, channels: int, classes: int, patch: Sequence[int]):
+        super().__init__()
+        self.up = nn.ConvTranspose3d(channels, classes, tuple(patch), stride=tuple(patch))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.up(channels_first(grid))
