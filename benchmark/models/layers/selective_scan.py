@@ -1,0 +1,222 @@
+"""The selective scan of Mamba (Gu and Dao, 2023, section 3), on any device.
+
+    delta' = softplus(delta + delta_bias)
+    h_t = exp(delta'_t A) h_{t-1} + delta'_t B_t u_t,    y_t = C_t h_t + D u_t,    y <- y * silu(z)
+
+Arguments and results are those of `selective_scan_fn` in mamba-ssm (real A). Backends:
+
+    mamba_ssm   the compiled CUDA kernel, where mamba-ssm is installed
+    triton      our kernels for GPUs, nothing to build at installation
+    native      compiled CPU kernels
+    reference   the plain recurrence, any device, for tests
+
+`auto` takes the first of them that runs on the tensors' device. The first three keep a few states and recompute the
+others in the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmark.models.layers import selective_scan_reference as reference
+
+BACKENDS = ("auto", "mamba_ssm", "triton", "native", "reference")
+
+
+class ScanCall(NamedTuple):
+    """The size of one scan: u is [batch, channels, length], A is [channels, state]."""
+
+    batch: int
+    length: int
+    channels: int
+    state: int
+    skip: bool
+    gate: bool
+
+
+observers: list[Callable[[ScanCall], None]] = []
+"""Called once per scan, before it runs; `benchmark.cost` counts operations with it."""
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: bool = False,
+    *,
+    backend: str = "auto",
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Run the scan, in float32 inside (float64 for float64 input).
+
+    Args:
+        u, delta, z: [batch, channels, length], any float type and strides.
+        A: [channels, state].
+        B, C: [batch, state, length], or [batch, groups, state, length] where channel d uses group
+            d // (channels / groups), or [channels, state] where they do not depend on the input.
+        D, delta_bias: [channels].
+        backend: a name of `BACKENDS`.
+
+    Returns:
+        y, of u's shape and type, and with `return_last_state` also the state after the last step
+        [batch, channels, state], float32 or float64. An empty batch gives an empty y; on the meta device nothing runs.
+
+    Raises:
+        ValueError: an unknown backend, or shapes that do not agree.
+        RuntimeError: the named backend is not installed or does not run on this device.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is one of {BACKENDS}, not {backend!r}")
+    _check_shapes(u, delta, A, B, C)
+    for observe in observers:
+        observe(ScanCall(u.shape[0], u.shape[2], u.shape[1], A.shape[1], D is not None, z is not None))
+    if u.is_meta:
+        y = torch.empty_like(u)
+        return (y, u.new_empty(*u.shape[:2], A.shape[1])) if return_last_state else y
+    name = _choose(u) if backend == "auto" else backend
+    if name == "mamba_ssm":
+        return _mamba_ssm()(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+    y, last_state = _scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, name)
+    return (y, last_state) if return_last_state else y
+
+
+def _scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """What is elementwise in time is left to torch; a backend provides the recurrence alone."""
+    inside = torch.float64 if u.dtype == torch.float64 else torch.float32
+    x, delta, A, B, C = (tensor.to(inside) for tensor in (u, delta, A, B, C))
+    B, C = (_grouped(weight, x) for weight in (B, C))
+    groups = max(B.shape[1], C.shape[1])
+    B, C = (weight.repeat_interleave(groups // weight.shape[1], dim=1) for weight in (B, C))
+    if delta_bias is not None:
+        delta = delta + delta_bias.to(inside).unsqueeze(-1)
+    if delta_softplus:
+        delta = F.softplus(delta)
+    if backend == "reference":
+        y, last_state = reference.scan(x, delta, A, B, C)
+    else:
+        tensors = [tensor.contiguous() for tensor in (x, delta, A, B, C)]
+        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        y, last_state, _ = torch.ops.retable.selective_scan(*tensors, keep, backend)
+    if D is not None:
+        y = y + x * D.to(inside).unsqueeze(-1)
+    if z is not None:
+        y = y * F.silu(z.to(inside))
+    return y.to(u.dtype), last_state
+
+
+def _grouped(weight: Tensor, u: Tensor) -> Tensor:
+    if weight.dim() == 2:  # the same at all times: every channel is its own group
+        return weight[None, :, :, None].expand(u.shape[0], -1, -1, u.shape[2])
+    return weight.unsqueeze(1) if weight.dim() == 3 else weight
+
+
+def _check_shapes(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
+    batch, channels, length = u.shape
+    if delta.shape != u.shape or A.dim() != 2 or A.shape[0] != channels:
+        raise ValueError(f"u {tuple(u.shape)}, delta {tuple(delta.shape)} and A {tuple(A.shape)} do not agree")
+    for name, weight in (("B", B), ("C", C)):
+        groups = weight.shape[1] if weight.dim() == 4 else 1
+        constant = weight.shape == A.shape
+        varying = weight.dim() in (3, 4) and (weight.shape[0], *weight.shape[-2:]) == (batch, A.shape[1], length)
+        if not constant and (not varying or channels % max(groups, 1)):
+            raise ValueError(f"{name} {tuple(weight.shape)} fits neither u {tuple(u.shape)} nor A {tuple(A.shape)}")
+
+
+@cache
+def _installed(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def _choose(u: Tensor) -> str:
+    if u.device.type == "cpu":
+        return "native"
+    if u.device.type == "cuda" and _installed("mamba_ssm"):
+        return "mamba_ssm"
+    return "triton" if _installed("triton") else "reference"
+
+
+def _mamba_ssm() -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
+    if not _installed("mamba_ssm"):
+        raise RuntimeError("mamba-ssm is not installed; use backend='auto', or envs/mamba.yaml")
+    return import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+
+
+def _backend(name: str, u: Tensor) -> ModuleType:
+    if name == "native" and u.device.type != "cpu":
+        raise RuntimeError(f"the native scan runs on CPUs; these tensors are on {u.device}")
+    if name == "triton" and not _installed("triton"):
+        raise RuntimeError("triton is not installed")
+    return import_module(f"benchmark.models.layers.selective_scan_{name}")
+
+
+# Custom operators are opaque to torch.compile, which would otherwise trace into the compiled kernels' wrappers.
+@torch.library.custom_op("retable::selective_scan", mutates_args=())
+def _forward(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _backend(backend, u).forward(u, delta, A, B, C, keep)
+
+
+@_forward.register_fake
+def _(u, delta, A, B, C, keep, backend):
+    steps = import_module(f"benchmark.models.layers.selective_scan_{backend}").STEPS
+    marks = u.new_empty(u.shape[0], (u.shape[2] + steps - 1) // steps if keep else 0, A.shape[1], A.shape[0])
+    return torch.empty_like(u), u.new_empty(*u.shape[:2], A.shape[1]), marks
+
+
+@torch.library.custom_op("retable::selective_scan_backward", mutates_args=())
+def _backward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    marks: Tensor,
+    dy: Tensor,
+    dlast: Tensor,
+    backend: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return _backend(backend, u).backward(u, delta, A, B, C, marks, dy, dlast)
+
+
+@_backward.register_fake
+def _(u, delta, A, B, C, marks, dy, dlast, backend):
+    return tuple(torch.empty_like(tensor) for tensor in (u, delta, A, B, C))
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, _, ctx.backend = inputs
+    ctx.save_for_backward(*tensors, output[2])
+
+
+def _gradients(ctx, dy, dlast, _) -> tuple[Tensor | None, ...]:
+    gradients = _backward(*ctx.saved_tensors, dy.contiguous(), dlast.contiguous(), ctx.backend)
+    return (*gradients, None, None)
+
+
+_forward.register_autograd(_gradients, setup_context=_save)

@@ -1,0 +1,283 @@
+"""The selective scan: every backend against the stored recurrence, and each other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.models.layers import selective_scan as module
+from benchmark.models.layers import selective_scan_native as native
+from benchmark.models.layers.selective_scan import ScanCall, observers, selective_scan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def make_inputs(
+    batch: int = 2,
+    channels: int = 8,
+    length: int = 37,
+    state: int = 5,
+    groups: int = 2,
+    dtype: torch.dtype = torch.float64,
+) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(length)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+    inputs = {name: draw(batch, channels, length) for name in ("u", "delta", "z")}
+    inputs |= {name: draw(batch, groups, state, length) for name in ("B", "C")}
+    inputs |= {name: draw(channels) for name in ("D", "delta_bias")}
+    inputs["A"] = (-draw(channels, state).detach().exp()).requires_grad_()
+    return inputs
+
+
+def run(inputs: dict[str, torch.Tensor], backend: str, **options) -> dict[str, torch.Tensor]:
+    """Output, last state and all gradients; the loss weighs both results."""
+    inputs = {name: value.detach().clone().requires_grad_() for name, value in inputs.items()}
+    y, last = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend=backend, **options)
+    (y.double().square().sum() + last.double().square().sum()).backward()
+    return {"y": y.detach(), "last": last.detach()} | {name: value.grad for name, value in inputs.items()}
+
+
+def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
+    scale = expected.double().norm()  # zero where a gradient is: with one step, nothing is carried over by A
+    return ((found.double() - expected.double()).norm() / (scale if scale > 0 else 1)).item()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("backend", "dtype", "tolerance"),
+    [
+        ("reference", torch.float64, 1e-10),
+        ("native", torch.float64, 1e-10),
+        ("native", torch.float32, 1e-5),
+    ],
+)
+def test_values_and_gradients_of_the_stored_recurrence(parity, backend, dtype, tolerance):
+    for case in parity("selective_scan")["cases"]:
+        inputs = {
+            name: None if value is None else value.to(dtype).requires_grad_() for name, value in case["inputs"].items()
+        }
+        y, last = selective_scan(
+            **inputs, delta_softplus=case["delta_softplus"], return_last_state=True, backend=backend
+        )
+        (y * case["cotangent"].to(dtype)).sum().backward()
+        assert relative(y, case["y"]) < tolerance, case["name"]
+        assert relative(last, case["last_state"]) < tolerance, case["name"]
+        for name, gradient in case["grads"].items():
+            assert relative(inputs[name].grad, gradient) < tolerance, (case["name"], name)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 97])
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (6, 3), (70, 2)])
+def test_native_equals_the_recurrence_at_every_remainder(length, channels, groups):
+    inputs = make_inputs(length=length, channels=channels, groups=groups)
+    expected = run(inputs, "reference")
+    for name, found in run(inputs, "native").items():
+        assert relative(found, expected[name]) < 1e-12, name
+
+
+def test_native_in_single_precision_over_ten_thousand_steps():
+    inputs = make_inputs(batch=1, channels=4, length=10_000, state=3, groups=1)
+    expected = run(inputs, "reference")
+    single = {name: value.detach().float() for name, value in inputs.items()}
+    for name, found in run(single, "native").items():
+        assert found.dtype == torch.float32
+        assert relative(found, expected[name]) < 1e-5, name
+
+
+def test_gradcheck_of_the_native_backward():
+    inputs = make_inputs(batch=1, channels=3, length=6, state=2, groups=1)
+    names = list(inputs)
+
+    def scan(*tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        named = dict(zip(names, tensors, strict=True))
+        return selective_scan(**named, delta_softplus=True, return_last_state=True, backend="native")
+
+    assert torch.autograd.gradcheck(scan, tuple(inputs.values()))
+
+
+def test_the_polynomial_exponential_of_the_kernels():
+    # One step with B = C = 1 from state 1 would need two; instead h_2 = exp(-x) h_1 with h_1 = 1 and no second input.
+    x = torch.linspace(0, 86, 4000)
+    u = torch.stack([torch.ones_like(x), torch.zeros_like(x)], -1)[None]
+    delta = torch.stack([torch.ones_like(x), x], -1)[None]
+    ones = torch.ones(1, 1, 2)
+    y = selective_scan(u, delta, -torch.ones(4000, 1), ones, ones, backend="native")[0, :, 1]
+    torch.testing.assert_close(y, torch.exp(-x.double()).float(), rtol=5e-7, atol=1e-38)
+
+
+def test_not_a_number_is_not_hidden():
+    inputs = make_inputs(dtype=torch.float32)
+    inputs["delta"] = inputs["delta"].detach().clone()
+    inputs["delta"][0, 0, 3] = float("nan")
+    y = selective_scan(**inputs, delta_softplus=True, backend="native")
+    assert y[0, 0, 3:].isnan().all()
+    assert not y[0, 1:].isnan().any()
+
+
+def test_strides_do_not_matter():
+    inputs = make_inputs()
+    expected = run(inputs, "native")
+    strided = {name: value.detach().transpose(0, -1).contiguous().transpose(0, -1) for name, value in inputs.items()}
+    assert not strided["u"].is_contiguous()
+    y = selective_scan(**strided, delta_softplus=True, backend="native")
+    assert torch.equal(y, expected["y"])
+
+
+def test_half_precision_is_computed_in_single():
+    inputs = {name: value.detach().bfloat16() for name, value in make_inputs().items()}
+    y, last = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend="native")
+    assert (y.dtype, last.dtype) == (torch.bfloat16, torch.float32)
+    expected = selective_scan(**{name: value.float() for name, value in inputs.items()}, delta_softplus=True)
+    assert torch.equal(y, expected.bfloat16())
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_an_empty_batch_has_an_empty_result_and_zero_gradients(backend):
+    found = run(make_inputs(batch=0), backend)
+    assert found["y"].shape == (0, 8, 37)
+    assert found["A"].abs().sum() == 0
+
+
+def test_weights_without_time_or_groups_are_broadcast():
+    inputs = make_inputs(groups=1)
+    constant = {name: value.detach() for name, value in inputs.items()}
+    constant["B"] = torch.randn(8, 5, dtype=torch.float64)
+    expected = dict(
+        constant, B=constant["B"][None, :, :, None].expand(2, -1, -1, 37), C=constant["C"].expand(2, 8, 5, 37)
+    )
+    torch.testing.assert_close(selective_scan(**constant), selective_scan(**expected, backend="reference"))
+    three = dict(constant, B=constant["C"][:, 0], C=constant["C"][:, 0])
+    four = dict(constant, B=constant["C"], C=constant["C"])
+    assert torch.equal(selective_scan(**three), selective_scan(**four))
+
+
+def test_the_number_of_threads_changes_nothing():
+    inputs = make_inputs(batch=2, channels=96, length=70, groups=2, dtype=torch.float32)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            results.append(run(inputs, "native"))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(results[0][name], other[name]) for other in results[1:] for name in results[0])
+
+
+def test_states_are_kept_only_for_the_backward_pass():
+    tensors = [value.detach() for value in make_inputs(length=200).values()]
+    u, delta, _, B, C, *_, A = tensors
+    kept = native.forward(u, delta, A, B, C, keep=True)[2]
+    dropped = native.forward(u, delta, A, B, C, keep=False)[2]
+    assert kept.numel() == 2 * 7 * 5 * 8  # one in 32 steps of batch 2, state 5, 8 channels
+    assert dropped.numel() == 0
+
+
+def test_the_operator_keeps_its_contract_with_torch_and_compiles():
+    inputs = make_inputs(dtype=torch.float32)
+    tensors = [inputs[name].detach().requires_grad_() for name in ("u", "delta", "A", "B", "C")]
+    torch.library.opcheck(torch.ops.retable.selective_scan.default, (*tensors, True, "native"))
+
+    def loss(**named: torch.Tensor) -> torch.Tensor:
+        return selective_scan(**named, delta_softplus=True).square().sum()
+
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(**inputs), loss(**inputs))
+
+
+def test_observers_see_every_call_and_the_meta_device_runs_nothing():
+    seen: list[ScanCall] = []
+    observers.append(seen.append)
+    try:
+        varying = {name: torch.empty(3, 8, 10**7, device="meta") for name in ("u", "delta", "z")}
+        weights = {name: torch.empty(3, 2, 5, 10**7, device="meta") for name in ("B", "C")}
+        y = selective_scan(**varying, **weights, A=torch.empty(8, 5, device="meta"), D=torch.empty(8, device="meta"))
+    finally:
+        observers.remove(seen.append)
+    assert y.is_meta
+    assert y.shape == (3, 8, 10**7)
+    assert seen == [ScanCall(batch=3, length=10**7, channels=8, state=5, skip=True, gate=True)]
+
+
+def test_refusals():
+    inputs = make_inputs()
+    with pytest.raises(ValueError, match="backend"):
+        selective_scan(**inputs, backend="cuda")
+    with pytest.raises(ValueError, match="do not agree"):
+        selective_scan(**dict(inputs, delta=inputs["delta"][..., :-1]))
+    with pytest.raises(ValueError, match=r"B .* fits neither"):
+        selective_scan(**dict(inputs, B=inputs["B"][:, :, :, :-1]))
+    with pytest.raises(ValueError, match=r"C .* fits neither"):
+        selective_scan(**dict(inputs, C=inputs["C"].repeat(1, 3, 1, 1)[:, :3]))
+    if not module._installed("mamba_ssm"):
+        with pytest.raises(RuntimeError, match="not installed"):
+            selective_scan(**inputs, backend="mamba_ssm")
+
+
+TRITON = """
+import torch
+from benchmark.models.layers import selective_scan_triton as triton_scan
+from tests.models.test_selective_scan import make_inputs, relative, run
+triton_scan.STEPS = 8
+cases = dict(length=1, channels=2), dict(length=11, groups=1, channels=3, batch=1), dict(length=16, state=3, batch=1)
+for sizes in cases:
+    inputs = make_inputs(**sizes)
+    expected = run(inputs, "reference")
+    single = {name: value.detach().float() for name, value in inputs.items()}
+    for name, found in run(single, "triton").items():
+        error = relative(found, expected[name])
+        assert error < 1e-5, (sizes, name, error)
+u, B = torch.empty(0, 2, 3), torch.empty(0, 1, 4, 3)
+assert triton_scan.forward(u, u, torch.empty(2, 4), B, B, True)[0].shape == u.shape
+"""
+
+
+def test_triton_kernels_in_the_interpreter():
+    pytest.importorskip("triton")
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": str(REPOSITORY)}
+    finished = subprocess.run(
+        [sys.executable, "-c", TRITON], env=environment, capture_output=True, text=True, cwd=REPOSITORY, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_triton_kernels_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+    triton = pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from benchmark.models.layers import selective_scan_triton as triton_scan
+
+    constants = {"state": 16, "STATE": 16, "T": triton_scan.STEPS, "KEEP": True, "WIDTH": triton_scan.BLOCK}
+    integers = {"channels", "length", "chunks", "per_group", "blocks"}
+    for kernel in (triton_scan._forward_kernel, triton_scan._carry_kernel, triton_scan._backward_kernel):
+        kinds = {
+            name: "constexpr" if name in constants else "i32" if name in integers else "*fp32"
+            for name in kernel.arg_names
+        }
+        values = {(i,): constants[name] for i, name in enumerate(kernel.arg_names) if name in constants}
+        compiled = triton.compile(ASTSource(kernel, kinds, constexprs=values), target=GPUTarget("cuda", 80, 32))
+        assert compiled.asm["cubin"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("backend", ["triton", "mamba_ssm"])
+def test_gpu_backends_equal_native(backend):
+    if not module._installed(backend):
+        pytest.skip(f"{backend} is not installed")
+    inputs = make_inputs(channels=64, length=1000, state=16, groups=4, dtype=torch.float32)
+    expected = run({name: value.detach().double() for name, value in inputs.items()}, "native")
+    on_gpu = {name: value.detach().cuda() for name, value in inputs.items()}
+    for name, found in run(on_gpu, backend).items():
+        if backend == "mamba_ssm" and name == "last":
+            continue
+        assert relative(found.cpu(), expected[name]) < 1e-4, name
