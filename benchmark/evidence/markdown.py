@@ -112,9 +112,9 @@ def _significance(report: SignificanceReport, target) -> Iterable[str]:
     rows.append([f"{report.against} (reference)", *[""] * 9, _rank(report, index), f"{report.ranks.first[index]:.2f}"])
     yield (
         f"Each row against {report.against}, on {target.significance.column}, per case. The paper's star is its "
-        f"{TESTS[report.test]} at p < {report.threshold}; scores of one case are paired, so the tests beside it are the ones "
-        "to read. Holm adjusts for the number of rows. Differences are reference minus row; d_z is their mean over "
-        "their standard deviation. `rank` and `best` come from 10,000 resamples of the cases."
+        f"{TESTS[report.test]} at p < {report.threshold}; scores of one case are paired, so the tests beside it are "
+        "the ones to read. Holm adjusts for the number of rows. Differences are reference minus row; d_z is their mean "
+        "over their standard deviation. `rank` and `best` come from 10,000 resamples of the cases."
     )
     yield aligned(rows)
     yield (

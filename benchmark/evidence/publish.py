@@ -23,9 +23,7 @@ from benchmark.progress import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
-    parser.add_argument(
-        "--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs, default: of the results"
-    )
+    parser.add_argument("--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs")
     parser.add_argument("--latency", nargs="*", metavar="FILE", help="measured times, default: measured/latency.*.csv")
     parser.add_argument("--controls", nargs="*", metavar="FILE", default=[], help="scores of control predictors")
 
@@ -35,9 +33,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="a target of the catalog, e.g. table1_totalseg")
     add_catalog_arguments(parser)
     parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
-    parser.add_argument(
-        "--scores", nargs="*", metavar="FILE", help="scores.parquet files, default: those of the results"
-    )
+    parser.add_argument("--scores", nargs="*", metavar="FILE", help="default: every scores.parquet of the results")
     parser.add_argument("--out-dir", metavar="DIR", help="default: the results folder")
 
 

@@ -73,6 +73,9 @@ def draw_bubbles(
         _circle(axes, bubble, radius, highlight, outline=bubble.origin == "published" and bubble.label in replaced)
     _set_limits(axes, drawn, x_scale)
     _size_legend(axes, drawn, radius, size_unit)
+    if any(bubble.origin == "mixed" for bubble in drawn):
+        note = {"fontsize": _LEGEND_FONT, "color": MUTED, "ha": "right"}
+        figure.supxlabel("† one coordinate rebuilt, the other as published", x=0.98, **note)
     _join(axes, drawn, arrows)
     outlines = [bubble for bubble in drawn if bubble.origin == "published" and bubble.label in replaced]
     place_labels(

@@ -114,6 +114,5 @@ def _legend(figure: Figure, shown: Sequence[int], label_names: Mapping[int, str]
     if len(shown) > _LEGEND_LIMIT:
         handles.append(Patch(facecolor="none", label=f"and {len(shown) - _LEGEND_LIMIT} more"))
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=max(1, int(figure.get_figwidth() / 1.5)), fontsize=6
-        )
+        fitting = max(1, int(figure.get_figwidth() / 1.5))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(fitting, len(handles)), fontsize=6)

@@ -1,0 +1,144 @@
+"""`python -m benchmark figure TARGET`: a rebuilt figure, or with `--published` the one that published numbers give."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmark.catalog.arguments import catalog_of
+from benchmark.errors import InputError
+from benchmark.evidence.figure_data import (
+    NotDrawable,
+    Request,
+    bars_of,
+    bubbles_of,
+    curves_of,
+    receptive_fields_of,
+    subgroups_of,
+    table_numbers,
+)
+from benchmark.evidence.figures.bars import draw_bars
+from benchmark.evidence.figures.bubbles import draw_bubbles
+from benchmark.evidence.figures.curves import draw_curves
+from benchmark.evidence.figures.qualitative import draw_panels
+from benchmark.evidence.figures.reason import draw_reason
+from benchmark.evidence.figures.receptive_field import draw_receptive_fields
+from benchmark.evidence.figures.style import save_figure
+from benchmark.evidence.figures.subgroups import draw_subgroups
+from benchmark.evidence.panel_data import panels_of
+from benchmark.evidence.publish import add_file_arguments, results_of, scores_of
+from benchmark.progress import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_file_arguments(parser)
+    parser.add_argument(
+        "--published", action="store_true", help="from published numbers alone, as <out-dir>/published/<target>.svg"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write `<target>.svg`, `.png` and `.pdf`; a figure without data says why.
+
+    Raises:
+        InputError: the target is a table, or with `--published` prints no numbers to draw.
+    """
+    catalog = catalog_of(arguments)
+    target = catalog.target(arguments.target)
+    if target.kind != "figure":
+        raise InputError(f"{target.target} is a table", remedy=f"python -m benchmark table {target.target}")
+    layout = results_of(arguments)
+    scores = {} if arguments.published else scores_of(arguments, catalog, target)
+    request = Request(catalog, target, arguments.scale, layout, scores, published_only=arguments.published)
+    base = Path(arguments.out_dir or layout.root)
+    paths = [base / "published" / f"{target.target}.svg"] if arguments.published else []
+    paths = paths or [base / f"{target.target}{suffix}" for suffix in (".svg", ".png", ".pdf")]
+    save_figure(draw(request), paths)
+    say(f"{target.target}: {paths[0]}")
+    return 0
+
+
+def draw(request: Request) -> Figure:
+    """The figure that its target's style asks for, or a sheet that says why there is none."""
+    target = request.target
+    try:
+        return STYLES[target.figure.style](request)
+    except NotDrawable as reason:
+        if request.published_only:
+            raise InputError(f"{target.target} cannot be drawn from published numbers", found=str(reason)) from None
+        return draw_reason(f"{target.number}: {target.title}", str(reason), demo=request.demo)
+
+
+def _bubbles(request: Request) -> Figure:
+    columns = request.catalog.target(request.parameter("table")).columns
+    return draw_bubbles(
+        bubbles_of(request),
+        x_label=request.parameter("x_label", request.parameter("x")),
+        y_label=request.parameter("y_label", _axis_name(request.parameter("y"), columns[request.parameter("y")])),
+        size_unit=columns[request.parameter("size")].unit,
+        highlight=request.parameter("highlight", ""),
+        x_scale=request.parameter("x_scale", "linear"),
+        arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
+        demo=request.demo,
+    )
+
+
+def _bars(request: Request) -> Figure:
+    columns = request.catalog.target(request.parameter("table")).columns
+    first = columns[request.parameter("columns")[0]]
+    decimals = 2 if first.decimals is None else first.decimals
+    y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
+    return draw_bars(bars_of(request), y_label=y_label, decimals=decimals, demo=request.demo)
+
+
+def _subgroups(request: Request) -> Figure:
+    (name, column), *_ = request.target.columns.items()
+    published = {}
+    if not request.demo and request.parameter("table", ""):
+        table = request.catalog.target(request.parameter("table"))
+        row = next(iter(request.target.rows))
+        numbers = table_numbers(request)
+        groups = {column.group: name for name, column in table.columns.items() if column.group}
+        published = {group: numbers[row, name].published for group, name in groups.items() if (row, name) in numbers}
+    return draw_subgroups(
+        subgroups_of(request), y_label=_axis_name(name, column), published=published, demo=request.demo
+    )
+
+
+def _qualitative(request: Request) -> Figure:
+    panels, columns, names = panels_of(request)
+    return draw_panels(panels, columns=columns, label_names=names, demo=request.demo)
+
+
+def _curves(request: Request) -> Figure:
+    return draw_curves(curves_of(request), y_label="training loss", demo=request.demo)
+
+
+def _receptive_fields(request: Request) -> Figure:
+    return draw_receptive_fields(receptive_fields_of(request), demo=request.demo)
+
+
+def _not_yet(request: Request) -> Figure:
+    raise NotDrawable(f"figures of the style {request.target.figure.style} are not drawn yet")
+
+
+STYLES: dict[str, Callable[[Request], Figure]] = {
+    "subgroups": _subgroups,
+    "bubbles": _bubbles,
+    "bars": _bars,
+    "qualitative": _qualitative,
+    "curves": _curves,
+    "receptive_field": _receptive_fields,
+    "features": _not_yet,
+    "diagram": _not_yet,
+}
+
+
+def _axis_name(name: str, column) -> str:
+    """`Overall` in percent of DSC reads `Overall DSC (%)`; a column that names its metric or unit stays as it is."""
+    metric = (column.metric or "").upper()
+    words = name if not metric or metric in name.upper() else f"{name} {metric}"
+    return words if not column.unit or column.unit in words else f"{words} ({column.unit})"

@@ -1,0 +1,209 @@
+"""What each kind of figure draws, collected from score files, rebuilt tables, logs and label maps."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.layout import Layout
+from benchmark.catalog.settings import Scale
+from benchmark.catalog.targets import Target
+from benchmark.errors import InputError
+from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
+from benchmark.evidence.figures.bars import Bar
+from benchmark.evidence.figures.bubbles import Bubble
+from benchmark.evidence.figures.curves import Curve
+from benchmark.evidence.published import parse_published
+from benchmark.evidence.resolve import cell_sources, group_classes
+from benchmark.evidence.scores import RunScores
+from benchmark.files import read_json
+
+
+class NotDrawable(Exception):
+    """The figure has nothing to show yet; the message is the reason, as in a table's cell."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One figure to draw: which, from where, and whether from published numbers alone."""
+
+    catalog: Catalog
+    target: Target
+    scale: Scale
+    layout: Layout
+    scores: Mapping[str, RunScores] = field(default_factory=dict)
+    published_only: bool = False
+
+    @property
+    def demo(self) -> bool:
+        return self.scale == "demo" and not self.published_only
+
+    def parameter(self, name: str, default: Any = None) -> Any:
+        """A parameter of the figure's yaml. Raises InputError if it is needed and absent."""
+        parameters = self.target.figure.parameters if self.target.figure else {}
+        if name in parameters or default is not None:
+            return parameters.get(name, default)
+        raise InputError(
+            f"the figure's parameter {name!r} is missing",
+            where=self.catalog.target_path(self.target),
+            expected=f"figure: parameters: {name}",
+        )
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One cell of a drawn table; NaN where there is none. The interval is that of compare.csv, or the published ±."""
+
+    published: float = math.nan
+    spread: float = math.nan
+    rebuilt: float = math.nan
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+def table_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
+    """(row, column) → numbers of the table that the figure draws: its claims, and what was rebuilt of them."""
+    table = request.catalog.target(request.parameter("table"))
+    rebuilt = {} if request.published_only else _read_compare(Path(request.layout.table(table.target)[1]))
+    numbers = {}
+    for claim in table.published:
+        cell = parse_published(claim.value)
+        line = rebuilt.get((claim.row, claim.column), {})
+        numbers[claim.row, claim.column] = Numbers(
+            published=float(cell.value) if cell.value is not None else math.nan,
+            spread=float(cell.spread) if cell.spread is not None else math.nan,
+            rebuilt=_float(line.get("rebuilt")),
+            lower=_float(line.get("interval_lower")),
+            upper=_float(line.get("interval_upper")),
+        )
+    return numbers
+
+
+def bubbles_of(request: Request) -> list[Bubble]:
+    """Circles of a table's rows: published ones, and beside them every row of which something was rebuilt.
+
+    At demo scale the published circles are left out: their scores are not comparable with those of the demo.
+    """
+    numbers = table_numbers(request)
+    axes = [request.parameter(name) for name in ("x", "y", "size")]
+    bubbles = []
+    for row in dict.fromkeys(row for row, _ in numbers):
+        cells = [numbers.get((row, column), Numbers()) for column in axes]
+        if not request.demo:
+            bubbles.append(Bubble(row, *(cell.published for cell in cells), origin="published"))
+        x, y, size = (cell.published if math.isnan(cell.rebuilt) else cell.rebuilt for cell in cells)
+        known = [not math.isnan(cell.rebuilt) for cell in cells[:2]]
+        if any(known) and not (request.demo and not known[1]):
+            bubbles.append(Bubble(row, x, y, size, origin="rebuilt" if all(known) else "mixed"))
+    drawable = [bubble for bubble in bubbles if not any(map(math.isnan, (bubble.x, bubble.y, bubble.size)))]
+    if not drawable:
+        raise NotDrawable("no row of the table has been rebuilt" if request.demo else "no row has all coordinates")
+    return drawable
+
+
+def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
+    """Measure → row → series → bar, of the table and the columns that the figure names."""
+    numbers = table_numbers(request)
+    panels: dict[str, dict[str, dict[str, Bar]]] = {}
+    for (row, column), cell in numbers.items():
+        if column in request.parameter("columns"):
+            series = {}
+            if not request.demo and not math.isnan(cell.published):
+                series["published"] = Bar(cell.published)
+            if not math.isnan(cell.rebuilt):
+                series["rebuilt"] = Bar(cell.rebuilt, cell.lower, cell.upper)
+            if series:
+                panels.setdefault(column, {})[row] = series
+    if not panels:
+        raise NotDrawable("no row of the table has been rebuilt")
+    return panels
+
+
+def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
+    """Group → kind of scan → one score per scan (in the printed unit), of the figure's only row."""
+    if request.published_only:
+        raise NotDrawable("the paper prints no numbers of this figure")
+    target = request.target
+    name, column = next(iter(target.columns.items()))
+    row = next(iter(target.rows))
+    source = cell_sources(request.catalog, target, request.scale)[row, name]
+    if source.pending:
+        raise NotDrawable(source.pending)
+    config = request.catalog.run(source.runs[0], request.scale)
+    kinds = _case_attribute(request, config, request.parameter("split_by"))
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for group in request.parameter("groups"):
+        scores = _group_scores(request, source, str(column.metric), group_classes(config, group))
+        by_kind: dict[str, list[float]] = {kind: [] for kind in sorted({kinds.get(case, "all") for case in scores})}
+        for case, value in scores.items():
+            by_kind[kinds.get(case, "all")].append(value / UNITS[column.unit])
+        groups[group] = {kind: np.array(values) for kind, values in by_kind.items()}
+    if not any(np.isfinite(values).any() for by_kind in groups.values() for values in by_kind.values()):
+        raise NotDrawable("not run")
+    return groups
+
+
+def _group_scores(
+    request: Request, source: CellSource, metric: str, classes: tuple[str, ...] | None
+) -> dict[str, float]:
+    restricted = CellSource(
+        runs=source.runs, convention=source.convention, classes=classes, case_decimals=source.case_decimals
+    )
+    return case_scores(matrices_of(restricted, metric, Evidence(scores=request.scores)))
+
+
+def _case_attribute(request: Request, config, attribute: str) -> dict[str, str]:
+    """Case → attribute, from the prepared store's case files; empty where the store is not at hand."""
+    folder = Path(request.layout.prepared_for(config)).parent / "cases"
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        meta = read_json(path)
+        if attribute in meta.get("attributes", {}):
+            found[meta["case"]] = str(meta["attributes"][attribute])
+    return found
+
+
+def curves_of(request: Request) -> dict[str, Curve]:
+    """Row → logged loss over steps, from each run's log.csv."""
+    curves = {}
+    for row in request.target.rows:
+        for run in request.catalog.cell_runs(request.target, row)[:1]:
+            path = Path(request.layout.trained(run)).with_name("log.csv")
+            if path.is_file():
+                lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+                steps, losses = ([_float(line[name]) for line in lines] for name in ("step", "loss"))
+                curves[row] = Curve(steps, losses)
+    if not curves:
+        raise NotDrawable("not run")
+    return curves
+
+
+def receptive_fields_of(request: Request) -> dict[str, np.ndarray]:
+    """Row → contribution map, from each run's receptive_field.npy."""
+    maps = {}
+    for row in request.target.rows:
+        for run in request.catalog.cell_runs(request.target, row)[:1]:
+            path = Path(request.layout.trained(run)).with_name("receptive_field.npy")
+            if path.is_file():
+                maps[row] = np.load(path, allow_pickle=False)
+    if not maps:
+        raise NotDrawable("not run")
+    return maps
+
+
+def _read_compare(path: Path) -> dict[tuple[str, str], dict[str, str]]:
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {(line["row"], line["column"]): line for line in csv.DictReader(stream)}
+
+
+def _float(text: str | None) -> float:
+    return float(text) if text else math.nan
