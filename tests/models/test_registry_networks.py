@@ -153,7 +153,7 @@ def test_every_parameter_learns_and_one_patch_is_learnt(case: Case, patch: tuple
     """All parameters get a finite gradient, apart from those the network declares; the loss halves in 30 steps."""
     network = case.build().train()
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trainable, lr=3e-3)
+    optimiser = torch.optim.AdamW(trainable, lr=1e-2)
     losses = []
     while len(losses) < 30:
         optimiser.zero_grad()
