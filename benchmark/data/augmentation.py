@@ -45,16 +45,19 @@ class Zoom(Augmentation):
 
     label = "zoom"
     probability: float = Field(0.3, ge=0, le=1)
-    range: tuple[float, float] = Field((1.3, 1.5), description="Factors are uniform in this range, at least 1")
+    minimum: float = Field(1.3, ge=1, description="Factors are uniform from here")
+    maximum: float = Field(1.5, ge=1, description="to here")
 
     def check(self, patch: tuple[int, ...]) -> None:
-        if not 1 <= self.range[0] <= self.range[1]:
-            raise InputError("zoom only enlarges", expected="1 <= lower <= upper", found=self.range)
+        if self.minimum > self.maximum:
+            raise InputError(
+                "zoom has an empty range", expected="minimum <= maximum", found=(self.minimum, self.maximum)
+            )
 
     def see(self, view: CaseView, generator: np.random.Generator) -> CaseView:
         if generator.random() >= self.probability:
             return view
-        return ZoomedView(view.prepared, generator.uniform(*self.range))
+        return ZoomedView(view.prepared, generator.uniform(self.minimum, self.maximum))
 
 
 class Rotate90(Augmentation):

@@ -24,7 +24,7 @@ from benchmark.progress import say, track
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
 LONGEST_PAUSE_SECONDS = 60.0
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 16  # what a cut line loses at most
 TIMEOUT_SECONDS = 60.0
 REPORT_BYTES = 1 << 30
 UNPACKED_MARGIN = 1.25  # an archive that unpacks to more than this times its declared size is refused

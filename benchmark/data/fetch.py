@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmark.data.download import download, require_space, unpack
-from benchmark.data.phantom import DEFAULT_SUBJECTS, write_phantom
+from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, write_phantom
 from benchmark.data.source import write_source
 from benchmark.datasets import Dataset, get_dataset
 from benchmark.errors import InputError
@@ -72,7 +72,9 @@ def find_root(dataset: Dataset, folder: Path) -> Path:
     raise InputError(f"the archive does not hold {dataset.name} in its published layout", where=folder)
 
 
-def use_phantom(dataset: Dataset, out: Path, *, subjects: int) -> None:
+def use_phantom(
+    dataset: Dataset, out: Path, *, subjects: int = DEFAULT_SUBJECTS, spacing: float = DEFAULT_SPACING_MM
+) -> None:
     """Generate the phantom of a data set beside `out`.
 
     Raises:
@@ -81,7 +83,7 @@ def use_phantom(dataset: Dataset, out: Path, *, subjects: int) -> None:
     if dataset.name != "totalseg":
         raise InputError(f"there is no phantom of {dataset.name}", expected="totalseg", remedy="give --root")
     root = out.parent / "phantom"
-    settings = write_phantom(root, subjects=subjects)
+    settings = write_phantom(root, subjects=subjects, spacing=spacing)
     write_source(out, dataset=dataset.name, root=root, kind="phantom", cases=subjects, **settings)
 
 
@@ -98,6 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SUBJECTS",
         help=f"generate a phantom of so many subjects (default {DEFAULT_SUBJECTS}) instead of a download",
     )
+    parser.add_argument(
+        "--phantom-spacing", type=float, default=DEFAULT_SPACING_MM, metavar="MM", help="voxel side of the phantom"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -105,6 +110,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.root is not None:
         use_local(dataset, arguments.root, arguments.out)
     elif arguments.phantom is not None:
-        use_phantom(dataset, arguments.out, subjects=arguments.phantom)
+        use_phantom(dataset, arguments.out, subjects=arguments.phantom, spacing=arguments.phantom_spacing)
     else:
         use_download(dataset, arguments.out)

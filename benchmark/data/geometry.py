@@ -1,7 +1,7 @@
 """From the raw grid to the prepared grid and back: axes, voxel spacing, crop.
 
 The way there is reorient → resample → crop; `restore_labels` undoes it for a label map. Resampling keeps the edges of
-the field of view, as skimage and nnU-Net do: output voxel j of O samples the input of S voxels at (j + 0.5) S / O - 0.5.
+the field of view, as skimage and nnU-Net do: output voxel j of O samples the input of S voxels at (j + 0.5) S/O - 0.5.
 Images are interpolated linearly along each axis, labels take the nearest voxel (exact integer arithmetic, so that equal
 shapes are the identity).
 """
@@ -50,12 +50,14 @@ def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequ
 
 
 def resize_linear(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Linear interpolation of [*spatial] to `shape`, edge voxels continued outwards; float32."""
-    result = array.astype(np.float32, copy=False)
+    """Linear interpolation of [*spatial] to `shape` as float32, edge voxels continued outwards; `array` itself where it
+    has that shape already."""
+    result = array
     for axis, size in enumerate(shape):
         side = result.shape[axis]
         if side == size:
             continue
+        result = result.astype(np.float32, copy=False)
         position = np.clip((np.arange(size) + 0.5) * side / size - 0.5, 0, side - 1)
         low = np.minimum(np.floor(position).astype(np.int64), max(side - 2, 0))
         weight = (position - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(array.ndim)])

@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmark.data.phantom_shapes import Solid, solids_of
 from benchmark.datasets import get_dataset
+from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
 from benchmark.progress import track
 from benchmark.workers import map_processes
@@ -186,8 +187,15 @@ def write_phantom(
 ) -> dict[str, Any]:
     """Write a phantom data set into `root`, unless it is there already with the same settings; returns the settings.
 
-    A folder with other settings is replaced; so is one that was not finished, except for its finished cases.
+    A folder with other settings is replaced; one that was not finished is continued.
+
+    Raises:
+        InputError: fewer than three subjects (one per split), or voxels that are not between 1 and 20 mm.
     """
+    if subjects < 3 or not 1 <= spacing <= 20:
+        raise InputError(
+            "there is no such phantom", expected="at least 3 subjects, 1 to 20 mm", found=f"{subjects}, {spacing} mm"
+        )
     settings = {"version": VERSION, "subjects": subjects, "spacing": spacing, "seed": seed}
     marker = root / "phantom.json"
     if marker.exists() and read_json(marker) == settings | {"finished": True}:

@@ -195,15 +195,17 @@ def to_prepared_grid(
     raw_codes, codes = None, preparation.orientation
     if codes is not None:
         raw_codes = geometry.axis_codes(affine)
-        image = np.stack([geometry.reorient(channel, raw_codes, codes) for channel in image])
         labels = geometry.reorient(labels, raw_codes, codes)
         spacing = geometry.reordered(spacing, raw_codes, codes)
     reoriented = labels.shape
     shape = geometry.resampled_shape(reoriented, spacing, preparation.spacing)
-    image = np.stack([geometry.resize_linear(channel, shape) for channel in image])
+    prepared = np.empty((len(image), *shape), dtype=np.float32)  # filled channel by channel: a large CT is 0.7 GB
+    for target, channel in zip(prepared, image, strict=True):
+        upright = geometry.reorient(channel, raw_codes, codes) if codes is not None else channel
+        target[...] = geometry.resize_linear(upright, shape)
     labels = geometry.resize_nearest(labels, shape)
-    image = normalise(image, preparation)
-    start, stop = geometry.foreground_box(image, preparation.foreground_above, multiple_of)
+    normalise(prepared, preparation)
+    start, stop = geometry.foreground_box(prepared, preparation.foreground_above, multiple_of)
     grid = {
         "spacing": [mm * old / new for mm, old, new in zip(spacing, reoriented, shape, strict=True)],
         "crop": {"start": start, "stop": stop},
@@ -211,10 +213,10 @@ def to_prepared_grid(
         "resampled_shape": list(shape),
         "orientation": {"raw": raw_codes, "prepared": codes},
     }
-    return geometry.crop(image, start, stop), geometry.crop(labels, start, stop), grid
+    return geometry.crop(prepared, start, stop), geometry.crop(labels, start, stop), grid
 
 
-def normalise(image: np.ndarray, preparation: Preparation) -> np.ndarray:
+def normalise(image: np.ndarray, preparation: Preparation) -> None:
     """Clip and normalise float32 [C, *spatial] in place.
 
     `unit` maps the window (without one: each channel's own minimum and maximum) to [0, 1]; `zscore` subtracts mean and
@@ -224,22 +226,17 @@ def normalise(image: np.ndarray, preparation: Preparation) -> np.ndarray:
     if preparation.clip is not None:
         np.clip(image, *preparation.clip, out=image)
     if preparation.normalise == "none":
-        return image
+        return
     for channel in image:
-        selected = channel != 0 if preparation.normalise == "zscore_nonzero" else np.True_
+        selected = channel != 0 if preparation.normalise == "zscore_nonzero" else np.ones((), dtype=bool)
         if preparation.normalise == "unit":
             low, high = preparation.clip or (float(channel.min()), float(channel.max()))
             offset, scale = low, high - low
         else:
-            values = channel[selected] if selected.ndim else channel
-            offset, scale = (
-                (float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64)))
-                if values.size
-                else (0.0, 0.0)
-            )
+            values = channel[selected]
+            offset, scale = (float(values.mean()), float(values.std())) if values.size else (0.0, 1.0)
         np.subtract(channel, np.float32(offset), out=channel, where=selected)
         np.divide(channel, np.float32(scale or 1.0), out=channel, where=selected)
-    return image
 
 
 def _write_reference(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
 
 from benchmark.catalog.settings import Training
 from benchmark.data.augmentation import build_steps
+from benchmark.data.geometry import resize_linear, resize_nearest
 from benchmark.data.store import PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.errors import InputError
@@ -133,7 +133,4 @@ class PatchDataset(Dataset):
 
 def resize(image: np.ndarray, labels: np.ndarray, size: Sides) -> tuple[np.ndarray, np.ndarray]:
     """The whole image [C, *spatial] at another size: linear (half-pixel centres) for the image, nearest for labels."""
-    mode = {2: "bilinear", 3: "trilinear"}[len(size)]
-    scaled = functional.interpolate(torch.from_numpy(image)[None], tuple(size), mode=mode, align_corners=False)[0]
-    classes = functional.interpolate(torch.from_numpy(labels)[None, None], tuple(size), mode="nearest-exact")[0, 0]
-    return scaled.numpy(), classes.numpy()
+    return np.stack([resize_linear(channel, size) for channel in image]), resize_nearest(labels, size)

@@ -70,9 +70,7 @@ class PreparedStore:
         self.folder = Path(folder)
         path = self.folder / "prepared.json"
         if not path.exists():
-            raise InputError(
-                "this is not a finished prepared store", where=path, remedy="run `benchmark prepare` first"
-            )
+            raise InputError("there is no finished prepared store", where=path, remedy="run `benchmark prepare` first")
         self.info: dict[str, Any] = read_json(path)
 
     @property
@@ -190,15 +188,12 @@ def _write_array(path: Path, array: np.ndarray) -> None:
     leading = (1,) * (array.ndim - dimensions)
     chunks = leading + tuple(min(CHUNK[dimensions], side) for side in array.shape[-dimensions:])
     blocks = leading + tuple(min(BLOCK[dimensions], side) for side in chunks[-dimensions:])
+    # Compressed in memory and written by Python: blosc2's own file writer does not report a full disk.
+    frame = blosc2.asarray(
+        array, chunks=chunks, blocks=blocks, cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1}
+    ).to_cframe()
     with atomic_path(path) as temporary:
-        blosc2.asarray(
-            array,
-            urlpath=str(temporary),
-            mode="w",
-            chunks=chunks,
-            blocks=blocks,
-            cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1},
-        )
+        temporary.write_bytes(frame)
 
 
 def _open(path: Path) -> blosc2.NDArray:

@@ -109,9 +109,8 @@ def _label_faults(
     if geometry is not None and not same_affine(affine, geometry[1]):
         yield Fault(case.id, str(path), "affine differs", _flat(geometry[1]), _flat(affine))
     allowed = dataset.allowed_values(path)
-    if array.size and not (
-        array.min() >= allowed[0] and array.max() <= allowed[-1] and np.all(array == np.rint(array))
-    ):
+    whole = np.issubdtype(array.dtype, np.integer) or bool(np.all(array == np.rint(array)))
+    if array.size and not (whole and array.min() >= allowed[0] and array.max() <= allowed[-1]):
         values = np.unique(array)
         odd = values[~np.isin(values, allowed)][:5].tolist()
         yield Fault(case.id, str(path), "unknown label value", f"{allowed[0]} to {allowed[-1]}", str(odd))

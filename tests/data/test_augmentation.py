@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmark.catalog.settings import Step
+from benchmark.data.augmentation import STEPS, build_steps
+from benchmark.errors import InputError
+
+PATCH = (6, 6, 4)
+
+
+def apply(name: str, seed: int = 0, **parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(100 + seed)
+    image, labels = generator.random((2, *PATCH), dtype=np.float32), generator.integers(0, 9, PATCH).astype(np.uint8)
+    (step,) = build_steps([Step(name=name, parameters=parameters)], patch=PATCH)
+    read = step.read_size(PATCH)
+    padding = [(0, large - size) for large, size in zip(read, PATCH, strict=True)]
+    given = np.pad(image, [(0, 0), *padding]), np.pad(labels, padding)
+    out = step.apply(*given, np.random.default_rng(seed))
+    return image, labels, *out
+
+
+@pytest.mark.parametrize("name", sorted(STEPS))
+@pytest.mark.parametrize("seed", range(3))
+def test_every_step_keeps_shape_and_type_and_repeats_itself(name, seed):
+    parameters = {"probability": 1.0} if "probability" in STEPS[name].model_fields else {}
+    _, labels, image, classes = apply(name, seed, **parameters)
+    assert image.shape == (2, *PATCH) and image.dtype == np.float32
+    assert classes.shape == PATCH and classes.dtype == np.uint8
+    assert set(np.unique(classes)) <= set(np.unique(labels)) | {0}
+    _, _, again, classes_again = apply(name, seed, **parameters)
+    assert np.array_equal(image, again) and np.array_equal(classes, classes_again)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in STEPS if "probability" in STEPS[name].model_fields))
+def test_probability_zero_changes_nothing(name):
+    image, labels, out, classes = apply(name, probability=0.0)
+    assert np.array_equal(image, out) and np.array_equal(labels, classes)
+
+
+def test_rotate90_turns_image_and_labels_alike_and_uses_all_turns():
+    seen = set()
+    for seed in range(40):
+        image, labels, out, classes = apply("rotate90", seed, probability=1.0)
+        turns = [k for k in (1, 2, 3) if np.array_equal(out[0], np.rot90(image[0], k, (0, 1)))]
+        assert len(turns) == 1 and np.array_equal(classes, np.rot90(labels, turns[0], (0, 1)))
+        seen.add(turns[0])
+    assert seen == {1, 2, 3}
+
+
+def test_flip_mirrors_image_and_labels_alike():
+    for seed in range(20):
+        image, labels, out, classes = apply("flip", seed, probability=0.5)
+        axes = [
+            axes
+            for axes in [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+            if np.array_equal(out[1], np.flip(image[1], axes))
+        ]
+        assert len(axes) == 1 and np.array_equal(classes, np.flip(labels, axes[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "change"),
+    [
+        ("shift_intensity", {"offset": 0.1}, lambda before, after: after - before),
+        ("scale_intensity", {"factor": 0.1}, lambda before, after: after / before - 1),
+    ],
+)
+def test_intensity_changes_by_one_number_in_range(name, parameters, change):
+    values = []
+    for seed in range(200):
+        image, labels, out, classes = apply(name, seed, probability=1.0, **parameters)
+        difference = change(image, out)
+        assert np.ptp(difference) < 1e-3 and np.array_equal(labels, classes)
+        values.append(difference.mean())
+    assert -0.1 <= min(values) < -0.08 and 0.08 < max(values) <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("step", "named"),
+    [
+        (Step(name="rotate", parameters={}), "rotate90"),
+        (Step(name="zoom", parameters={"probabilty": 0.3}), "probabilty"),
+        (Step(name="zoom", parameters={"minimum": 0.5}), "minimum"),
+        (Step(name="zoom", parameters={"minimum": 1.6, "maximum": 1.2}), "1.6"),
+        (Step(name="shift_intensity", parameters={"probability": 2}), "probability"),
+        (Step(name="rotate90", parameters={"axes": [0, 2]}), r"\(6, 6, 4\)"),
+    ],
+)
+def test_a_wrong_name_or_parameter_is_named(step, named):
+    with pytest.raises(InputError, match=named):
+        build_steps([step], patch=PATCH)

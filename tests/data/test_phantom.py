@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmark.data import fetch
+from benchmark.data.phantom import Subject, generate, plan_subjects, torso, write_phantom
+from benchmark.data.source import load_source
+from benchmark.data.split import make_split
+from benchmark.data.verify import verify
+from benchmark.datasets import get_dataset
+from benchmark.errors import InputError
+
+TOTALSEG = get_dataset("totalseg")
+NUMBERS = TOTALSEG.class_numbers
+
+
+@pytest.fixture(scope="module")
+def whole_body():
+    return generate(Subject("s0000", "train", False, 0))
+
+
+def centre(labels: np.ndarray, name: str) -> np.ndarray:
+    return np.argwhere(labels == NUMBERS[name]).mean(axis=0)
+
+
+def test_the_torso_has_each_structure_once():
+    structures, _ = torso()
+    assert sorted(structure.name for structure in structures) == sorted(TOTALSEG.label_names)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_whole_body_has_every_structure(seed):
+    _, labels, _ = generate(Subject("s0000", "train", False, seed))
+    counts = np.bincount(labels.reshape(-1), minlength=118)
+    assert len(counts) == 118 and counts[1:].min() >= 20
+
+
+def test_the_same_seed_gives_the_same_scan_and_another_does_not(whole_body):
+    again = generate(Subject("s0099", "test", False, 0))
+    assert all(np.array_equal(a, b) for a, b in zip(whole_body, again, strict=True))
+    _, labels, _ = generate(Subject("s0000", "train", False, 1))
+    overlap = 2 * ((labels > 0) & (labels == whole_body[1])).sum() / ((labels > 0).sum() + (whole_body[1] > 0).sum())
+    assert 0.5 < overlap < 0.95  # one anatomy, different people
+
+
+def test_anatomy(whole_body):
+    """RAS: x grows to the right, y to the front, z to the head."""
+    _, labels, affine = whole_body
+    assert (np.diag(affine)[:3] > 0).all()
+    at = {name: centre(labels, name) for name in TOTALSEG.label_names}
+    assert at["liver"][0] > at["spleen"][0] and at["kidney_right"][0] > at["kidney_left"][0]
+    assert at["sternum"][1] > at["heart"][1] > at["vertebrae_T7"][1]
+    levels = ["sacrum", "vertebrae_S1", *(f"vertebrae_L{k}" for k in range(5, 0, -1))]
+    levels += [f"vertebrae_T{k}" for k in range(12, 0, -1)] + [f"vertebrae_C{k}" for k in range(7, 0, -1)]
+    heights = [at[name][2] for name in levels]
+    assert heights == sorted(heights) and at["brain"][2] > heights[-1]
+    for side, sign in (("right", 1), ("left", -1)):
+        ribs = [at[f"rib_{side}_{k}"] for k in range(1, 13)]
+        assert [rib[2] for rib in ribs] == sorted((rib[2] for rib in ribs), reverse=True)
+        assert all(sign * (rib[0] - at["spinal_cord"][0]) > 0 for rib in ribs)
+
+
+def test_hounsfield_units_are_plausible(whole_body):
+    image, labels, _ = whole_body
+    assert image.dtype == np.int16 and image.min() >= -1024
+    mean = {name: image[labels == number].mean() for name, number in NUMBERS.items()}
+    assert mean["lung_upper_lobe_right"] < -600 and mean["trachea"] < -500
+    assert 0 < mean["liver"] < 150 and mean["aorta"] > 150 and mean["femur_left"] > 300
+    air = image[labels == 0].min()
+    assert air < -950 and 5 < image[labels == NUMBERS["liver"]].std() < 60
+
+
+def test_the_plan_has_whole_and_cropped_scans_in_train_and_test():
+    plan = plan_subjects(14)
+    for split, count in (("train", 8), ("val", 2), ("test", 4)):
+        scans = [subject.partial for subject in plan if subject.split == split]
+        assert len(scans) == count and {True, False} == set(scans)
+    assert len({subject.seed for subject in plan}) == 14
+
+
+def test_the_phantom_is_a_faultless_data_set(tmp_path):
+    """Written in the layout, found by the reader, verified, split, and told apart as Fig. 3a needs it."""
+    fetch.use_phantom(TOTALSEG, tmp_path / "source.json", subjects=6, spacing=9.0)
+    source = load_source(tmp_path / "source.json", "totalseg")
+    assert source["kind"] == "phantom" and source["spacing"] == 9.0 and source["cases"] == 6
+    root = tmp_path / "phantom"
+    assert verify(TOTALSEG, root, processes=1) == []
+    cases = TOTALSEG.find_cases(root)
+    assert make_split(TOTALSEG, cases, kind="phantom")["source"] == "phantom"
+    for subject, case in zip(plan_subjects(6), cases, strict=True):
+        merged, _, overlaps = TOTALSEG.read_labels(case)
+        counts = dict(zip(TOTALSEG.label_names, np.bincount(merged.reshape(-1), minlength=118)[1:], strict=True))
+        body = TOTALSEG.describe(counts, [side * 9.0 for side in merged.shape])["body"]
+        assert overlaps == 0 and case.split == subject.split
+        assert body == ("partial" if subject.partial else "entire"), case.id
+
+
+def test_finished_cases_are_kept_and_other_settings_start_anew(tmp_path):
+    root = tmp_path / "phantom"
+    write_phantom(root, subjects=3, spacing=16.0, processes=1)
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("ct.nii.gz")}
+    write_phantom(root, subjects=3, spacing=16.0, processes=1)
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("ct.nii.gz")} and len(before) == 3
+    write_phantom(root, subjects=4, spacing=16.0, processes=1)
+    assert len(list(root.rglob("ct.nii.gz"))) == 4
+
+
+@pytest.mark.parametrize(("subjects", "spacing"), [(2, 5.0), (5, 0.0)])
+def test_impossible_phantoms_are_refused(tmp_path, subjects, spacing):
+    with pytest.raises(InputError, match="phantom"):
+        write_phantom(tmp_path / "phantom", subjects=subjects, spacing=spacing)
