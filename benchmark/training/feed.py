@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from benchmark.catalog.settings import Training
 from benchmark.errors import InputError
-from benchmark.training.signals import ignore_stop_signals
+from benchmark.training.signals import stop_signals_blocked
 
 
 class SampleError(InputError):
@@ -109,11 +109,6 @@ def _collate(samples: list) -> tuple[Tensor, Tensor] | SampleError:
     return errors[0] if errors else tuple(default_collate(samples))
 
 
-def _start_worker(worker: int) -> None:
-    ignore_stop_signals()
-    torch.set_num_threads(1)
-
-
 def micro_batches(
     samples: Dataset, share: Share, *, start: int, stop: int, workers: int, pin: bool
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -138,12 +133,13 @@ def micro_batches(
         num_workers=workers,
         collate_fn=_collate,
         pin_memory=pin,
-        worker_init_fn=_start_worker,
         multiprocessing_context=context,
         generator=torch.Generator().manual_seed(0),  # else the loader draws its base seed from the training's stream
     )
     try:
-        for batch in loader:
+        with stop_signals_blocked():
+            batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, SampleError):
                 raise batch
             yield batch

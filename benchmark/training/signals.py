@@ -7,6 +7,8 @@ does the same; a second one interrupts at once.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT)
@@ -29,7 +31,12 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def ignore_stop_signals() -> None:
-    """For data workers: a signal to the whole process group must not kill them before the step is finished."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """For starting helper processes: they inherit the block for good, so that a signal to the whole process group does
+    not kill them before the step is finished; this process gets a signal that came meanwhile right afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

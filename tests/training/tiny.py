@@ -1,12 +1,19 @@
-"""A training small enough to be killed many times: `python tests/training/tiny.py FOLDER [options]`."""
+"""A training small enough to be killed many times: `python tests/training/tiny.py FOLDER [options]`.
+
+`start` runs it in new processes that need no import (forked from a clean server that has torch loaded), which makes
+many kills affordable; they find each other as under torchrun.
+"""
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
+import socket
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +29,7 @@ from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.signals import StopRequest
 
+ROOT = Path(__file__).parents[2]
 CASES, CLASSES, PATCH = 6, 3, (6, 6, 6)
 
 
@@ -88,14 +96,14 @@ def tiny_validation(network: nn.Module, *, device, rank: int, world: int) -> flo
     return float(agreement)
 
 
-def make_loop(folder: Path, config: RunConfig, samples: Dataset, *, network: nn.Module | None = None, **options):
+def make_loop(folder: Path, config: RunConfig, samples: Dataset, *, dropout: float = 0.2, **options) -> TrainingLoop:
     """The loop over `samples` in this process (group), as `train` would assemble it."""
     fabric = start_processes(config.training)
     seed_everything(config.seed)
     return TrainingLoop(
         fabric,
         config,
-        TinyNetwork(dropout=0.2) if network is None else network,
+        TinyNetwork(dropout=dropout),
         samples,
         steps_per_epoch=config.training.steps_per_epoch(CASES),
         folder=folder,
@@ -105,7 +113,7 @@ def make_loop(folder: Path, config: RunConfig, samples: Dataset, *, network: nn.
     )
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--process-seed", type=int, default=0)
@@ -115,23 +123,30 @@ def main() -> int:
     parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-dice", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     # what the process happens to hold must not matter
     random.seed(arguments.process_seed)
     np.random.seed(arguments.process_seed)
     torch.manual_seed(arguments.process_seed)
     stop = StopRequest()
     config = tiny_config(training={"epochs": arguments.epochs, "loss": {"batch_dice": arguments.batch_dice}})
+    try:
+        finished = _run(arguments, config, stop)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_INPUT
+    return 0 if finished else EXIT_CONTINUE
+
+
+def _run(arguments: argparse.Namespace, config: RunConfig, stop: StopRequest) -> bool:
     first = int(os.environ.get("RANK", 0)) == 0
     lock = RunLock(arguments.folder, config.run)
-    if first:
-        lock.__enter__()
-    try:
+    with lock if first else nullcontext():
         loop = make_loop(
             arguments.folder,
             config,
             TinySamples(config.seed, pause=arguments.pause),
-            network=TinyNetwork(dropout=arguments.dropout),
+            dropout=arguments.dropout,
             machine=Machine(arguments.workers, arguments.micro_batch),
             stop=stop,
             check_lock=lock.check if first else lambda: None,
@@ -139,13 +154,46 @@ def main() -> int:
         finished = loop.run()
         if finished and first:
             write_weights(arguments.folder / "final.safetensors", loop.network.module)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_INPUT
-    finally:
-        if first:
-            lock.__exit__()
-    return 0 if finished else EXIT_CONTINUE
+    return finished
+
+
+def start(folder: Path, *options: object, processes: int = 1) -> list[multiprocessing.Process]:
+    """Start the training; one process group per process, messages in `<folder>.<rank>.txt`."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tiny"])
+    words = [str(folder), *map(str, options)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [context.Process(target=_child, args=(words, rank, processes, port)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    return started
+
+
+def finish(started: list[multiprocessing.Process], *, seconds: float = 100) -> list[int | None]:
+    """Exit codes; None for a process that did not end."""
+    deadline = time.monotonic() + seconds
+    for process in started:
+        process.join(max(deadline - time.monotonic(), 0))
+    return [process.exitcode for process in started]
+
+
+def messages(folder: Path, rank: int = 0) -> str:
+    return Path(f"{folder}.{rank}.txt").read_text()
+
+
+def _child(words: list[str], rank: int, processes: int, port: int) -> None:
+    os.setsid()
+    with Path(f"{words[0]}.{rank}.txt").open("w") as stream:
+        os.dup2(stream.fileno(), 2)
+    os.environ["RETABLE_PROCESSES"] = "1"
+    if processes > 1:
+        group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+        group |= {"GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "tiny"}
+        os.environ.update({key: str(value) for key, value in group.items()})
+    sys.exit(main(words))
 
 
 if __name__ == "__main__":
