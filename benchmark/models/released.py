@@ -9,6 +9,8 @@ A network whose keys or shapes differ from the published ones has a method
     adapt_released(state: dict[str, Tensor]) -> dict[str, Tensor]
 
 that maps the published state to its own: renamed keys, resized position tables, dropped entries that it does not keep.
+Published buffers that it derives from the input at hand instead, such as attention masks, it names in `recomputed`, a
+tuple of key patterns.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ class LoadReport:
         unexpected: in the file, not in the network; ignored.
         reshaped: loaded after the network adapted the shape, as (key, shape in the file, shape in the network).
         mismatched: in both with shapes that cannot be brought together, same form; left as they were.
-        recomputed: buffers in the file that the network computes itself, found equal.
+        recomputed: buffers in the file that the network computes itself: found equal, or named by it.
     """
 
     loaded: tuple[str, ...]
@@ -241,6 +243,8 @@ def _compare(
     mismatched = {key for key, tensor in adapted.items() if key in own and tensor.shape != own[key].shape}
     usable = {key: tensor for key, tensor in adapted.items() if key in own and key not in mismatched}
     recomputed = {key for key, tensor in adapted.items() if key in computed and _equal(tensor, computed[key])}
+    derived = getattr(model, "recomputed", ())
+    recomputed |= {key for key in set(adapted) - set(own) if any(fnmatch(key, pattern) for pattern in derived)}
 
     def both_shapes(keys: set[str], left: dict[str, Tensor], right: dict[str, Tensor]):
         return tuple((key, tuple(left[key].shape), tuple(right[key].shape)) for key in sorted(keys))

@@ -1,0 +1,259 @@
+"""PHTrans of Liu et al. (Liu et al. 2022, the efficient two-stage FLARE22 system of lseventeen; PHTrans: MICCAI 2022).
+
+Facts: lseventeen/FLARE22-TwoStagePHTrans at 4d4b16f (Apache-2.0), `models/phtrans.py`; parameter names are the released
+ones ("frist_conv" included). A U-Net of five resolutions whose three deepest run convolutions and Swin attention in
+parallel and sum them. No weights are linked. The challenge system runs it twice, coarse at 64^3 and fine at 96x192x192,
+after pseudo-labelling with a larger network; this module is the network.
+
+Variants: the release passes its dropout rate as `qkv_bias`, which is 0, so that queries, keys and values have no bias
+(`qkv_bias=False`, the default, and what 6.68 M parameters are counted with); as written they have one.
+
+Deviations: window masks are computed from the input at hand instead of kept as buffers, so that any size is accepted
+(zero-padded at the end to multiples of 16 windows, cropped again); the release asserts one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from monai.networks.layers import DropPath
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models.layers.checkpointing import maybe_checkpoint
+from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+from benchmark.models.registry import register
+
+LEVELS, CONV_ONLY = 5, 2  # resolutions, and how many of the finest have no attention
+SLOPE = 0.02
+
+
+class ConvUnit(nn.Module):
+    """Convolution - dropout of whole channels - instance norm - GELU."""
+
+    def __init__(self, in_channels: int, out_channels: int, dropout: float):
+        super().__init__()
+        self.conv = nn.Conv3d(in_channels, out_channels, 3, padding=1)
+        self.dropout = nn.Dropout3d(dropout)
+        self.instnorm = nn.InstanceNorm3d(out_channels, affine=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.gelu(self.instnorm(self.dropout(self.conv(features))))
+
+
+class Perceptron(nn.Module):
+    def __init__(self, channels: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden)
+        self.fc2 = nn.Linear(hidden, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(grid)))
+
+
+class SwinBlock(nn.Module):
+    """Windowed attention and perceptron on a grid with channels last, pre-normalised and residual."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        window: Sequence[int],
+        shifted: bool,
+        ratio: float,
+        qkv_bias: bool,
+        drop: float,
+    ):
+        super().__init__()
+        self.window = tuple(window)
+        self.shift = tuple(side // 2 if shifted else 0 for side in window)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, heads, window, qkv_bias=qkv_bias)
+        self.drop_path = DropPath(drop)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = Perceptron(channels, int(channels * ratio))
+
+    def _attend(self, grid: Tensor) -> Tensor:
+        shape = grid.shape[1:4]
+        if not any(self.shift):
+            return from_windows(self.attn(to_windows(grid, self.window)), self.window, shape)
+        back = tuple(-step for step in self.shift)
+        mask = shift_mask(shape, self.window, self.shift, grid)
+        windows = self.attn(to_windows(grid.roll(back, dims=(1, 2, 3)), self.window), mask)
+        return from_windows(windows, self.window, shape).roll(self.shift, dims=(1, 2, 3))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        grid = grid + self.drop_path(self._attend(self.norm1(grid)))
+        return grid + self.drop_path(self.mlp(self.norm2(grid)))
+
+
+class Stage(nn.Module):
+    """Resample, then two convolutions beside the Swin blocks (or beside nothing), summed.
+
+    Args:
+        before: channels of the input; of an image for the first stage, which is not resampled.
+        resample: "none", "down" or "up".
+        blocks: Swin blocks; empty in the stages with convolutions only.
+    """
+
+    def __init__(self, before: int, channels: int, resample: str, blocks: Sequence[SwinBlock], dropout: float):
+        super().__init__()
+        self.resample = resample
+        if resample == "none":
+            self.frist_conv = nn.Conv3d(before, channels, 1)
+        else:
+            convolution = nn.Conv3d if resample == "down" else nn.ConvTranspose3d
+            self.down_or_upsample = nn.Sequential(
+                convolution(before, channels, 2, stride=2, bias=False), nn.InstanceNorm3d(channels, affine=True)
+            )
+        inputs = 2 * channels if resample == "up" else channels
+        self.conv_blocks = nn.Sequential(ConvUnit(inputs, channels, dropout), ConvUnit(channels, channels, dropout))
+        if blocks:
+            self.swin_blocks = nn.Sequential(*blocks)
+        self.attends = bool(blocks)
+
+    def forward(self, features: Tensor, skip: Tensor | None = None) -> Tensor:
+        features = self.frist_conv(features) if self.resample == "none" else self.down_or_upsample(features)
+        joined = features if skip is None else torch.cat((features, skip), dim=1)
+        if self.attends:
+            features = features if skip is None else features + skip
+            features = self.swin_blocks(features.movedim(1, -1)).movedim(-1, 1)
+        return self.conv_blocks(joined) + features
+
+
+class Head(nn.Module):
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.proj = nn.Conv3d(channels, classes, 1, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.proj(features)
+
+
+class ParallelUNet(nn.Module):
+    """The network on sides that are multiples of 16 windows; see `phtrans` for the arguments."""
+
+    recomputed = ("*.attn_mask",)  # buffers of the release
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        heads: int,
+        window: Sequence[int],
+        ratio: float,
+        qkv_bias: bool,
+        dropout: float,
+        drop_path: float,
+        deep_supervision: bool,
+        checkpointing: bool,
+    ):
+        super().__init__()
+        self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
+        self.multiple = tuple(2 ** (LEVELS - 1) * side for side in window)
+        self.unused_parameters = () if deep_supervision else tuple(f"seg_outputs.{i}.*" for i in range(1, LEVELS - 1))
+        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
+
+        def blocks(level: int) -> list[SwinBlock]:
+            stage = level - CONV_ONLY
+            drops = rates[sum(depths[:stage]) : sum(depths[: stage + 1])] if stage >= 0 else []
+            options = {"window": window, "ratio": ratio, "qkv_bias": qkv_bias}
+            return [
+                SwinBlock(widths[level], heads, shifted=i % 2 == 1, drop=drop, **options)
+                for i, drop in enumerate(drops)
+            ]
+
+        self.down_layers = nn.ModuleList([Stage(in_channels, widths[0], "none", blocks(0), dropout)])
+        for level in range(1, LEVELS):
+            self.down_layers.append(Stage(widths[level - 1], widths[level], "down", blocks(level), dropout))
+        self.up_layers = nn.ModuleList(
+            Stage(widths[level + 1], widths[level], "up", blocks(level), dropout)
+            for level in reversed(range(LEVELS - 1))
+        )
+        self.seg_outputs = nn.ModuleList(Head(width, out_channels) for width in widths[:-1])
+        self.apply(_initialise)
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        features, skips = image, []
+        for stage in self.down_layers:
+            features = maybe_checkpoint(self.checkpointing, stage, features)
+            skips.append(features)
+        skips.pop()
+        levels = []
+        for stage in self.up_layers:
+            features = maybe_checkpoint(self.checkpointing, stage, features, skips.pop())
+            levels.insert(0, features)
+        if not self.deep_supervision:
+            return self.seg_outputs[0](features)
+        return [head(level) for head, level in zip(self.seg_outputs, levels, strict=True)]
+
+
+class PHTrans(PadToMultiple, ParallelUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of four, full resolution first."""
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
+        nn.init.kaiming_normal_(module.weight, a=SLOPE)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    else:
+        return
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+@register("phtrans", demo={"width": 4, "width_limit": 32, "window": (2, 2, 2), "heads": 2})
+def phtrans(
+    *,
+    in_channels: int,
+    out_channels: int,
+    spatial_shape: Sequence[int],
+    width: int = 16,
+    width_limit: int = 200,
+    depths: Sequence[int] = (2, 2, 2, 2),
+    heads: int = 4,
+    window: Sequence[int] = (3, 4, 4),
+    mlp_ratio: float = 1.0,
+    qkv_bias: bool = False,
+    dropout: float = 0.1,
+    drop_path: float = 0.1,
+    deep_supervision: bool = True,
+    checkpointing: bool = False,
+) -> PHTrans:
+    """PHTrans as in the fine stage; the coarse one has `window=(4, 4, 4)` (`spatial_shape` is not used).
+
+    Args:
+        width, width_limit: channels at full resolution, doubled at each level up to the limit.
+        depths: Swin blocks at 1/4, 1/8, 1/16. The release lists a fourth entry, which no stage uses but over which
+            the stochastic-depth rates are spread too.
+        heads, window, mlp_ratio, qkv_bias: of the Swin blocks; see the module for `qkv_bias`.
+        dropout, drop_path: of convolution channels; largest rate of stochastic depth.
+        deep_supervision: return four levels, full resolution first; their heads exist in any case.
+        checkpointing: recompute every stage's activations in the backward pass.
+
+    Raises:
+        ValueError: fewer than three depths, or heads that do not divide the channels.
+    """
+    if len(depths) < LEVELS - CONV_ONLY:
+        raise ValueError(f"depths has at least {LEVELS - CONV_ONLY} entries, not {tuple(depths)}")
+    return PHTrans(
+        in_channels,
+        out_channels,
+        widths=[min(width * 2**level, width_limit) for level in range(LEVELS)],
+        depths=tuple(depths),
+        heads=heads,
+        window=tuple(window),
+        ratio=mlp_ratio,
+        qkv_bias=qkv_bias,
+        dropout=dropout,
+        drop_path=drop_path,
+        deep_supervision=deep_supervision,
+        checkpointing=checkpointing,
+    )
