@@ -6,7 +6,8 @@ Two conventions, both at batch 1 in evaluation mode:
             einsum, normalisations at 4 or 5 per element, bilinear and nearest 2-D upsampling, adaptive 2-D pooling),
             plus 9·B·L·D·N + B·D·L for a selective scan. This is how the Swin-UMamba papers counted: their authors name
             fvcore with the scan handle of state-spaces/mamba issue 110 (JiarunLiu/Swin-UMamba issue 11). Activations,
-            softmax, additions and fused attention are not counted by it.
+            softmax and additions are not counted. One difference: fused attention is counted as the two products it
+            is. fvcore skips it, but the released networks write the products out, and fvcore counted those.
 `complete`  one multiply-add = 2; every floating-point operator, by the tables in `cost.operators`.
 
 fvcore traces a network, which computes it. Here a dispatch mode sees each ATen operator instead, with shapes only, so
@@ -99,7 +100,7 @@ class _Composites(TorchFunctionMode):
             self.flops.fvcore["einsum"] += fvcore_einsum(args[0], shapes)
         elif function is F.adaptive_avg_pool2d:
             self.flops.fvcore["adaptive_avg_pool2d"] += args[0].numel()
-        elif function is not F.scaled_dot_product_attention:
+        else:
             return function(*args, **kwargs)
         self.inside = True
         try:

@@ -39,7 +39,22 @@ def _convolution(call: dict[str, Any], output: Any) -> int:
     return sites[0] * prod(sites[2:]) * call["weight"].numel()
 
 
+def _attention_scores(call: dict[str, Any]) -> int:
+    return prod(call["query"].shape[:-1]) * call["key"].shape[-2]
+
+
+def _attention(call: dict[str, Any], output: Any) -> int:
+    return _attention_scores(call) * (call["query"].shape[-1] + call["value"].shape[-1])
+
+
+# On the meta device attention falls apart into products and a softmax; elsewhere it is one of these.
+FUSED_ATTENTION = tuple(
+    f"_scaled_dot_product_{kind}attention{suffix}"
+    for kind, suffix in (("flash_", ""), ("flash_", "_for_cpu"), ("efficient_", ""), ("cudnn_", ""))
+)
+
 MULTIPLY_ADDS: dict[str, Cost] = {
+    **dict.fromkeys(FUSED_ATTENTION, _attention),
     "mm": _product("self", "mat2"),
     "addmm": _product("mat1", "mat2"),
     "bmm": _product("self", "mat2"),
@@ -119,6 +134,10 @@ def complete_cost(name: str, call: dict[str, Any], output: Any, *, pointwise: bo
         call: its arguments by schema name.
         pointwise: PyTorch tags it as elementwise; such an operator costs one operation per output unless listed.
     """
+    if name in FUSED_ATTENTION:  # scaling of both factors, softmax, bias
+        masked = call.get("attn_mask", call.get("attn_bias")) is not None
+        scaling = call["query"].numel() + call["key"].numel()
+        return 2 * MULTIPLY_ADDS[name](call, output) + scaling + (5 + masked) * _attention_scores(call)
     if name in MULTIPLY_ADDS:
         bias = name in _WITH_BIAS or (name == "convolution" and call["bias"] is not None)
         return 2 * MULTIPLY_ADDS[name](call, output) + bias * output.numel()

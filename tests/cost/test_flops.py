@@ -18,6 +18,7 @@ from benchmark.cost.flops import SCAN_MODULE, count_flops
 from benchmark.cost.meta import build_on_meta
 from benchmark.cost.operators import fvcore_einsum
 from benchmark.cost.parameters import count_parameters
+from benchmark.models.registry import build
 
 
 class EveryOperator(nn.Module):
@@ -40,7 +41,6 @@ class EveryOperator(nn.Module):
         query, key = self.project(tokens), self.gate(tokens)
         attention = (query @ key.transpose(-2, -1)).softmax(-1)
         mixed = torch.einsum("bqk,bkc->bqc", attention, key) + torch.bmm(attention, query)
-        mixed = mixed + F.scaled_dot_product_attention(query, key, key)
         return torch.einsum("bnc,bnd->bcd", mixed, tokens), torch.einsum("bc,bd->bcd", mixed[:, 0], tokens[:, 0])
 
 
@@ -72,6 +72,29 @@ def test_the_fvcore_convention_is_fvcore(name):
 def test_the_device_does_not_matter():
     builder, shape = SMALL["swinunetr"]
     assert count_flops(builder(), shape) == count_flops(build_on_meta(builder), shape)
+
+
+class Attention(nn.Module):
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.fused, self.project = fused, nn.Linear(6, 30)
+
+    def forward(self, x):
+        query, key, value = self.project(x).unflatten(-1, (2, 15)).transpose(-2, -3).split([5, 5, 5], -1)
+        if self.fused:
+            return F.scaled_dot_product_attention(query, key, value)
+        return (query @ key.transpose(-2, -1) * 5**-0.5).softmax(-1) @ value
+
+
+def test_fused_attention_counts_as_its_two_products():
+    shape = (3, 7, 6)
+    fused = count_flops(build_on_meta(Attention, fused=True), shape)
+    assert fused.total("fvcore") == fvcore_total(Attention(fused=False), *shape)
+    assert fused.total("multiply_adds") == 3 * 7 * 6 * 30 + 3 * 2 * 7 * 7 * (5 + 5)
+    computed = count_flops(Attention(fused=True), shape)
+    for convention in ("fvcore", "complete", "multiply_adds"):
+        assert computed.total(convention) == fused.total(convention)
+    assert not computed.unknown
 
 
 def test_complete_convention_by_hand():
@@ -154,6 +177,9 @@ NETWORKS_2D = {
     "segresnet_2d": lambda channels, classes, *_: SegResNet(2, 32, channels, classes),
     "unetr_2d": lambda channels, classes, *image: UNETR(channels, classes, image, 16, spatial_dims=2),
     "swinunetr_2d": lambda channels, classes, *_: SwinUNETR(channels, classes, feature_size=48, spatial_dims=2),
+    "swin_umamba": lambda channels, classes, *image: build(
+        "swin_umamba", in_channels=channels, out_channels=classes, spatial_shape=image, deep_supervision=True
+    ),
 }
 
 
