@@ -58,6 +58,11 @@ class CellSource:
     test_cases: frozenset[str] = frozenset()
     setting: float | None = None
 
+    @property
+    def protocol(self) -> str:
+        """`<paper>/<protocol>` of the runs; empty without runs."""
+        return "/".join(self.runs[0].split("/")[:2]) if self.runs else ""
+
 
 @dataclass(frozen=True)
 class Evidence:

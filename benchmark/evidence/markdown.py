@@ -16,6 +16,9 @@ from benchmark.evidence.verdict import Outcome
 DEMO_BANNER = """\
 > **Demo scale, not comparable.** Small networks, few steps, phantom or sample data: the scores show that the pipeline
 > runs, not what the networks can do. Parameters and FLOPs are those of the paper's scale."""
+CANONICAL_NOTE = """\
+In it failure never improves a score: missing predictions, missed structures and structures predicted where there are
+none all count as zero. The difference is what the table's own convention leaves out."""
 FAILURES = (
     ("cases without prediction", "missing"),
     ("present structures missed", "missed"),
@@ -42,6 +45,8 @@ def table_markdown(table: Table) -> str:
     parts += [_main_table(table), _legend(table)]
     if table.significance:
         parts += ["## Significance, as published and recomputed", *_significance(table.significance, table.target)]
+    if table.canonical:
+        parts += ["## The same predictions under the canonical convention", CANONICAL_NOTE, _canonical(table)]
     if table.failures:
         parts += ["## Cases and failures", _failures(table)]
     parts += ["## Footnotes", _footnotes(table)]
@@ -96,6 +101,26 @@ def _legend(table: Table) -> str:
     lines = [f"{len(cells)} published numbers; docs/verdicts.md says how they are judged.", ""]
     lines += [f"- `{mark[verdict]}` {verdict}: {count}" for verdict, count in sorted(counts.items(), key=_by_count)]
     return "\n".join(lines)
+
+
+def _canonical(table: Table) -> str:
+    """Score cells under `canonical`, with how far each is from the table's own convention."""
+    rows_of = dict.fromkeys(row for row, _ in table.canonical)
+    columns = [name for name in table.target.columns if any((row, name) in table.canonical for row in rows_of)]
+    rows = [["canonical (difference)", *columns]]
+    for row in rows_of:
+        rows.append([row, *(_shift(table, row, name) for name in columns)])
+    return aligned(rows)
+
+
+def _shift(table: Table, row: str, name: str) -> str:
+    canonical, own = table.canonical.get((row, name)), table.cells[row, name].measured.rebuilt
+    if canonical is None or canonical.measured.rebuilt is None:
+        return "–"
+    if own is None or math.isnan(own.value):
+        return canonical.text
+    decimals = len(canonical.text.partition(".")[2])
+    return f"{canonical.text} ({canonical.measured.rebuilt.value - own.value:+.{decimals}f})"
 
 
 def _by_count(item: tuple[str, int]) -> tuple[int, str]:

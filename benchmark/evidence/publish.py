@@ -57,16 +57,14 @@ def main(arguments: argparse.Namespace) -> int:
 def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> Table:
     """Read every file that the command line or the results folder offers, and build the table."""
     layout = results_of(arguments)
-    scores = scores_of(arguments, catalog, target)
-    controls = read_scores(arguments.controls)
     evidence = Evidence(
         scale=arguments.scale,
-        scores={**scores, **controls},
+        scores=scores_of(arguments, catalog, target),
         cost=read_costs(arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])),
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
-    names = {f"control: {_control_name(run)}": run for run in sorted(controls)}
-    return build_table(target, cell_sources(catalog, target, arguments.scale), evidence, controls=names)
+    sources = cell_sources(catalog, target, arguments.scale)
+    return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
 
 
 def results_of(arguments: argparse.Namespace) -> Layout:
@@ -80,6 +78,27 @@ def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
     return read_scores(paths)
+
+
+def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]]:
+    """Label → protocol → scores, from files `…/<paper>/<protocol>/<control>/scores.parquet`.
+
+    Raises:
+        InputError: a file lies elsewhere, so that its protocol cannot be told, or holds several runs.
+    """
+    controls: dict[str, dict[str, RunScores]] = {}
+    for path in map(Path, paths):
+        scores = list(read_scores([path]).values())
+        if len(path.parts) < 4 or len(scores) != 1:
+            raise InputError(
+                "not the scores of one control",
+                where=path,
+                expected="<paper>/<protocol>/<control>/scores.parquet, with one run",
+                found=f"{len(scores)} runs",
+            )
+        paper, protocol, control = path.parts[-4:-1]
+        controls.setdefault(f"control: {control.replace('_', ' ')}", {})[f"{paper}/{protocol}"] = scores[0]
+    return controls
 
 
 def read_costs(paths: Iterable[str | Path]) -> dict[str, dict[str, float]]:
@@ -126,9 +145,3 @@ def _measured(catalog: Catalog, target: Target) -> list[Path]:
 
 def _existing(paths: Iterable[str | Path]) -> list[Path]:
     return [Path(path) for path in paths if Path(path).is_file()]
-
-
-def _control_name(run: str) -> str:
-    """`…/oracle/seed0` and `controls/oracle` are both the oracle."""
-    parts = [part for part in run.split("/") if not part.startswith("seed")]
-    return parts[-1].replace("_", " ")

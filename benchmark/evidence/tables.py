@@ -19,9 +19,12 @@ from benchmark.evidence.cells import (
     format_number,
     matrices_of,
 )
+from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport, compare_rows
 from benchmark.scoring.aggregate import Rates
+from benchmark.scoring.conventions import get_convention
 
+Controls = Mapping[str, Mapping[str, RunScores]]
 COMPARE_COLUMNS = (
     "row",
     "column",
@@ -55,12 +58,19 @@ class FailureRates:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that one table's three files are written from."""
+    """Everything that one table's three files are written from.
+
+    Attributes:
+        cells: the paper's rows and columns.
+        controls: control predictors under the score columns.
+        canonical: the score cells once more, under our own convention.
+    """
 
     target: Target
     scale: str
     cells: dict[tuple[str, str], Cell]
     controls: dict[tuple[str, str], Cell]
+    canonical: dict[tuple[str, str], Cell]
     failures: tuple[FailureRates, ...]
     significance: SignificanceReport | None
 
@@ -79,14 +89,14 @@ def build_table(
     sources: Mapping[tuple[str, str], CellSource],
     evidence: Evidence,
     *,
-    controls: Mapping[str, str] | None = None,
+    controls: Controls | None = None,
 ) -> Table:
     """Rebuild and judge every cell of `target`.
 
     Args:
         sources: (row, column) → what the cell rests on.
         evidence: the files read. Whatever is missing becomes a cell with a reason; the table is built all the same.
-        controls: label of a control predictor → run id of its scores.
+        controls: label of a control predictor → protocol (`<paper>/<name>`) → its scores.
     """
     cells = {
         (row, name): build_cell(row, name, column, target.claim(row, name), sources[row, name], evidence)
@@ -98,6 +108,7 @@ def build_table(
         scale=evidence.scale,
         cells=cells,
         controls=_control_cells(target, sources, evidence, controls or {}),
+        canonical=_canonical_cells(target, sources, evidence),
         failures=tuple(_failures(target, sources, evidence)),
         significance=_significance(target, sources, evidence),
     )
@@ -146,22 +157,38 @@ def _compare_line(cell: Cell) -> list[str]:
 
 
 def _control_cells(
-    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence, controls: Mapping[str, str]
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence, controls: Controls
 ) -> dict[tuple[str, str], Cell]:
     """Control predictors under every score column, scored exactly as the table's own rows are."""
     cells = {}
-    for label, run in controls.items():
+    for label, by_protocol in controls.items():
         for name, column in target.columns.items():
-            source = _any_source(target, sources, name)
-            if column.measure == "score" and source is not None:
-                cells[label, name] = build_cell(
-                    label, name, column, None, replace(source, runs=(run,), pending=""), evidence
-                )
+            source = _first_source(target, sources, name)
+            scores = by_protocol.get(source.protocol) if source else None
+            if column.measure == "score" and source and scores:
+                shown = replace(evidence, scores={scores.run: scores})
+                own = replace(source, runs=(scores.run,), pending="")
+                cells[label, name] = build_cell(label, name, column, None, own, shown)
     return cells
 
 
-def _any_source(target: Target, sources: Mapping[tuple[str, str], CellSource], column: str) -> CellSource | None:
+def _first_source(target: Target, sources: Mapping[tuple[str, str], CellSource], column: str) -> CellSource | None:
     return next((sources[row, column] for row in target.rows if sources[row, column].runs), None)
+
+
+def _canonical_cells(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
+) -> dict[tuple[str, str], Cell]:
+    """Score cells under our own convention, in which failure never helps; only those that were scored under it."""
+    canonical = get_convention("canonical")
+    cells = {}
+    for (row, name), source in sources.items():
+        if target.columns[name].measure == "score" and source.runs:
+            own = replace(source, convention=canonical.name, order=canonical.averaging, case_decimals=None)
+            cell = build_cell(row, name, target.columns[name], None, own, evidence)
+            if cell.measured.rebuilt is not None:
+                cells[row, name] = cell
+    return cells
 
 
 def _failures(
