@@ -129,13 +129,6 @@ def choose_metrics(
     return tuple(metric for metric in metrics if metric in convention.rules or metric in VOLUME_METRICS)
 
 
-def worst_value(metric: str, reference: LabelMap, spacing: Sequence[float]) -> float:
-    """What failing costs: 0 for shares, for distances the diagonal of the volume, which no real distance exceeds."""
-    if metric not in DISTANCE_METRICS:
-        return 0.0
-    return math.hypot(*(length * step for length, step in zip(reference.array.shape, spacing, strict=True)))
-
-
 def spacing_of(convention: Convention, reference: LabelMap) -> tuple[float, ...]:
     """Spacing per axis that a convention measures with."""
     axes = reference.array.ndim
@@ -167,9 +160,7 @@ class _ClassScorer:
         if metric in VOLUME_METRICS:
             value = self._volume(metric)
         elif situation != "ok":
-            spacing = spacing_of(self.convention, self.reference)
-            worst = worst_value(metric, self.reference, spacing)
-            value = self.convention.rule(metric).value(situation, worst=worst)
+            value = self.convention.empty_value(metric, situation)
             if situation == "empty_prediction" and self._cropped is None:
                 value = math.nan
         else:
@@ -212,7 +203,9 @@ class _ClassScorer:
             return float(_OVERLAP[metric](pair.overlap)[self.label])
         if not pair.count("prediction", self.label):
             return 0.0
-        return self._surface_value(metric, pair)
+        value = self._surface_value(metric, pair)
+        limit = self.convention.worst_distance
+        return min(value, limit) if limit is not None and metric in DISTANCE_METRICS else value
 
     def _surface_value(self, metric: str, pair: Pair) -> float:
         surface = self.convention.surface
@@ -282,10 +275,7 @@ def _instance_scores(
             )
         situation = _instance_situation(counts)
         for metric in metrics:
-            if situation == "ok":
-                value = _INSTANCES[metric](counts)
-            else:
-                value = convention.rule(metric).value(situation, worst=0.0)
+            value = _INSTANCES[metric](counts) if situation == "ok" else convention.empty_value(metric, situation)
             if convention.rounding:
                 value = float(np.round(value, convention.rounding.decimals))
             scores.append(Score(name, metric + suffix, value, convention.name, situation))

@@ -45,17 +45,15 @@ class _Part(BaseModel):
 
 
 class EmptyRule(_Part):
-    """What a metric scores when a mask is empty or the prediction's file is missing."""
+    """What a metric scores when a mask is empty or the prediction's file is missing.
+
+    A number, `skip` for no value, or `worst`: 0 for shares, the convention's `worst_distance` for distances.
+    """
 
     both_empty: Outcome
     empty_reference: Outcome
     empty_prediction: Outcome
     missing_prediction: Outcome
-
-    def value(self, situation: Situation, *, worst: float) -> float:
-        """The score of a situation; NaN stands for "no value, left out of every mean"."""
-        outcome = getattr(self, situation)
-        return {"skip": math.nan, "worst": worst}.get(outcome, outcome)
 
 
 class Surface(_Part):
@@ -122,6 +120,9 @@ class Convention(_Part):
         rules: the metrics this convention defines, each with what it scores in the four empty situations.
         averaging: `cases_then_classes`, a mean over cases per class and then over classes, or the other way round.
         spacing: `header` (the reference file's, mm), `unit` (voxels), or fixed values per axis.
+        worst_distance: what `worst` means for distances, in the unit of the spacing, and the largest distance that any
+            case scores. One number for all cases: were it a case's own diagonal, failing on a small image
+            could lower the mean of the others.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Convention(_Part):
     averaging: Literal["cases_then_classes", "classes_then_cases"]
     spacing: Literal["header", "unit"] | tuple[Annotated[float, Field(gt=0)], ...]
     rules: dict[Metric, EmptyRule]
+    worst_distance: float | None = Field(default=None, gt=0)
     rounding: Rounding | None = None
     surface: Surface | None = None
     tolerances: Tolerances | None = None
@@ -145,6 +147,8 @@ class Convention(_Part):
             "tolerances": [m for m in self.rules if m == "nsd"],
             "instances": [m for m in self.rules if m in INSTANCE_METRICS],
         }
+        penalised = (m for m in self.rules if m in DISTANCE_METRICS)
+        needs["worst_distance"] = [m for m in penalised if "worst" in self.rules[m].model_dump().values()]
         for part, metrics in needs.items():
             if metrics and getattr(self, part) is None:
                 raise ValueError(f"{', '.join(metrics)} in rules needs the key `{part}`")
@@ -170,6 +174,12 @@ class Convention(_Part):
                 remedy="choose one of its metrics, or another convention",
             )
         return self.rules[metric]
+
+    def empty_value(self, metric: str, situation: Situation) -> float:
+        """What a metric scores in an empty situation; NaN stands for "no value, left out of every mean"."""
+        outcome = getattr(self.rule(metric), situation)
+        worst = self.worst_distance if metric in DISTANCE_METRICS else 0.0
+        return {"skip": math.nan, "worst": worst}.get(outcome, outcome)
 
     def plain_name(self, class_name: str) -> str:
         """Lower case, words joined by underscores, aliases resolved: `Right kidney` and `kidney_right` are one."""
