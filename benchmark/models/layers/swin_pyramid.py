@@ -75,19 +75,22 @@ class SwinPyramid(nn.Module):
             raise ValueError(f"downsample has to be one of {sorted(MERGING)}, not {downsample!r}")
         if any(feature_size * 2**stage % heads for stage, heads in enumerate(num_heads)):
             raise ValueError(f"stage widths {feature_size}·2^i have to be multiples of num_heads {tuple(num_heads)}")
-        self.swinViT = SwinTransformer(
-            in_chans=in_channels,
-            embed_dim=feature_size,
-            window_size=(window_size,) * spatial_dims,
-            patch_size=(2,) * spatial_dims,
-            depths=depths,
-            num_heads=num_heads,
-            drop_path_rate=drop_path_rate,
-            use_checkpoint=checkpointing,
-            spatial_dims=spatial_dims,
-            downsample=MERGING[downsample],
-            use_v2=use_v2,
-        )
+        device = torch.get_default_device()
+        with torch.device("cpu"):  # MONAI reads a tensor's values while building, which the meta device has not
+            encoder = SwinTransformer(
+                in_chans=in_channels,
+                embed_dim=feature_size,
+                window_size=(window_size,) * spatial_dims,
+                patch_size=(2,) * spatial_dims,
+                depths=depths,
+                num_heads=num_heads,
+                drop_path_rate=drop_path_rate,
+                use_checkpoint=checkpointing,
+                spatial_dims=spatial_dims,
+                downsample=MERGING[downsample],
+                use_v2=use_v2,
+            )
+        self.swinViT = encoder.to(device)
         self._add_convolutions(spatial_dims, in_channels, out_channels, feature_size)
 
     def _add_convolutions(self, dims: int, in_channels: int, out_channels: int, width: int) -> None:
