@@ -115,7 +115,7 @@ class PatchDataset(Dataset):
             view = step.see(view, generator)
         image, labels = self._crop(view, generator)
         for step in self.steps:
-            image, labels = step.apply(image, labels, generator)
+            image, labels = step.apply(image, labels, self.training.patch, generator)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
     def _crop(self, view: CaseView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ def apply(name: str, seed: int = 0, **parameters) -> tuple[np.ndarray, np.ndarra
     read = step.read_size(PATCH)
     padding = [(0, large - size) for large, size in zip(read, PATCH, strict=True)]
     given = np.pad(image, [(0, 0), *padding]), np.pad(labels, padding)
-    out = step.apply(*given, np.random.default_rng(seed))
+    out = step.apply(*given, PATCH, np.random.default_rng(seed))
     return image, labels, *out
 
 
@@ -91,3 +91,44 @@ def test_intensity_changes_by_one_number_in_range(name, parameters, change):
 def test_a_wrong_name_or_parameter_is_named(step, named):
     with pytest.raises(InputError, match=named):
         build_steps([step], patch=PATCH)
+
+
+@pytest.mark.parametrize("patch", [(24, 24, 24), (8, 32, 32), (32, 32)])
+def test_nnunet_step_is_that_of_nnunet(patch):
+    """Same transforms in the same order, with the same parameters, as nnUNetTrainer builds; the blur's timing apart."""
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+    from benchmark.data import nnunet_augmentation
+
+    slicewise = len(patch) == 3 and patch[0] == 8
+    mirror = tuple(range(len(patch)))
+    theirs = nnUNetTrainer.get_training_transforms(
+        patch, nnunet_augmentation._rotation(patch), None, mirror, slicewise, use_mask_for_norm=None
+    )
+    described = [describe(transform) for transform in theirs.transforms]
+    assert [describe(transform) for transform in nnunet_augmentation._transforms(patch, mirror).transforms] == described
+
+
+def describe(transform) -> tuple:
+    """Class and parameters of a transform, without its caches."""
+    ignored = {"benchmark", "benchmark_use_fft"}
+    values = {name: value for name, value in vars(transform).items() if name not in ignored and "hook" not in name}
+    values = {name: vars(value) if hasattr(value, "__dict__") else value for name, value in values.items()}
+    inner = values.pop("transform", None)
+    return type(transform).__name__, str(values), describe(transform.transform) if inner is not None else None
+
+
+@pytest.mark.parametrize("patch", [(16, 16, 16), (8, 32, 32), (24, 24)])
+def test_nnunet_step_keeps_the_global_generators(patch):
+    (step,) = build_steps([Step(name="nnunet")], patch=patch)
+    read = step.read_size(patch)
+    assert all(large >= size for large, size in zip(read, patch, strict=True))
+    image = np.random.default_rng(0).random((1, *read), dtype=np.float32)
+    labels = np.ones(read, np.uint8)
+    np.random.seed(1)
+    before = np.random.get_state()[1].copy()
+    outputs = [step.apply(image.copy(), labels, patch, np.random.default_rng(seed)) for seed in (3, 3, 4, 5, 6)]
+    assert np.array_equal(np.random.get_state()[1], before)
+    assert np.array_equal(outputs[0][0], outputs[1][0])
+    assert any(not np.array_equal(outputs[0][0], other[0]) for other in outputs[2:])
+    assert all(out.shape == (1, *patch) and classes.shape == patch for out, classes in outputs)

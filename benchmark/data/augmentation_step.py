@@ -1,0 +1,35 @@
+"""What an augmentation is: a pydantic model whose fields are its parameters, so a misspelt one is refused by name."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from benchmark.catalog.settings import Settings
+from benchmark.data.views import CaseView
+
+Patch = tuple[np.ndarray, np.ndarray]  # image float32 [C, *patch], labels uint8 [*patch]
+
+
+class Augmentation(Settings):
+    """Base of all steps. Override `see` to act on the volume before the crop, `apply` to act on the patch after it."""
+
+    label: ClassVar[str]
+
+    def check(self, patch: tuple[int, ...]) -> None:
+        """Refuse a patch this step cannot work on, with an InputError."""
+
+    def read_size(self, patch: tuple[int, ...]) -> tuple[int, ...]:
+        """Size of the box to read so that `apply` can return one of size `patch`."""
+        return patch
+
+    def see(self, view: CaseView, generator: np.random.Generator) -> CaseView:
+        return view
+
+    def apply(
+        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
+    ) -> Patch:
+        """Augment a box of `read_size(patch)` voxels: image float32 [C, *box] and labels uint8 [*box]; returns the same
+        of size `patch`."""
+        return image, labels
