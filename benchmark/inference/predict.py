@@ -67,8 +67,8 @@ def predict_run(
     Raises:
         InputError: the training is of another configuration, or its weights are missing or do not fit.
     """
-    weights = read_trained(trained, config)
-    key = value_digest([file_digest(weights), config.inference.model_dump(mode="json"), store.digest])
+    weights, digest = read_trained(trained, config)
+    key = value_digest([digest, config.inference.model_dump(mode="json"), store.digest])
     wanted = [case for part in config.inference.splits for case in split[part]]
     cases = [case for case in wanted if case in set(store.cases)]
     missing = sorted(set(wanted) - set(cases))
@@ -100,27 +100,40 @@ def predict_run(
     return summary
 
 
-def read_trained(path: Path, config: RunConfig) -> Path:
-    """The weights file of a finished training.
+def read_trained(path: Path, config: RunConfig) -> tuple[Path, str]:
+    """The weights file of a finished training, and its digest.
 
     Raises:
-        InputError: trained.json is missing or damaged, belongs to another configuration, or its weights are gone.
+        InputError: trained.json is missing or damaged, belongs to another configuration, or its weights are gone or
+            are not those it names.
     """
     try:
         trained = read_json(path)
-        digest, weights = trained["digest"], path.parent / trained["weights"]
+        config_digest, weights = trained["digest"], path.parent / trained["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             "this is not a finished training", where=path, found=error, remedy="run `benchmark train`"
         ) from None
-    if digest != config.digest:
+    if config_digest != config.digest:
         raise InputError(
-            "the training is of another configuration", where=path, expected=config.digest, found=digest,
+            "the training is of another configuration",
+            where=path,
+            expected=config.digest,
+            found=config_digest,
             remedy="train again, or predict with the paper_tables and scale it was trained with",
-        )  # fmt: skip
+        )
     if not weights.is_file():
         raise InputError("the weights of the training are gone", where=weights, remedy=f"remove {path} and train again")
-    return weights
+    digest = file_digest(weights)
+    if digest != trained.get("sha256", digest):
+        raise InputError(
+            "the weights are not those that the training wrote",
+            where=weights,
+            expected=trained["sha256"],
+            found=digest,
+            remedy=f"remove {path} and train again",
+        )
+    return weights, digest
 
 
 def load_network(config: RunConfig, store: PreparedStore, weights: Path) -> nn.Module:

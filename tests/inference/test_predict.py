@@ -12,7 +12,7 @@ from torch import nn
 from benchmark.catalog.settings import RunConfig
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import write_json
+from benchmark.files import read_json, write_json
 from benchmark.inference import predict
 from benchmark.inference.predict import predict_image, predict_run
 
@@ -120,6 +120,12 @@ def test_other_weights_make_predictions_stale(run):
         (lambda folder: (folder / "trained.json").unlink(), "not a finished training"),
         (lambda folder: (folder / "trained.json").write_text("{"), "not a finished training"),
         (lambda folder: write_json(folder / "trained.json", {"digest": "x", "weights": "w"}), "another configuration"),
+        (
+            lambda folder: write_json(
+                folder / "trained.json", {**read_json(folder / "trained.json"), "sha256": "of other weights"}
+            ),
+            "not those that the training wrote",
+        ),
         (lambda folder: (folder / "final.safetensors").unlink(), "weights of the training are gone"),
         (lambda folder: (folder / "final.safetensors").write_bytes(b"\0" * 9), "damaged"),
         (lambda folder: save_file({"weight": torch.zeros(1)}, folder / "final.safetensors"), "do not fit"),
