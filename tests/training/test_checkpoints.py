@@ -48,8 +48,6 @@ def test_the_newest_is_loaded_and_the_last_two_are_kept(tmp_path):
     assert checkpoints.steps() == [10, 15]
     names = {f"step-000000{n}.{kind}" for n in (10, 15) for kind in ("pt", "json")}
     assert {path.name for path in tmp_path.iterdir()} == names
-        f"step-000000{n}.{kind}" for n in (10, 15) for kind in ("pt", "json")
-    }
     state = checkpoints.load()
     assert state["step"] == 15
     assert torch.equal(state["weights"], _state(15)["weights"])

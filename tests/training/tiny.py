@@ -10,6 +10,7 @@ import argparse
 import multiprocessing
 import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -72,13 +73,23 @@ class TinyNetwork(nn.Sequential):
 class TinySamples(Dataset):
     """Blobs that are a pure function of (seed, index); faults can be put in."""
 
-    def __init__(self, seed: int, *, fails_at: int | None = None, nan_at: int | None = None, pause: float = 0) -> None:
-        self.seed, self.fails_at, self.nan_at, self.pause = seed, fails_at, nan_at, pause
+    def __init__(
+        self,
+        seed: int,
+        *,
+        fails_at: int | None = None,
+        dies_at: int | None = None,
+        nan_at: int | None = None,
+        pause: float = 0,
+    ) -> None:
+        self.seed, self.fails_at, self.dies_at, self.nan_at, self.pause = seed, fails_at, dies_at, nan_at, pause
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         time.sleep(self.pause)
         if index == self.fails_at:
             raise OSError("the disk shows its teeth")
+        if index == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
         generator = np.random.default_rng((self.seed, index))
         labels = generator.integers(CLASSES, size=PATCH, dtype=np.uint8)
         image = labels[None].astype(np.float32) + 0.3 * generator.standard_normal((1, *PATCH), dtype=np.float32)

@@ -1,0 +1,69 @@
+"""Validation Dice against the whole volume computed at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny import tiny_config
+from torch import nn
+
+from benchmark.data.store import PreparedStore
+from benchmark.training.validation import Validator
+
+
+class Threshold(nn.Module):
+    """Labels every voxel by its own intensity, so that the tiling cannot matter."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.cat([-((image - level) ** 2) for level in range(3)], dim=1)
+
+
+@pytest.fixture
+def store(tmp_path) -> PreparedStore:
+    generator = np.random.default_rng(0)
+    cases = {}
+    for case, shape in {"odd": (13, 6, 20), "small": (4, 5, 6), "empty": (8, 8, 8)}.items():
+        labels = generator.integers(3, size=shape) if case != "empty" else np.zeros(shape)
+        cases[case] = (labels[None] + generator.normal(0, 0.4, (1, *shape)) * (case != "empty"), labels, {})
+    return PreparedStore.create(tmp_path, cases, label_names=["one", "two"])
+
+
+def _whole_volume_dice(store: PreparedStore, case: str) -> float:
+    image, labels = store.open(case).image[:], store.open(case).labels[:]
+    predicted = Threshold()(torch.from_numpy(image)[None])[0].argmax(dim=0).numpy()
+    values = [
+        2 * ((predicted == k) & (labels == k)).sum() / ((predicted == k).sum() + (labels == k).sum()) for k in (1, 2)
+    ]
+    return float(np.mean(values))
+
+
+def _validate(store: PreparedStore, *cases: str, **training) -> float:
+    validator = Validator(store, cases, tiny_config(training={"patch": (6, 6, 6), **training}).training)
+    return validator(Threshold(), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("case", ["odd", "small"])
+def test_tiles_count_every_voxel_once(store, case):
+    assert _validate(store, case) == pytest.approx(_whole_volume_dice(store, case), abs=1e-12)
+
+
+def test_cases_weigh_the_same_and_one_without_structures_does_not_count(store):
+    expected = np.mean([_whole_volume_dice(store, case) for case in ("odd", "small")])
+    assert _validate(store, "odd", "small", "empty") == pytest.approx(expected)
+    assert np.isnan(_validate(store, "empty"))
+
+
+def test_whole_images_are_resized(store):
+    assert _validate(store, "small", patch=(4, 5, 6), sampling={"strategy": "whole"}) == pytest.approx(
+        _whole_volume_dice(store, "small")
+    )
+
+
+def test_the_network_trains_on_afterwards(store):
+    network = Threshold().train()
+    training = SimpleNamespace(patch=(6, 6, 6), sampling=SimpleNamespace(strategy="foreground_voxel"))
+    Validator(store, ["small"], training)(network, device=torch.device("cpu"))
+    assert network.training
