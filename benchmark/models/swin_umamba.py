@@ -1,0 +1,105 @@
+"""Swin-UMamba: a VMamba-Tiny encoder behind a strided stem, with a convolutional decoder.
+
+Papers: Liu et al., "Swin-UMamba" (MICCAI 2024); section III-E of its TMI successor. Released: JiarunLiu/Swin-UMamba at
+2c1f72e, `nets/SwinUMamba.py` (Apache-2.0); state-dict keys are its own. The tables belong to revisions from 50eecc8
+(6 March 2024) on: before it there is no sixth decoder level, and 40.4 M parameters instead of 59.9 M.
+Released weights: VMamba-Tiny of ImageNet into the encoder; the authors' checkpoints per dataset.
+Deviations: none at sides that are multiples of 32; other sides are padded with zeros inside, where the release fails.
+The convolutional blocks are MONAI's, whose instance norms have no parameters, as in the release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from torch import Tensor, nn
+
+from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.vss import VSSMEncoder, check_patch_embed, vmamba_to_encoder
+from benchmark.models.registry import register
+
+LEVELS = 5  # skips: the image, the stem's output and the encoder's first three stages
+BLOCK = {"spatial_dims": 2, "kernel_size": 3, "norm_name": "instance", "res_block": True}
+
+
+class _SwinUMamba(nn.Module):
+    """The network on sides that are multiples of 32; see `SwinUMamba`."""
+
+    multiple = (32, 32)
+
+    def __init__(
+        self, in_channels: int, out_channels: int, width: int, depths: Sequence[int], drop_path: float
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(LEVELS)]
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 7, 2, 3), nn.InstanceNorm2d(width, affine=True))
+        self.vssm_encoder = VSSMEncoder(width, patch=2, dims=widths[1:], depths=depths, drop_path=drop_path)
+        for level, (before, after) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True), start=1):
+            skip = UnetrBasicBlock(in_channels=before, out_channels=after, stride=1, **BLOCK)
+            self.add_module(f"encoder{level}", skip)
+        for level, (before, after) in enumerate(zip([*widths[1:], widths[-1]], widths, strict=True), start=2):
+            up = UnetrUpBlock(in_channels=before, out_channels=after, upsample_kernel_size=2, **BLOCK)
+            self.add_module(f"decoder{level}", up)
+        self.decoder1 = UnetrBasicBlock(in_channels=width, out_channels=width, stride=1, **BLOCK)
+        self.out_layers = nn.ModuleList(UnetOutBlock(2, channels, out_channels) for channels in widths[:-1])
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        stem = self.stem(image)
+        *stages, x = (grid.permute(0, 3, 1, 2) for grid in self.vssm_encoder(stem))
+        maps = []
+        for level, features in reversed(list(enumerate([image, stem, *stages], start=1))):
+            skip = self.get_submodule(f"encoder{level}")(features)
+            x = self.get_submodule(f"decoder{level + 1}")(x, skip)
+            maps.append(x)
+        maps[-1] = self.decoder1(maps[-1])
+        if not self.deep_supervision:
+            return self.out_layers[0](maps[-1])
+        return [head(features) for head, features in zip(self.out_layers, reversed(maps), strict=False)]
+
+
+@register("swin_umamba", demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False}, spatial_dims=(2,))
+class SwinUMamba(PadToMultiple, _SwinUMamba):
+    """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/2, 1/4, 1/8. Any H and W.
+
+    Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
+        width: channels at full resolution, doubled at each of the five levels.
+        depths: VSS blocks per encoder stage.
+        drop_path: of the encoder's last block. The release takes an argument for it and always uses 0.2.
+        deep_supervision: return four levels. The heads exist either way.
+        patch_embed: "as_released" also takes the bias of the patch embedding's norm from VMamba (the release skips the
+            norm's weight twice and forgets the bias), "as_written" takes nothing of the patch embedding.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        spatial_shape: Sequence[int],
+        width: int = 48,
+        depths: Sequence[int] = (2, 2, 9, 2),
+        drop_path: float = 0.2,
+        deep_supervision: bool = True,
+        patch_embed: Literal["as_released", "as_written"] = "as_released",
+    ) -> None:
+        super().__init__(in_channels, out_channels, width, depths, drop_path)
+        self.deep_supervision = deep_supervision
+        self.patch_embed = check_patch_embed(patch_embed)
+        if not deep_supervision:
+            self.unused_parameters = tuple(f"out_layers.{level}.*" for level in range(1, LEVELS - 1))
+
+    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A VMamba-Tiny checkpoint renamed to the encoder's keys; the authors' own are returned as they are."""
+        if any(key.startswith("vssm_encoder.") for key in state):
+            return state
+        encoder = vmamba_to_encoder(state)
+        kept = ("patch_embed.norm.bias",) if self.patch_embed == "as_released" else ()
+        return {
+            f"vssm_encoder.{key}": value
+            for key, value in encoder.items()
+            if key in kept or not key.startswith("patch_embed.")
+        }
