@@ -16,7 +16,7 @@ import yaml
 from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.errors import InputError
 from benchmark.evidence.published import Published, exact, parse_published
-from benchmark.evidence.resampling import Order, average, bootstrap_average, seed_interval
+from benchmark.evidence.resampling import Order, average, bootstrap_average, row_means, seed_interval
 from benchmark.evidence.scores import RunScores, ScoreMatrix
 from benchmark.evidence.verdict import (
     INTERVAL_LEVEL,
@@ -217,11 +217,12 @@ def matrices_of(source: CellSource, metric: str, evidence: Evidence) -> list[Sco
 
 def case_scores(matrices: Sequence[ScoreMatrix]) -> dict[str, float]:
     """Mean over classes of each case, averaged over the seeds that scored it; NaN where no class was scored."""
-    by_case: dict[str, list[float]] = {}
-    for matrix in matrices:
-        for case, values in zip(matrix.cases, matrix.values, strict=True):
-            by_case.setdefault(case, []).append(average(values[None]))
-    return {case: average(np.array(values)) for case, values in sorted(by_case.items())}
+    cases = sorted({case for matrix in matrices for case in matrix.cases})
+    row_of = {case: row for row, case in enumerate(cases)}
+    by_seed = np.full((len(cases), len(matrices)), math.nan)
+    for seed, matrix in enumerate(matrices):
+        by_seed[[row_of[case] for case in matrix.cases], seed] = row_means(matrix.values)
+    return dict(zip(cases, row_means(by_seed).tolist(), strict=True))
 
 
 def _statistic(matrix: ScoreMatrix, statistic: str, order: Order) -> float:

@@ -18,7 +18,7 @@ from benchmark.evidence.statistics import paired_differences
 
 Order = Literal["cases_then_classes", "classes_then_cases"]
 RESAMPLES = 10_000
-_BLOCK = 1_000  # resamples held at once: bounds memory at 10^4 cases
+_BLOCK = 4_000_000  # weights held at once (32 MB), whatever the number of cases
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def bootstrap_average(
         return Estimate(np.nan, np.nan, np.nan, level)
     generator = np.random.default_rng(seed)
     drawn = []
-    for size in _blocks(resamples):
+    for size in _blocks(resamples, stack.shape[1]):
         cases = draw_weights(stack.shape[1], size, generator)
         by_seed = np.stack([_weighted_average(matrix, cases, order) for matrix in stack], axis=1)
         seeds = draw_weights(len(stack), size, generator) / len(stack)
@@ -146,7 +146,7 @@ def rank_stability(
     table = np.asarray(scores, dtype=float) * (1.0 if higher_is_better else -1.0)
     observed = _ranks(_weighted_means(table, np.ones((1, len(table)))))[0]
     generator = np.random.default_rng(seed)
-    sizes = _blocks(resamples)
+    sizes = _blocks(resamples, len(table))
     ranks = np.concatenate(
         [_ranks(_weighted_means(table, draw_weights(len(table), size, generator))) for size in sizes]
     )
@@ -157,25 +157,29 @@ def rank_stability(
 
 def draw_weights(cases: int, resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """[resamples, cases]: how often each case was drawn; each row sums to `cases`."""
-    return generator.multinomial(cases, np.full(cases, 1 / cases), size=resamples).astype(float)
+    drawn = generator.integers(0, cases, size=(resamples, cases)) + cases * np.arange(resamples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=resamples * cases).reshape(resamples, cases).astype(float)
 
 
 def _weighted_average(matrix: NDArray, weights: NDArray, order: Order) -> NDArray[np.float64]:
     """Averages of scores [cases, classes] under weights [resamples, cases] → [resamples]."""
     if order == "cases_then_classes":
-        return _nanmean(_weighted_means(matrix, weights))
-    return _weighted_means(_nanmean(matrix)[:, None], weights)[:, 0]
+        return row_means(_weighted_means(matrix, weights))
+    return _weighted_means(row_means(matrix)[:, None], weights)[:, 0]
 
 
 def _weighted_means(matrix: NDArray, weights: NDArray) -> NDArray[np.float64]:
     """Means of each column [cases, columns] under weights [resamples, cases], NaN left out → [resamples, columns]."""
     present = np.isfinite(matrix)
-    total, count = weights @ np.where(present, matrix, 0.0), weights @ present
+    total = weights @ np.where(present, matrix, 0.0)
+    if present.all():
+        return total / weights.sum(axis=1, keepdims=True)
+    count = weights @ present
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-def _nanmean(matrix: NDArray) -> NDArray[np.float64]:
-    """Row means without NaN; NaN for a row without values (and no warning about it)."""
+def row_means(matrix: NDArray) -> NDArray[np.float64]:
+    """Mean of each row of a matrix, NaN left out; NaN for a row without values (and no warning about it)."""
     present = np.isfinite(matrix)
     count = present.sum(axis=1)
     total = np.where(present, matrix, 0.0).sum(axis=1)
@@ -198,7 +202,7 @@ def _mean_kendall(observed: NDArray, ranks: NDArray) -> float:
     drawn = np.sign(ranks[:, above] - ranks[:, below])
     norm = np.sqrt((reference != 0).sum() * (drawn != 0).sum(axis=1).astype(float))
     agreement = np.divide(drawn @ reference, norm, out=np.full(len(ranks), np.nan), where=norm > 0)
-    return float(_nanmean(agreement[None])[0])
+    return float(row_means(agreement[None])[0])
 
 
 def _matrix(scores: ArrayLike) -> NDArray[np.float64]:
@@ -206,6 +210,7 @@ def _matrix(scores: ArrayLike) -> NDArray[np.float64]:
     return array[:, None] if array.ndim == 1 else array
 
 
-def _blocks(resamples: int) -> list[int]:
-    whole, rest = divmod(resamples, _BLOCK)
-    return [_BLOCK] * whole + ([rest] if rest else [])
+def _blocks(resamples: int, cases: int) -> list[int]:
+    """Resamples split into blocks whose weights fit into memory together."""
+    whole, rest = divmod(resamples, size := max(1, _BLOCK // cases))
+    return [size] * whole + ([rest] if rest else [])

@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import compute
 
 from benchmark.errors import InputError
+from benchmark.evidence.resampling import row_means
 from benchmark.scoring.aggregate import COLUMNS, Rates, failure_rates
 
 
@@ -49,10 +51,7 @@ class ScoreMatrix:
 
     def as_case_means(self, decimals: int) -> ScoreMatrix:
         """One column, the rounded mean over classes of each case: for conventions that round before averaging cases."""
-        present = np.isfinite(self.values)
-        count = present.sum(axis=1)
-        total = np.where(present, self.values, 0.0).sum(axis=1)
-        means = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        means = row_means(self.values)
         return ScoreMatrix(np.round(means, decimals)[:, None], self.cases, ("mean",))
 
 
@@ -79,25 +78,33 @@ class RunScores:
 
     def rates(self, metric: str, convention: str) -> Rates:
         """How often the run failed, whatever the convention makes of it."""
-        return failure_rates(self.table.filter(pa.array(self._chosen(metric, convention))).to_pandas())
+        return failure_rates(self._chosen(metric, convention).to_pandas())
 
-    def _chosen(self, metric: str, convention: str) -> NDArray[np.bool_]:
-        return (self.table["metric"].to_numpy() == metric) & (self.table["convention"].to_numpy() == convention)
+    def _chosen(self, metric: str, convention: str) -> pa.Table:
+        wanted = compute.and_(
+            compute.equal(self.table["metric"], metric), compute.equal(self.table["convention"], convention)
+        )
+        return self.table.filter(wanted)
 
     def _matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
         chosen = self._chosen(metric, convention)
-        if not chosen.any():
+        if chosen.num_rows == 0:
             return None
-        cases, row = np.unique(self.table["case"].to_numpy()[chosen].astype(str), return_inverse=True)
-        names = self.table["class"].to_numpy()[chosen].astype(str)
-        classes = tuple(map(str, dict.fromkeys(names)))  # in the order of the labels, not of the alphabet
-        index = {name: number for number, name in enumerate(classes)}
-        column = np.array([index[name] for name in names])
+        cases, row = _codes(chosen["case"])
+        classes, column = _codes(chosen["class"])  # classes stay in the order of the labels, not of the alphabet
         if len(np.unique(row * len(classes) + column)) < len(row):
             raise InputError("a case and class is scored twice", where=self.run, found=f"{metric}, {convention}")
         values = np.full((len(cases), len(classes)), np.nan)
-        values[row, column] = self.table["value"].to_numpy()[chosen]
-        return ScoreMatrix(values, tuple(map(str, cases)), classes)
+        values[row, column] = chosen["value"].to_numpy()
+        order = np.argsort(np.array(cases), kind="stable")
+        return ScoreMatrix(values[order], tuple(cases[index] for index in order), tuple(classes))
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """Distinct strings of a column in order of appearance, and the number of each entry's."""
+    encoded = column.combine_chunks().dictionary_encode()
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
@@ -113,7 +120,7 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
         for run in table["run"].unique().to_pylist():
             if run in runs:
                 raise InputError(f"two score files hold run {run!r}", where=path, remedy="name each run's file once")
-            part = table.filter(pa.compute.equal(table["run"], run))
+            part = table.filter(compute.equal(table["run"], run))
             runs[run] = RunScores(run, part, metadata.get("config_digest", ""), metadata.get("code_version", ""))
     return runs
 
