@@ -177,9 +177,12 @@ NETWORKS_2D = {
     "segresnet_2d": lambda channels, classes, *_: SegResNet(2, 32, channels, classes),
     "unetr_2d": lambda channels, classes, *image: UNETR(channels, classes, image, 16, spatial_dims=2),
     "swinunetr_2d": lambda channels, classes, *_: SwinUNETR(channels, classes, feature_size=48, spatial_dims=2),
-    "swin_umamba": lambda channels, classes, *image: build(
-        "swin_umamba", in_channels=channels, out_channels=classes, spatial_shape=image, deep_supervision=True
-    ),
+    **{
+        name: lambda channels, classes, *image, name=name: build(
+            name, in_channels=channels, out_channels=classes, spatial_shape=image, deep_supervision=True
+        )
+        for name in ("swin_umamba", "swin_umamba_d")
+    },
 }
 
 
