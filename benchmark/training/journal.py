@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.files import write_text
@@ -88,7 +89,7 @@ class Journal:
             self._events = SummaryWriter(str(self.folder / "tensorboard"), purge_step=step)
         if sys.stderr.isatty():
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-            self._bar = Progress(*columns)
+            self._bar = Progress(*columns, console=Console(stderr=True))
             self._task = self._bar.add_task("", total=self.total, completed=step)
             self._bar.start()
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,19 @@ from benchmark.catalog.settings import RunConfig
 from benchmark.errors import InputError
 from benchmark.progress import say
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
-from benchmark.training.feed import Share, make_share, micro_batches
+from benchmark.training.feed import make_share, micro_batches
 from benchmark.training.journal import Journal
 from benchmark.training.objective import Objective
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 from benchmark.training.processes import (
     gather_objects,
+    peak_memory_mb,
     random_state,
     rank_table,
     restore_random_state,
     seed_everything,
     set_up_network,
+    share_buffers,
 )
 from benchmark.training.schedules import learning_rate
 from benchmark.training.signals import StopRequest
@@ -98,11 +99,10 @@ class TrainingLoop:
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
         optimiser = make_optimiser(network, self.training.optimiser)
         self.network, self.optimiser = set_up_network(fabric, network, optimiser, self.training)
-        self.share: Share = make_share(
+        self.share = make_share(
             self.training, world=fabric.world_size, rank=fabric.global_rank, micro_batch=self.machine.micro_batch
         )
         self.journal = Journal(folder, total=self.total_steps, tensorboard=self.machine.tensorboard)
-        self.saved_at: int | None = None
 
     def run(self) -> bool:
         """True when the last step is done, False when stopped in order and saved before it.
@@ -126,7 +126,8 @@ class TrainingLoop:
         finally:
             batches.close()
             if self.fabric.is_global_zero:
-                self.journal.close()
+                with self._disk_full_explained():
+                    self.journal.close()
         return True
 
     # One step
@@ -147,7 +148,7 @@ class TrainingLoop:
             loss += part.detach()
         self._update(step)
         seconds = time.perf_counter() - began
-        return {"loss": float(loss), "waited": waited, "seconds": seconds, "memory": self._peak_memory()}
+        return {"loss": float(loss), "waited": waited, "seconds": seconds, "memory": peak_memory_mb(self.fabric.device)}
 
     def _update(self, step: int) -> None:
         if step // self.steps_per_epoch < self.training.freeze_epochs:
@@ -219,6 +220,7 @@ class TrainingLoop:
         if self.validate is None or last or epoch % self.training.validation_interval:
             return
         # The bare network: DDP would synchronise buffers in every forward pass, and shares of cases are not equal.
+        share_buffers(self.network.module)
         with self.fabric.autocast():
             dice = self.validate(
                 self.network.module,
@@ -228,12 +230,6 @@ class TrainingLoop:
             )
         if self.fabric.is_global_zero:
             self.journal.validation({"step": step, "epoch": epoch - 1, "mean_dice": dice})
-
-    def _peak_memory(self) -> float:
-        """MB: of the GPU where there is one, else resident memory of the process."""
-        if self.fabric.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.fabric.device) / 1e6
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         steps = self.checkpoints.steps()
@@ -277,12 +273,12 @@ class TrainingLoop:
 
     def _save(self, step: int) -> None:
         """All processes contribute their random state; the first one writes, and all learn whether it could."""
-        randomness = gather_objects(random_state())
-        problem = None
+        randomness, problem = gather_objects(random_state()), None
         if self.fabric.is_global_zero:
-            with _caught() as problems:
+            try:
                 self._write(step, randomness)
-            problem = problems[0] if problems else None
+            except InputError as error:
+                problem = error
         problem = self.fabric.broadcast(problem)
         if problem is not None:
             raise problem
@@ -305,14 +301,5 @@ class TrainingLoop:
         }
         self.checkpoints.save(state, step=step)
 
-    def _disk_full_explained(self):
+    def _disk_full_explained(self) -> AbstractContextManager[None]:
         return disk_full_explained(self.journal.folder, remedy="free space and run again to continue")
-
-
-@contextmanager
-def _caught() -> Iterator[list[InputError]]:
-    problems: list[InputError] = []
-    try:
-        yield problems
-    except InputError as error:
-        problems.append(error)

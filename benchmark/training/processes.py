@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import socket
 from datetime import timedelta
 from typing import Any
@@ -43,6 +44,7 @@ def start_processes(training: Training) -> Fabric:
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     if accelerator == "cuda" and torch.cuda.device_count() < local:
         raise InputError("more processes than GPUs on this node", expected=torch.cuda.device_count(), found=local)
+    torch.backends.cudnn.benchmark = True  # patches have one size; GPU training is reproduced statistically
     if accelerator == "cpu":
         make_deterministic(threads=max(available_processes() // local, 1))
     elastic = "TORCHELASTIC_RUN_ID" in os.environ
@@ -77,7 +79,9 @@ def make_deterministic(*, threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and hides nothing we rely on
 
 
-def set_up_network(fabric: Fabric, network: torch.nn.Module, optimiser: torch.optim.Optimizer, training: Training):
+def set_up_network(
+    fabric: Fabric, network: torch.nn.Module, optimiser: torch.optim.Optimizer, training: Training
+) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """Move network and optimiser to the device, wrap them for DDP; returns both."""
     if training.synchronise_batch_norm and fabric.world_size > 1:
         if fabric.device.type == "cuda":
@@ -108,6 +112,13 @@ def mean_in_rank_order(state, bucket):
     return future
 
 
+def share_buffers(network: torch.nn.Module) -> None:
+    """Every process takes the first one's buffers (batch statistics), as DDP does before its next forward pass."""
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
 def seed_everything(seed: int, *, rank: int = 0, step: int = 0) -> None:
     """Seed python, numpy and torch; every rank and every fresh start at a later step gets its own stream."""
     value = int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0])
@@ -133,6 +144,13 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     for cuda in state["cuda"]:
         torch.cuda.set_rng_state(cuda)
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Peak so far: allocated on the GPU where there is one, else resident memory of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def gather_objects(value: Any) -> list[Any]:

@@ -75,14 +75,14 @@ def _log(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> dict[int, Path]:
-    """Finished runs of 1 and 2 processes with dropout, so that random state matters."""
-    folders = {processes: tmp_path_factory.mktemp("undisturbed") / str(processes) for processes in (1, 2)}
+    """Finished runs of 1, 2 and 4 processes with dropout, so that random state matters."""
+    folders = {processes: tmp_path_factory.mktemp("undisturbed") / str(processes) for processes in (1, 2, 4)}
     for processes, folder in folders.items():
         _train(folder, "--process-seed", 1, processes=processes)
     return folders
 
 
-@pytest.mark.parametrize(("processes", "kills"), [(1, 4), (2, 3)])
+@pytest.mark.parametrize(("processes", "kills"), [(1, 4), (2, 3), (4, 1)])
 def test_sigkill_at_random_moments_changes_nothing(undisturbed, tmp_path, processes, kills):
     folder, generator = tmp_path / "killed", random.Random(processes)
     for attempt in range(kills):
