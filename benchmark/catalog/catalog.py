@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
 from benchmark.catalog.provenance import merge, split_tags
@@ -70,19 +71,22 @@ class Catalog:
         protocol = (column.protocol if column else None) or row.protocol or target.protocol
         if protocol is None:
             return ()
+        recipe = row.recipes.get(protocol, row.recipe)
+        protocol += f"-{recipe}" if recipe else ""
         runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in row.seeds)
         for run in runs:
             self._parts(run, where=self.folder / target.paper / f"{target.target}.yaml")
         return runs
 
-    def runs(self, target: Target) -> tuple[str, ...]:
-        """All run ids of a target, each once, in the order of its rows."""
-        columns: list[Column | None] = [column for column in target.columns.values() if column.measure != "text"]
+    def runs(self, target: Target, *, scored: bool = False) -> tuple[str, ...]:
+        """All run ids of a target, each once, in the order of its rows.
+
+        Args:
+            scored: only those that a column needs trained and scored; a count of parameters needs no training.
+        """
+        columns = [column for column in target.columns.values() if column.measure == "score" or not scored]
         found = [
-            run
-            for row in target.rows.values()
-            for column in columns or [None]
-            for run in self._row_runs(target, row, column)
+            run for row in target.rows.values() for column in columns for run in self._row_runs(target, row, column)
         ]
         return tuple(dict.fromkeys(found))
 
@@ -169,13 +173,26 @@ def _load_models(path: Path) -> dict[str, NamedModel]:
 
 
 def _load_protocols(path: Path) -> dict[str, Protocol]:
-    protocols = {}
-    for name, tree in read_yaml(path).items():
-        tagged = {key: value for key, value in tree.items() if key not in ("dataset", "demo")}
-        values, origins = split_tags(tagged, where=str(path), key="")
-        fields = {"name": name, "labels": None, "dataset": tree.get("dataset"), "demo": tree.get("demo", {}), **values}
-        protocols[name] = validate(Protocol, {**fields, "origins": origins}, where=f"{path}: {name}")
-    return protocols
+    trees = read_yaml(path)
+    return {name: _load_protocol(name, _inherit(name, trees, path), path) for name in trees}
+
+
+def _inherit(name: str, trees: dict[str, Any], path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The tree of a protocol over that of the protocol it `extends`, if any."""
+    if name not in trees or name in seen:
+        raise InputError(
+            f"a protocol cannot extend {name!r}", where=path, expected="another protocol of this file", found=seen
+        )
+    tree = dict(trees[name])
+    base = tree.pop("extends", None)
+    return tree if base is None else merge(_inherit(base, trees, path, (*seen, name)), tree)
+
+
+def _load_protocol(name: str, tree: dict[str, Any], path: Path) -> Protocol:
+    tagged = {key: value for key, value in tree.items() if key not in ("dataset", "demo")}
+    values, origins = split_tags(tagged, where=str(path), key="")
+    fields = {"name": name, "labels": None, "dataset": tree.get("dataset"), "demo": tree.get("demo", {}), **values}
+    return validate(Protocol, {**fields, "origins": origins}, where=f"{path}: {name}")
 
 
 def _load_target(path: Path) -> Target:

@@ -56,9 +56,9 @@ def _origin(leaf: dict[str, Any], *, where: str, key: str) -> Origin:
 
 
 def merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the leaves of `override` replaced; mappings merge, lists and values are replaced whole."""
+    """`base` with the leaves of `override` replaced; only mappings without a value of their own merge."""
     merged = dict(base)
     for name, value in override.items():
-        both_mappings = isinstance(value, dict) and isinstance(base.get(name), dict)
-        merged[name] = merge(base[name], value) if both_mappings else value
+        mergeable = isinstance(value, dict) and isinstance(base.get(name), dict) and "value" not in value
+        merged[name] = merge(base[name], value) if mergeable else value
     return merged

@@ -33,6 +33,12 @@ class Row(Settings):
 
     model: str | None = Field(None, description="Name in the paper's models.yaml; null: a row of printed text only")
     protocol: str | None = Field(None, description="Protocol, where it is not the target's")
+    recipe: str | None = Field(
+        None, description="Variant of the protocol that the row is trained by: <protocol>-<recipe>"
+    )
+    recipes: dict[str, str] = Field(
+        default_factory=dict, description="Other variants for some protocols: protocol → recipe"
+    )
     seeds: tuple[int, ...] = Field((0,), description="One run per seed")
     paper: str | None = Field(None, description="Paper whose protocol and model these are, where not the target's")
     note: str = Field("", description="Footnote of the row")
@@ -41,12 +47,18 @@ class Row(Settings):
 class Column(Settings):
     """One column of a table: which measure, in which unit, printed how."""
 
-    measure: Literal["score", "parameters", "flops", "latency", "option", "cases", "text", "training_time"] = Field(
-        description="score: a metric from scores.parquet; parameters, flops: counted; latency: measured; option: a "
-        "setting of the row's model (0 where its network has none); cases: a dataset size; text: printed words, "
-        "compared with nothing"
+    measure: Literal[
+        "score", "average", "parameters", "flops", "latency", "option", "setting", "cases", "text", "training_time"
+    ] = Field(
+        description="score: a metric from scores.parquet; average: the mean of other columns; parameters, flops: "
+        "counted; latency: measured; option: a setting of the row's model (0 where its network has none); setting: a "
+        "value of the protocol; cases: a dataset size; text: printed words, compared with nothing"
     )
-    metric: str | None = Field(None, description="score: dsc, nsd, f1, …; option: the option's name")
+    metric: str | None = Field(
+        None,
+        description="score: dsc, nsd, f1, …; option: its name; setting: its key; cases: train, val, test or classes",
+    )
+    of: tuple[str, ...] = Field((), description="average: the columns it is the mean of")
     group: str | None = Field(None, description="Label group of the dataset; null: all classes")
     protocol: str | None = Field(None, description="Protocol, where a table's columns are different datasets")
     statistic: Literal["mean", "median", "sd"] = Field("mean", description="Over cases, by the convention's order")
@@ -100,6 +112,12 @@ class Target(Settings):
         for claim in self.published:
             if claim.row not in self.rows or claim.column not in self.columns:
                 raise ValueError(f"published cell ({claim.row!r}, {claim.column!r}) has no row or column in the spec")
+        for name, column in self.columns.items():
+            unknown = [other for other in column.of if other not in self.columns]
+            if unknown or (column.measure == "average") != bool(column.of):
+                raise ValueError(
+                    f"columns.{name}.of: an average names existing columns, others none (found {column.of})"
+                )
         if self.significance and self.significance.against not in self.rows:
             raise ValueError(f"significance.against: no row {self.significance.against!r}")
         return self

@@ -124,8 +124,8 @@ class Wiring:
         return self.catalog.target(wildcards.target)
 
     def _ready_runs(self, target: Target) -> list[str]:
-        """Runs that can run today; the table names the others as not attempted."""
-        return [run for run in self.catalog.runs(target) if self.catalog.pending(run) is None]
+        """Runs to be scored that can run today; the table names the others as not attempted."""
+        return [run for run in self.catalog.runs(target, scored=True) if self.catalog.pending(run) is None]
 
     def scores(self, wildcards: Wildcards) -> list[str]:
         return [self.layout.scored(run) for run in self._ready_runs(self.target(wildcards))]
