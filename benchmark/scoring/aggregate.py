@@ -135,9 +135,11 @@ def summarise(
     """
     table = score_table(scores, metric=metric, convention=convention, classes=classes)
     cases = case_values(table, convention=convention).dropna()
+    with np.errstate(invalid="ignore"):  # conventions that score infinity have no deviation
+        deviation = float(cases.std(ddof=1))
     return Summary(
         mean=average(table, convention=convention),
-        deviation=float(cases.std(ddof=1)),
+        deviation=deviation,
         cases=len(cases),
         classes=int(table.notna().any(axis=0).sum()),
         rates=failure_rates(_select(scores, metric, convention, classes)),

@@ -105,7 +105,8 @@ def details(table: Sequence[tuple[str, str, Summary]]) -> str:
         rates = (summary.rates.missing, summary.rates.missed, summary.rates.false_positive)
         shares = "".join("       - " if np.isnan(rate) else f" {rate:8.2%}" for rate in rates)
         spread = f"{format_value(summary.mean)} ± {format_value(summary.deviation)}"
-        lines.append(f"{convention:<20}{metric:<12} {spread:<18} {summary.cases:>5} {summary.classes:>7}{shares}")
+        line = f"{convention:<20}{metric:<12} {spread:<18} {summary.cases:>5} {summary.classes:>7}{shares}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
