@@ -16,9 +16,9 @@ from benchmark.evidence.figure_data import (
     bars_of,
     bubbles_of,
     curves_of,
+    drawn_tables,
     receptive_fields_of,
     subgroups_of,
-    table_numbers,
 )
 from benchmark.evidence.figures.bars import draw_bars
 from benchmark.evidence.figures.bubbles import draw_bubbles
@@ -73,12 +73,14 @@ def draw(request: Request) -> Figure:
 
 
 def _bubbles(request: Request) -> Figure:
-    columns = request.catalog.target(request.parameter("table")).columns
+    columns = {name: column for table in drawn_tables(request) for name, column in table.columns.items()}
+    first = {name: _first(request.parameter(name)) for name in ("x", "y", "size")}
+    labels = {name: _axis_name(column, columns[column]) for name, column in first.items()}
     return draw_bubbles(
         bubbles_of(request),
-        x_label=request.parameter("x_label", request.parameter("x")),
-        y_label=request.parameter("y_label", _axis_name(request.parameter("y"), columns[request.parameter("y")])),
-        size_unit=columns[request.parameter("size")].unit,
+        x_label=request.parameter("x_label", labels["x"]),
+        y_label=request.parameter("y_label", labels["y"]),
+        size_unit=columns[first["size"]].unit,
         highlight=request.parameter("highlight", ""),
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
@@ -86,8 +88,12 @@ def _bubbles(request: Request) -> Figure:
     )
 
 
+def _first(columns: str | list[str]) -> str:
+    return columns if isinstance(columns, str) else columns[0]
+
+
 def _bars(request: Request) -> Figure:
-    columns = request.catalog.target(request.parameter("table")).columns
+    columns = drawn_tables(request)[0].columns
     first = columns[request.parameter("columns")[0]]
     decimals = 2 if first.decimals is None else first.decimals
     y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
@@ -98,11 +104,9 @@ def _subgroups(request: Request) -> Figure:
     (name, column), *_ = request.target.columns.items()
     published = {}
     if not request.demo and request.parameter("table", ""):
-        table = request.catalog.target(request.parameter("table"))
-        row = next(iter(request.target.rows))
-        numbers = table_numbers(request)
-        groups = {column.group: name for name, column in table.columns.items() if column.group}
-        published = {group: numbers[row, name].published for group, name in groups.items() if (row, name) in numbers}
+        (table, *_), row = drawn_tables(request), next(iter(request.target.rows))
+        groups = {column.group: table.claim(row, name) for name, column in table.columns.items() if column.group}
+        published = {group: float(claim.value) for group, claim in groups.items() if claim}
     return draw_subgroups(
         subgroups_of(request), y_label=_axis_name(name, column), published=published, demo=request.demo
     )

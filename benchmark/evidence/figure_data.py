@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,18 +59,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Numbers:
-    """One cell of a drawn table; NaN where there is none. The interval is that of compare.csv, or the published ±."""
+    """One cell of a drawn table; NaN where there is none. The interval is that of compare.csv."""
 
     published: float = math.nan
-    spread: float = math.nan
     rebuilt: float = math.nan
     lower: float = math.nan
     upper: float = math.nan
 
 
-def table_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
-    """(row, column) → numbers of the table that the figure draws: its claims, and what was rebuilt of them."""
-    table = request.catalog.target(request.parameter("table"))
+def drawn_tables(request: Request) -> list[Target]:
+    """The tables that the figure draws: its parameter `table`, one name or several."""
+    names = request.parameter("table")
+    return [request.catalog.target(name) for name in ([names] if isinstance(names, str) else names)]
+
+
+def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numbers]:
+    """(row, column) → numbers of one table: its claims, and what was rebuilt of them."""
     rebuilt = {} if request.published_only else _read_compare(Path(request.layout.table(table.target)[1]))
     numbers = {}
     for claim in table.published:
@@ -78,7 +82,6 @@ def table_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
         line = rebuilt.get((claim.row, claim.column), {})
         numbers[claim.row, claim.column] = Numbers(
             published=float(cell.value) if cell.value is not None else math.nan,
-            spread=float(cell.spread) if cell.spread is not None else math.nan,
             rebuilt=_float(line.get("rebuilt")),
             lower=_float(line.get("interval_lower")),
             upper=_float(line.get("interval_upper")),
@@ -87,15 +90,15 @@ def table_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
 
 
 def bubbles_of(request: Request) -> list[Bubble]:
-    """Circles of a table's rows: published ones, and beside them every row of which something was rebuilt.
+    """Circles of the tables' rows: published ones, and beside them every row of which something was rebuilt.
 
+    A coordinate is a column or several, averaged over all tables that have them; a row needs every one of these cells.
     At demo scale the published circles are left out: their scores are not comparable with those of the demo.
     """
-    numbers = table_numbers(request)
-    axes = [request.parameter(name) for name in ("x", "y", "size")]
+    tables = [table_numbers(request, table) for table in drawn_tables(request)]
     bubbles = []
-    for row in dict.fromkeys(row for row, _ in numbers):
-        cells = [numbers.get((row, column), Numbers()) for column in axes]
+    for row in dict.fromkeys(row for numbers in tables for row, _ in numbers):
+        cells = [_mean(tables, row, request.parameter(name)) for name in ("x", "y", "size")]
         if not request.demo:
             bubbles.append(Bubble(row, *(cell.published for cell in cells), origin="published"))
         x, y, size = (cell.published if math.isnan(cell.rebuilt) else cell.rebuilt for cell in cells)
@@ -108,9 +111,25 @@ def bubbles_of(request: Request) -> list[Bubble]:
     return drawable
 
 
+def _mean(tables: Sequence[Mapping[tuple[str, str], Numbers]], row: str, columns: str | Sequence[str]) -> Numbers:
+    """Mean of a row's cells under `columns` over the tables that have such a column; NaN if the row lacks one."""
+    names = {columns} if isinstance(columns, str) else set(columns)
+    cells = [
+        numbers.get((row, name), Numbers())
+        for numbers in tables
+        for name in sorted(names & {column for _, column in numbers})
+    ]
+    if not cells:
+        return Numbers()
+    return Numbers(
+        published=sum(cell.published for cell in cells) / len(cells),
+        rebuilt=sum(cell.rebuilt for cell in cells) / len(cells),
+    )
+
+
 def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
     """Measure → row → series → bar, of the table and the columns that the figure names."""
-    numbers = table_numbers(request)
+    numbers = table_numbers(request, drawn_tables(request)[0])
     panels: dict[str, dict[str, dict[str, Bar]]] = {}
     for (row, column), cell in numbers.items():
         if column in request.parameter("columns"):

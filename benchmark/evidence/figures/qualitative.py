@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmark.errors import InputError
 from benchmark.evidence.figures.style import add_axes, in_house_style, new_figure
 
+Colours = Mapping[int, tuple[float, float, float]]
 _LEGEND_LIMIT = 24
 _OPACITY = 0.6
 # Paul Tol's muted scheme and its pale variants: neighbours in the list differ in hue and lightness.
@@ -57,26 +58,29 @@ def draw_panels(
         raise InputError("nothing to draw: no case", expected="at least one case with a prediction")
     figure = new_figure(1.7 * (len(columns) + 1), 1.75 * len(panels) + 0.9, demo=demo)
     grid = np.array(add_axes(figure, len(panels), len(columns) + 1), dtype=object).reshape(len(panels), -1)
-    shown: set[int] = set()
+    maps = [labels for panel in panels for labels in panel.labels.values()]
+    colours = colours_of({label for labels in maps for label in np.unique(labels).tolist()} - {0})
     for row, panel in zip(grid, panels, strict=True):
-        _show(row[0], panel, None)
+        _show(row[0], panel, None, colours)
         row[0].set_ylabel(panel.name, fontsize=8)
         for axes, column in zip(row[1:], columns, strict=True):
-            labels = panel.labels.get(column)
-            _show(axes, panel, labels)
-            if labels is None:
+            _show(axes, panel, panel.labels.get(column), colours)
+            if column not in panel.labels:
                 axes.set_xlabel("no prediction", fontsize=7)
-            else:
-                shown |= set(np.unique(labels).tolist()) - {0}
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
         axes.set_title(name, fontsize=8)
-    _legend(figure, sorted(shown), label_names)
+    _legend(figure, colours, label_names)
     return figure
 
 
-def colour_of(label: int) -> tuple[float, float, float]:
-    """Colour of a class, the same in every figure."""
-    return to_rgb(_LABEL_COLOURS[(label - 1) % len(_LABEL_COLOURS)])
+def colours_of(labels: Iterable[int]) -> dict[int, tuple[float, float, float]]:
+    """A colour per structure in view, in class order; after the first fourteen they repeat darker, then lighter."""
+    colours = {}
+    for place, label in enumerate(sorted(labels)):
+        tone, index = divmod(place, len(_LABEL_COLOURS))
+        shade = np.array(to_rgb(_LABEL_COLOURS[index]))
+        colours[label] = tuple((shade, shade * 0.55, 0.5 + shade / 2)[tone % 3].tolist())
+    return colours
 
 
 def best_slice(labels: NDArray, axis: int = 2) -> int:
@@ -87,7 +91,7 @@ def best_slice(labels: NDArray, axis: int = 2) -> int:
     return int(np.argmax(kinds + filled))
 
 
-def _show(axes: Axes, panel: Panel, labels: NDArray | None) -> None:
+def _show(axes: Axes, panel: Panel, labels: NDArray | None, colours: Colours) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     low, high = panel.window or np.percentile(panel.image, [1, 99])
@@ -102,17 +106,17 @@ def _show(axes: Axes, panel: Panel, labels: NDArray | None) -> None:
         )
     overlay = np.zeros((*labels.shape, 4))
     for label in np.unique(labels[labels > 0]).tolist():
-        overlay[labels == label] = (*colour_of(label), _OPACITY)
+        overlay[labels == label] = (*colours[label], _OPACITY)
     axes.imshow(overlay, aspect=panel.aspect, interpolation="nearest")
 
 
-def _legend(figure: Figure, shown: Sequence[int], label_names: Mapping[int, str]) -> None:
+def _legend(figure: Figure, colours: Colours, label_names: Mapping[int, str]) -> None:
     handles = [
-        Patch(facecolor=colour_of(label), alpha=_OPACITY, label=label_names.get(label, str(label)).replace("_", " "))
-        for label in shown[:_LEGEND_LIMIT]
+        Patch(facecolor=colour, alpha=_OPACITY, label=label_names.get(label, str(label)).replace("_", " "))
+        for label, colour in list(colours.items())[:_LEGEND_LIMIT]
     ]
-    if len(shown) > _LEGEND_LIMIT:
-        handles.append(Patch(facecolor="none", label=f"and {len(shown) - _LEGEND_LIMIT} more"))
+    if len(colours) > _LEGEND_LIMIT:
+        handles.append(Patch(facecolor="none", label=f"and {len(colours) - _LEGEND_LIMIT} more"))
     if handles:
         fitting = max(1, int(figure.get_figwidth() / 1.5))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(fitting, len(handles)), fontsize=6)

@@ -1,0 +1,157 @@
+"""What figures collect from files: panels from label maps, curves from logs, coordinates from several tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.layout import Layout
+from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
+from benchmark.errors import InputError
+from benchmark.evidence.draw import STYLES, draw
+from benchmark.evidence.figure_data import NotDrawable, Request, bubbles_of, curves_of
+from benchmark.evidence.panel_data import View, panels_of
+from benchmark.files import write_json, write_text
+
+RUN = "swin_smt/totalseg/swin_smt-n32/seed0"
+FLIPPED = np.diag([-1.5, 1.5, 3.0, 1.0])  # the first axis runs to the patient's left, the second to the front
+
+
+class Tables:
+    """A catalog of hand-made tables beside the real one."""
+
+    def __init__(self, *tables: Target) -> None:
+        self.tables = {table.target: table for table in tables}
+
+    def target(self, name: str) -> Target:
+        return self.tables[name]
+
+    def target_path(self, target: Target) -> Path:
+        return Path(f"{target.target}.yaml")
+
+
+def figure(style: str, **parameters) -> Target:
+    return Target(
+        target="fig",
+        paper="swin_smt",
+        kind="figure",
+        number="Fig. 9",
+        title="Made for a test",
+        protocol="totalseg",
+        rows={"Swin SMT": Row(model="swin_smt-n32"), "UNETR": Row(model="unetr")},
+        columns={"DSC": Column(measure="score", metric="dsc", unit="%")},
+        figure=Figure(style=style, parameters=parameters),
+    )
+
+
+def request(target: Target, results: Path, **keywords) -> Request:
+    return Request(load_catalog(), target, "demo", Layout(str(results)), **keywords)
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(array, FLIPPED), path)
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    """One predicted scan, as the stages before leave it: raw image, reference and prediction on the raw grid."""
+    labels = np.zeros((8, 10, 6), np.uint8)
+    labels[0:2, 7:10, 4] = 5  # liver: at the patient's right, in front
+    labels[6:8, 0:3, 4] = 1
+    root = tmp_path / "raw"
+    save(root / "s0001/ct.nii.gz", np.random.default_rng(0).normal(0, 100, labels.shape).astype(np.float32))
+    write_text(root / "meta.csv", "image_id;age;gender;institute;study_type;split\ns0001;1;m;a;ct;test\n")
+    folder = tmp_path / "results"
+    config = load_catalog().run(RUN, "demo")
+    write_json(folder / "data/totalseg/source.json", {"dataset": "totalseg", "root": str(root)})
+    save(folder / f"data/totalseg/prepared/{config.preparation_id}/references/s0001.nii.gz", labels)
+    save(folder / f"runs/{RUN}/predictions/s0001.nii.gz", np.where(labels == 1, 0, labels).astype(np.uint8))
+    write_json(folder / f"runs/{RUN}/predicted.json", {"cases": ["s0001"], "missing": []})
+    write_text(folder / f"runs/{RUN}/log.csv", "step,epoch,loss\n0,0,2.5\n1,0,1.5\n")
+    return folder
+
+
+def test_panels_show_the_same_slice_the_way_radiologists_do(results):
+    (panel,), columns, names = panels_of(request(figure("qualitative"), results))
+    assert panel.name == "s0001, slice 4" and columns == ["reference", "Swin SMT"]
+    assert panel.image.shape == (10, 8) and panel.aspect == 1.0
+    assert set(np.unique(panel.labels["reference"])) == {0, 1, 5}
+    assert set(np.unique(panel.labels["Swin SMT"])) == {0, 5}
+    rows, places = np.nonzero(panel.labels["reference"] == 5)
+    assert rows.max() <= 2 and places.max() <= 1  # front at the top, the patient's right at the left
+    assert names[5] == "liver"
+    draw(request(figure("qualitative"), results)).draw_without_rendering()
+
+
+def test_pixels_keep_their_aspect_whatever_the_stored_axes():
+    labels = np.zeros((4, 5, 6), np.uint8)
+    labels[2] = 1  # the stored first axis is the patient's long axis
+    affine = np.array([[0, 0, 2.0, 0], [0, 1.0, 0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])
+    view = View.of(labels, affine)
+    assert view.index == 2 and view.aspect == 0.5
+    assert view.plane(labels).shape == (5, 6) and view.plane(labels).all()
+
+
+def test_curves_come_from_the_logs(results):
+    curves = curves_of(request(figure("curves"), results))
+    assert list(curves) == ["Swin SMT"]
+    assert (list(curves["Swin SMT"].steps), list(curves["Swin SMT"].values)) == ([0, 1], [2.5, 1.5])
+
+
+@pytest.mark.parametrize("style", ["qualitative", "curves", "receptive_field", "features", "diagram"])
+def test_a_figure_without_its_files_is_a_sheet_with_the_reason(style, tmp_path):
+    sheet = draw(request(figure(style), tmp_path))
+    words = [text.get_text() for text in sheet.axes[0].texts]
+    assert len(words) == 1 and words[0].startswith("not attempted (")
+
+
+def test_every_style_of_the_catalog_has_a_drawer():
+    assert set(STYLES) == set(Figure.model_fields["style"].annotation.__args__)
+
+
+def test_a_missing_parameter_names_file_and_key(tmp_path):
+    with pytest.raises(InputError, match="parameter 'table' is missing"):
+        draw(request(figure("bubbles", x="a", y="b", size="c"), tmp_path))
+
+
+def table(name: str, cells: dict[tuple[str, str], str]) -> Target:
+    columns = {column: Column(measure="score", metric="dsc") for _, column in cells}
+    return Target(
+        target=name,
+        paper="p",
+        kind="table",
+        number="Table 1",
+        title="t",
+        rows={row: Row() for row, _ in cells},
+        columns=columns,
+        published=[Claim(row=row, column=column, value=value) for (row, column), value in cells.items()],
+    )
+
+
+def test_coordinates_are_averaged_over_tables_that_have_the_column(tmp_path):
+    """As TMI Fig. 1: mean score over data sets against mean FLOPs."""
+    one = table("one", {("a", "FLOPs"): "20G", ("a", "M"): "30M", ("a", "DSC"): "0.8", ("a", "NSD"): "0.9"})
+    two = table("two", {("a", "FLOPs"): "40G", ("a", "M"): "30M", ("a", "F1"): "0.4", ("b", "F1"): "0.5"})
+    target = figure("bubbles", table=["one", "two"], x="FLOPs", y=["DSC", "NSD", "F1"], size="M")
+    published = Request(Tables(one, two), target, "paper", Layout(str(tmp_path)), published_only=True)
+    (bubble,) = bubbles_of(published)  # b lacks most cells
+    assert (bubble.label, bubble.x, bubble.size, bubble.origin) == ("a", 30.0, 30.0, "published")
+    assert bubble.y == pytest.approx(0.7)
+
+
+def test_bars_put_rebuilt_beside_published(tmp_path):
+    ablation = table("one", {("a", "DSC"): "0.7767±0.0940", ("b", "DSC"): "0.7752"})
+    target = figure("bars", table="one", columns=["DSC"])
+    write_text(tmp_path / "one.compare.csv", "row,column,rebuilt,interval_lower,interval_upper\na,DSC,0.77,0.76,0.78\n")
+    drawn = draw(Request(Tables(ablation), target, "paper", Layout(str(tmp_path))))
+    heights = sorted(round(patch.get_height(), 4) for patch in drawn.axes[0].patches)
+    assert heights == [0.77, 0.7752, 0.7767]
+    with pytest.raises(NotDrawable):
+        bubbles_of(
+            Request(Tables(ablation), figure("bubbles", table="one", x="DSC", y="DSC", size="X"), "demo", Layout(""))
+        )
