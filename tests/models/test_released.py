@@ -9,7 +9,7 @@ from released_facts import read_keys
 from torch import nn
 
 from benchmark.errors import InputError
-from benchmark.models import available_models, build
+from benchmark.models import build
 from benchmark.models.released import find_weights, load_released, weight_sources
 
 
@@ -168,21 +168,47 @@ def test_sources_are_complete_and_checksums_are_compared(tmp_path, monkeypatch):
         find_weights("sam_vit_b", tmp_path)
 
 
-RELEASES = {  # reference file, configuration label, network, options, classes
-    "stunet": ("stunet", "S 105 classes", {"size": "S"}, 105),
-    "mednext": ("mednext", "S k3 118 classes DS=True", {"size": "S", "deep_supervision": True}, 118),
+RELEASES = {  # network: reference file, configuration label, options of `build`
+    "stunet": ("stunet", "L 105 classes", {"size": "L", "out_channels": 105}),
+    "mednext": ("mednext", "S k3 118 classes DS=True", {"size": "S", "deep_supervision": True, "out_channels": 118}),
+    "uxnet": ("uxnet", "out118", {"out_channels": 118}),
+    "repuxnet": ("repuxnet", "out118", {"out_channels": 118}),
+    "nnformer": (
+        "nnformer",
+        "synapse class, crop 128, 118 classes, DS",
+        {"spatial_shape": (128,) * 3, "deep_supervision": True, "out_channels": 118},
+    ),
+    "unest": ("unest", "base 96 out118", {"out_channels": 118}),
+    "phtrans": ("liu", "fine", {"out_channels": 14}),
+    "med3d": ("med3d", "resnet152 shortcut B, 14 classes", {"out_channels": 14}),
+    "universal_model": (
+        "universal_model",
+        "swinunetr word_embedding out118",
+        {"text_features": "from_checkpoint", "out_channels": 118},
+    ),
+    "dodnet": ("dodnet", "DynConv 8-8-2, weight_std", {"out_channels": 2}),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
 @pytest.mark.parametrize("network", RELEASES)
 def test_a_file_with_the_released_keys_loads_whole(network, reference, tmp_path):
-    """The file has exactly the keys and shapes that the authors' class saves, zeros, under DataParallel's prefix."""
-    file, label, options, classes = RELEASES[network]
+    """The file has exactly the keys and shapes that the authors' class saves; every value is one shared zero."""
+    file, label, options = RELEASES[network]
     keys = read_keys(reference(f"models/{file}.keys.json.gz"))[label]
     with torch.device("meta"):
-        model = build(network, in_channels=1, out_channels=classes, spatial_shape=(96,) * 3, **options)
-    model.to_empty(device="cpu")
-    state = {f"module.{key}": torch.zeros(()).expand(shape).clone() for key, shape in keys.items()}
+        model = build(network, **({"in_channels": 1, "spatial_shape": (96,) * 3} | options))
+    state = {f"module.{key}": torch.zeros(()).expand(shape) for key, shape in keys.items()}
     report = load_released(model, saved(tmp_path, {"state_dict": state, "optimizer": {}}))
     assert set(report.loaded) | set(report.recomputed) == set(keys)
-    assert network in available_models()
+    assert not report.reshaped and all(key.endswith("attn_mask") for key in report.recomputed)
+
+
+def test_every_source_of_ours_names_options_that_build():
+    for source in weight_sources().values():
+        if source.network in RELEASES:
+            options = {"text_features": "from_checkpoint"} if source.network == "universal_model" else {}
+            with torch.device("meta"):
+                build(
+                    source.network, in_channels=1, out_channels=2, spatial_shape=(96,) * 3, **source.options | options
+                )
