@@ -19,6 +19,9 @@ class _WeightsOnMeta(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if function in _ALLOCATORS:
             kwargs["device"] = "meta"
+        elif function is torch.Tensor.to and args[0].is_meta:  # a builder that moves its parts: weights stay on meta
+            args = tuple("meta" if isinstance(argument, (str, torch.device)) else argument for argument in args)
+            kwargs |= {"device": "meta"} if "device" in kwargs else {}
         return function(*args, **kwargs)
 
 

@@ -218,3 +218,14 @@ def test_3d_networks_at_paper_scale(name, configuration, builder, reference):
     count = count_parameters(network)
     assert (count.parameters, count.trainable) == (facts["params"], facts["params_trainable"])
     assert count.by_module == facts["params_by_submodule"]
+
+
+def test_a_builder_may_read_tables_and_move_its_parts():
+    def build_moved() -> nn.Module:
+        rates = [rate.item() for rate in torch.linspace(0, 1, 3)]  # a table is real while a network is built
+        part = nn.Sequential(nn.Linear(4, int(4 * rates[-1])), nn.BatchNorm1d(4))
+        return part.to(torch.get_default_device()).to("cpu").to(device="cpu", dtype=torch.float64)
+
+    network = build_on_meta(build_moved)
+    assert {(parameter.device.type, parameter.dtype) for parameter in network.parameters()} == {("meta", torch.float64)}
+    assert all(buffer.is_meta for buffer in network.buffers())
