@@ -61,6 +61,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         scale=arguments.scale,
         scores=scores_of(arguments, catalog, target),
         cost=read_costs(arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])),
+        contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
     sources = cell_sources(catalog, target, arguments.scale)
@@ -119,6 +120,26 @@ def read_latencies(paths: Iterable[str | Path]) -> dict[str, tuple[float, str]]:
         for line in _read_table(path, ("run", "seconds", "machine"))
         if line["seconds"]
     }
+
+
+def read_contradictions(path: Path, target: Target) -> dict[tuple[str, str], str]:
+    """(row, column) → where the paper says otherwise, from the columns `target`, `row`, `column`, `finding`.
+
+    A paper without known contradictions has no such file.
+
+    Raises:
+        InputError: the file names a cell that the target does not have.
+    """
+    if not path.is_file():
+        return {}
+    lines = [
+        line for line in _read_table(path, ("target", "row", "column", "finding")) if line["target"] == target.target
+    ]
+    for line in lines:
+        if target.claim(line["row"], line["column"]) is None:
+            cell = f"{line['row']}, {line['column']}"
+            raise InputError("a contradiction concerns a cell that was not published", where=path, found=cell)
+    return {(line["row"], line["column"]): line["finding"] for line in lines}
 
 
 def _read_table(path: str | Path, needed: Iterable[str]) -> list[dict[str, str]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel
@@ -15,7 +17,7 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.cli import main
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
-from benchmark.evidence.publish import read_controls, read_costs, read_latencies
+from benchmark.evidence.publish import read_contradictions, read_controls, read_costs, read_latencies
 from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.folders import pair_cases, score_folders
 
@@ -177,3 +179,24 @@ def test_controls_are_named_by_their_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "p/q/class_prior")
     with pytest.raises(InputError, match="not the scores of one control"):
         read_controls([Path("scores.parquet")])
+
+
+def test_contradictions_are_read_for_the_table_they_concern(tmp_path):
+    path = tmp_path / "contradictions.csv"
+    assert read_contradictions(path, TABLE) == {}
+    path.write_text(
+        "target,row,column,finding\ntable1_totalseg,UNETR,Overall,below its groups\nother,a,b,c\n", encoding="utf-8"
+    )
+    assert read_contradictions(path, TABLE) == {("UNETR", "Overall"): "below its groups"}
+    path.write_text("target,row,column,finding\ntable1_totalseg,UNETR,Overal,typo\n", encoding="utf-8")
+    with pytest.raises(InputError, match="not published"):
+        read_contradictions(path, TABLE)
+
+
+def test_publishing_needs_neither_torch_nor_snakemake():
+    code = (
+        "import sys, benchmark.evidence.publish, benchmark.evidence.draw;"
+        "print([name for name in ('torch', 'monai', 'lightning', 'snakemake') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
