@@ -11,6 +11,7 @@ Deviations: sides that the strides do not divide are padded with zeros inside.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any, Literal
 
@@ -41,7 +42,8 @@ class MambaLayer(nn.Module):
 
 def mix_tokens(norm: nn.LayerNorm, mamba: Mamba, features: Tensor) -> Tensor:
     """Mamba over the normalised row-major tokens of [B, C, H, W]; half precision made it diverge in the release."""
-    with torch.autocast(features.device.type, enabled=False):
+    # Where cost is counted, on the meta device, there is no autocast to turn off.
+    with nullcontext() if features.is_meta else torch.autocast(features.device.type, enabled=False):
         tokens = features.to(norm.weight.dtype).flatten(2).transpose(1, 2)
         return mamba(norm(tokens)).transpose(1, 2).reshape(features.shape)
 
