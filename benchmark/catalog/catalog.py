@@ -18,6 +18,8 @@ from benchmark.models.registry import available_models
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
+ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
+PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
 NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
 
 
@@ -110,6 +112,7 @@ class Catalog:
             "seed": seed,
         }
         if scale == "demo":
+            resolved["model"]["initialisation"] = "scratch"  # released weights fit no narrowed network
             resolved = merge(resolved, protocol.demo)
         where = f"{self.folder / run.split('/')[0]}/protocols.yaml: {protocol.name}"
         return validate(RunConfig, resolved, where=where)
@@ -126,12 +129,16 @@ class Catalog:
         )
 
     def pending(self, run: str) -> str | None:
-        """Why a run cannot run yet, or None: its network or its dataset is not in the registry."""
+        """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
         protocol, model, _ = self._parts(run, where="run id")
         if model.spec.name not in available_models():
             return "network not yet available"
         if protocol.dataset not in available_datasets():
             return "dataset not yet available"
+        if protocol.engine not in ENGINES:
+            return f"{protocol.engine} training not yet available"
+        if PRETRAINING & set(model.spec.initialisation.split("-")):
+            return "pre-training not yet available"
         return None
 
     def target_path(self, target: Target) -> Path:

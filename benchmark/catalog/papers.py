@@ -36,6 +36,7 @@ class Protocol(Settings):
     name: str
     dataset: str
     labels: tuple[str, ...] | None
+    engine: str = Field("supervised", description="How it is trained: supervised, or an engine that does not exist yet")
     convention: str
     preparation: Preparation
     training: Training
