@@ -272,7 +272,9 @@ def _cell_text(column: Column, published: Published, measured: Measured, verdict
         return published.text
     if measured.rebuilt is None or math.isnan(measured.rebuilt.value):
         return str(verdict) if measured.not_attempted else "not attempted (no value)"
-    decimals = column.decimals if column.decimals is not None else published.decimals if published.value else 4
+    decimals = (
+        column.decimals if column.decimals is not None else published.decimals if published.kind == "number" else 4
+    )
     return format_number(measured.rebuilt.value, decimals, truncate=column.rounding == "truncate")
 
 

@@ -89,7 +89,9 @@ def _main_table(table: Table) -> str:
 def _beside(cell: Cell) -> str:
     mark = MARKS[cell.verdict.outcome]
     if cell.published.kind != "number":
-        return cell.published.text or "–"
+        own = cell.text if cell.measured.rebuilt is not None else ""
+        printed = f"({cell.published.text})" if own and cell.published.text else cell.published.text
+        return f"{own} {printed}".strip() or "–"
     value = cell.text if cell.measured.rebuilt is not None and not cell.measured.not_attempted else "–"
     return f"{value} {mark} ({cell.published.text}{cell.stars and ' *'})"
 

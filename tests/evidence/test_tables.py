@@ -212,6 +212,20 @@ def test_failure_rates_and_the_canonical_convention_are_shown(tmp_path):
     assert "canonical convention" in table_markdown(table)
 
 
+def test_a_method_of_your_own_gets_a_row_without_claims(scores, tmp_path):
+    run = "swin_smt/totalseg/mine/seed0"
+    mine = read_scores([write_scores(tmp_path / "mine.parquet", run, simulated(89, 0.9, 5))])
+    target = TARGET.model_copy(update={"rows": {**TARGET.rows, "Mine": TARGET.rows["UNETR"]}})
+    sources = sources_of(TARGET)
+    sources |= {("Mine", name): replace(sources["UNETR", name], runs=(run,)) for name in TARGET.columns}
+    table = build_table(target, sources, Evidence(scores={**scores, **mine}))
+    row = lines_of(table_csv(table))[-1]
+    assert row["row"] == "Mine" and float(row["Overall"]) == pytest.approx(90, abs=2)
+    (line,) = [line for line in table_markdown(table).splitlines() if line.startswith("| Mine")][:1]
+    assert row["Overall"] in line
+    assert table.significance.ranks.ranks.tolist() == [3, 2, 1]
+
+
 def test_unknown_units_and_structures_are_refused(scores):
     source = sources_of(TARGET)["UNETR", "Overall"]
     with pytest.raises(InputError, match="unknown unit"):
