@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from released_facts import assert_parity, read_keys
 
 from benchmark.models.layers.mamba import Mamba
 from benchmark.models.layers.ss2d import SS2D, cross_merge, cross_scan
 from benchmark.models.layers.vss import VSSBlock, vmamba_to_encoder
 from benchmark.models.umamba import MambaLayer
-from tests.models.released_facts import assert_parity, read_keys
 
 LAYERS = {
     "ss2d": lambda: SS2D(12, state=5),

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
+from released_facts import assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models.registry import build
 from benchmark.models.released import load_released, weight_sources
-from tests.models.released_facts import assert_parity, read_keys, shapes
 
 INPUTS = {"AbdomenMRI": (1, 14, (320, 320)), "Endoscopy": (3, 8, (384, 640)), "Microscopy": (3, 3, (512, 512))}
 NETWORKS = ("swin_umamba", "swin_umamba_d")

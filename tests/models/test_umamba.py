@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
+from released_facts import assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models.registry import build
-from tests.models.released_facts import assert_parity, read_keys, shapes
 
 INPUTS = {"AbdomenMRI": (1, 14, (320, 320)), "Endoscopy": (3, 8, (384, 640)), "Microscopy": (3, 3, (512, 512))}
 

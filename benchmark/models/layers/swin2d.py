@@ -1,0 +1,190 @@
+"""Swin transformer stages in two dimensions and the U-Net that Swin-Unet and M4oE share. Maps have channels last.
+
+Papers: Liu et al., "Swin Transformer" (ICCV 2021); Cao et al., "Swin-Unet" (2021). Keys are those of
+HuCaoFighting/Swin-Unet at f48f623, without the attention masks it stores: they follow from the size of the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from monai.networks.layers import DropPath
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
+from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+
+PATCH = 4
+STAGES = 4
+MULTIPLE = (PATCH * 2 ** (STAGES - 1),) * 2  # sides the stages can halve
+
+
+class Perceptron(nn.Module):
+    """Two linear layers with GELU between, the hidden one `ratio` times as wide."""
+
+    def __init__(self, channels: int, ratio: int = 4) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, ratio * channels)
+        self.fc2 = nn.Linear(ratio * channels, channels)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        return self.fc2(functional.gelu(self.fc1(grid)))
+
+
+class SwinBlock(nn.Module):
+    """Attention in (shifted) windows, then a feed-forward module, both residual: [B, H, W, C] -> the same.
+
+    Where the window does not divide the map, the normalised map is padded with zeros behind both axes.
+
+    Args:
+        channels, heads: divisible.
+        window: side of the square windows.
+        shift: by which the windows are moved, 0 for none.
+        drop_path: rate of stochastic depth.
+        eps: of both norms.
+        feed_forward: module on [B, H, W, C]; a plain perceptron by default.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        window: int,
+        shift: int,
+        drop_path: float,
+        eps: float = 1e-5,
+        feed_forward: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.window, self.shift = (1, window, window), (0, shift, shift)
+        self.norm1 = nn.LayerNorm(channels, eps=eps)
+        self.attn = WindowAttention(channels, heads, self.window)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(channels, eps=eps)
+        self.mlp = feed_forward or Perceptron(channels)
+
+    def _attend(self, grid: Tensor) -> Tensor:
+        height, width = grid.shape[1:3]
+        bottom, right = -height % self.window[1], -width % self.window[2]
+        grid = functional.pad(grid, (0, 0, 0, right, 0, bottom)).unsqueeze(1)  # windows are cut in three dimensions
+        shape, mask = grid.shape[1:4], None
+        if any(self.shift):
+            mask = shift_mask(shape, self.window, self.shift, grid)
+            grid = grid.roll([-step for step in self.shift], dims=(1, 2, 3))
+        grid = from_windows(self.attn(to_windows(grid, self.window), mask), self.window, shape)
+        if any(self.shift):
+            grid = grid.roll(self.shift, dims=(1, 2, 3))
+        return grid[:, 0, :height, :width]
+
+    def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
+        """`route` goes to the feed-forward module."""
+        grid = grid + self.drop_path(self._attend(self.norm1(grid)))
+        return grid + self.drop_path(self.mlp(self.norm2(grid), *route))
+
+
+class SwinStage(nn.Module):
+    """Blocks, every second one shifted, and a change of resolution called `resample` as in the released keys."""
+
+    def __init__(self, blocks: Sequence[SwinBlock], **resample: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        for name, module in resample.items():
+            self.add_module(name, module)
+        self.resample = tuple(resample)
+
+    def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
+        for block in self.blocks:
+            grid = block(grid, *route)
+        for name in self.resample:
+            grid = self.get_submodule(name)(grid)
+        return grid
+
+
+def init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class SwinUNet(nn.Module):
+    """Swin-Unet up to its last feature map: image [B, in, H, W] -> [B, H, W, width], sides multiples of 32.
+
+    Args:
+        in_channels: a single one is repeated to three, as the release does.
+        spatial_shape: nominal input size. A stage whose map is not larger than the window gets one window and no shift.
+        width: channels of the first stage, doubled from stage to stage.
+        depths, heads: blocks and attention heads of the encoder stages, finest first; the decoder mirrors them.
+        window: side of the attention windows.
+        drop_path: of the deepest block, growing linearly from 0; the decoder has the rates of the mirrored stage.
+        feed_forward: called with channels and whether the block is in the encoder.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        spatial_shape: Sequence[int],
+        width: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        window: int,
+        drop_path: float,
+        feed_forward: Callable[[int, bool], nn.Module] = lambda channels, encoder: Perceptron(channels),
+    ) -> None:
+        super().__init__()
+        if not len(depths) == len(heads) == STAGES:
+            raise ValueError(f"depths and heads have {STAGES} entries each")
+        widths = [width * 2**stage for stage in range(STAGES)]
+        smallest = -(-min(spatial_shape) // MULTIPLE[0]) * 2 ** (STAGES - 1)  # side of the first stage's map
+        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
+
+        def blocks(stage: int, encoder: bool) -> list[SwinBlock]:
+            side = min(window, smallest // 2**stage)
+            shift = window // 2 if smallest // 2**stage > window else 0
+            options = {"window": side, "heads": heads[stage]}
+            return [
+                SwinBlock(
+                    widths[stage],
+                    shift=shift * (i % 2),
+                    drop_path=rate,
+                    feed_forward=feed_forward(widths[stage], encoder),
+                    **options,
+                )
+                for i, rate in enumerate(rates[stage])
+            ]
+
+        self.repeat = 3 if in_channels == 1 else 1
+        self.patch_embed = PatchEmbed(in_channels * self.repeat, width, PATCH)
+        merging = [{"downsample": PatchMerging(channels)} for channels in widths[:-1]]
+        self.layers = nn.ModuleList(SwinStage(blocks(i, True), **step) for i, step in enumerate([*merging, {}]))
+        self.norm = nn.LayerNorm(widths[-1])
+        self.layers_up = nn.ModuleList([PatchExpand(widths[-1], widths[-2])])
+        self.concat_back_dim = nn.ModuleList([nn.Identity()])
+        for stage in reversed(range(STAGES - 1)):
+            expand = {"upsample": PatchExpand(widths[stage], widths[stage] // 2)} if stage > 0 else {}
+            self.layers_up.append(SwinStage(blocks(stage, False), **expand))
+            self.concat_back_dim.append(nn.Linear(2 * widths[stage], widths[stage]))
+        self.norm_up = nn.LayerNorm(width)
+        self.up = PatchExpand(width, width, scale=PATCH)
+        self.apply(init_linear)
+
+    def features(self, image: Tensor, *route: Sequence[int]) -> Tensor:
+        """The map before the heads; `route` goes to every feed-forward module."""
+        grid, skips = self.patch_embed(image.repeat_interleave(self.repeat, dim=1)), []
+        for stage in self.layers:
+            skips.append(grid)  # a stage's input, not its output
+            grid = stage(grid, *route)
+        grid = self.layers_up[0](self.norm(grid))
+        levels = zip(self.layers_up[1:], self.concat_back_dim[1:], reversed(skips[:-1]), strict=True)
+        for stage, join, skip in levels:
+            grid = stage(join(torch.cat([grid, skip], dim=-1)), *route)
+        return self.up(self.norm_up(grid))
+
+
+def drop_masks(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Without the attention masks that Swin's releases store."""
+    return {key: value for key, value in state.items() if not key.endswith("attn_mask")}

@@ -1,0 +1,76 @@
+"""Swin-Unet: Swin-T as encoder and, mirrored, as decoder. The backbone of M4oE and its plain row.
+
+Paper: Cao et al., "Swin-Unet" (ECCV workshops 2022), 27.17 M parameters. Released: HuCaoFighting/Swin-Unet at f48f623,
+without a licence, so that nothing of it is used but facts; state-dict keys are its own but for stored attention masks.
+Released weights: Swin-T of ImageNet, loaded into the encoder and, stage by mirrored stage, into the decoder.
+Deviations: none at sides that are 32 times a multiple of the window; other maps are padded with zeros inside, where
+the release fails.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinUNet, drop_masks
+from benchmark.models.registry import register
+
+
+class _SwinUnet(SwinUNet):
+    """The network on sides that are multiples of 32; see `SwinUnet`."""
+
+    multiple = MULTIPLE
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.output(self.features(image).permute(0, 3, 1, 2))
+
+
+@register("swin_unet", demo={"width": 16, "heads": (1, 2, 4, 8), "window": 4}, spatial_dims=(2,))
+class SwinUnet(PadToMultiple, _SwinUnet):
+    """[B, in, H, W] -> [B, out, H, W]. Any H and W.
+
+    Args:
+        in_channels, out_channels: image channels, a single one repeated to three; classes including background.
+        spatial_shape: nominal input size, 224 x 224 in the paper; it fixes the windows of small maps.
+        width, depths, heads, window, drop_path: see `SwinUNet`.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        spatial_shape: Sequence[int],
+        width: int = 96,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: int = 7,
+        drop_path: float = 0.2,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            spatial_shape=spatial_shape,
+            width=width,
+            depths=depths,
+            heads=heads,
+            window=window,
+            drop_path=drop_path,
+        )
+        self.output = nn.Conv2d(width, out_channels, 1, bias=False)
+
+    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Without stored masks; of Swin-T without its classifier, and with each stage also in the mirrored one."""
+        state = drop_masks({key.removeprefix("swin_unet."): value for key, value in state.items()})
+        if "head.weight" not in state:
+            return state
+        adapted = {key: value for key, value in state.items() if not key.startswith("head.")}
+        own = self.state_dict()
+        for key, value in state.items():
+            stage = re.match(r"layers\.(\d)\.", key)
+            mirrored = stage and f"layers_up.{STAGES - 1 - int(stage[1])}.{key[stage.end() :]}"
+            if mirrored in own and own[mirrored].shape == value.shape:
+                adapted[mirrored] = value
+        return {key: value for key, value in adapted.items() if key in own}
