@@ -114,12 +114,21 @@ class Cell:
 
 
 def build_cell(
-    row: str, name: str, column: Column, claim: Claim | None, source: CellSource, evidence: Evidence
+    row: str,
+    name: str,
+    column: Column,
+    claim: Claim | None,
+    source: CellSource,
+    evidence: Evidence,
+    measured: Measured | None = None,
 ) -> Cell:
-    """Rebuild and judge the cell of `row` under the column `name`; without a claim there is nothing to judge."""
+    """Rebuild and judge the cell of `row` under the column `name`; without a claim there is nothing to judge.
+
+    `measured` stands in for what the cell's own files give, for columns computed from other columns.
+    """
     text = claim.value if claim else ""
     published = parse_published(text, unreadable=text == UNREADABLE)
-    measured = measure(column, source, evidence, published)
+    measured = measured or measure(column, source, evidence, published)
     verdict = judge(
         published,
         measured.rebuilt,
@@ -156,14 +165,16 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     unit = UNITS[column.unit]
     if column.measure == "text":
         return Measured(not_attempted="a description")
-    if column.measure in ("option", "cases"):
-        return _count(source.setting, 1.0, "not a setting of this row")
-    if source.pending:
-        return Measured(not_attempted=source.pending)
+    if column.measure in ("option", "setting", "cases"):
+        reason = "a description" if published.kind == "text" else source.pending or "not a setting of this row"
+        return _count(source.setting, 1.0, reason)
     if not source.runs:
         return Measured(not_attempted="nothing to run for this row")
     if column.measure in ("parameters", "flops"):
-        return _count(evidence.cost.get(source.runs[0], {}).get(column.measure), unit, "not counted")
+        counted = evidence.cost.get(source.runs[0], {}).get(column.measure)
+        return _count(counted, unit, source.pending or "not counted")
+    if source.pending:
+        return Measured(not_attempted=source.pending)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
     if column.measure == "training_time":
@@ -272,9 +283,9 @@ def _cell_text(column: Column, published: Published, measured: Measured, verdict
         return published.text
     if measured.rebuilt is None or math.isnan(measured.rebuilt.value):
         return str(verdict) if measured.not_attempted else "not attempted (no value)"
-    decimals = (
-        column.decimals if column.decimals is not None else published.decimals if published.kind == "number" else 4
-    )
+    decimals = column.decimals
+    if decimals is None:
+        decimals = published.decimals if published.kind == "number" else 4
     return format_number(measured.rebuilt.value, decimals, truncate=column.rounding == "truncate")
 
 

@@ -93,11 +93,12 @@ def _first(columns: str | list[str]) -> str:
 
 
 def _bars(request: Request) -> Figure:
-    columns = drawn_tables(request)[0].columns
-    first = columns[request.parameter("columns")[0]]
+    panels = bars_of(request)
+    columns = (drawn_tables(request)[0] if request.parameter("table", "") else request.target).columns
+    first = columns[next(iter(panels))]
     decimals = 2 if first.decimals is None else first.decimals
     y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
-    return draw_bars(bars_of(request), y_label=y_label, decimals=decimals, demo=request.demo)
+    return draw_bars(panels, y_label=y_label, decimals=decimals, demo=request.demo)
 
 
 def _subgroups(request: Request) -> Figure:

@@ -23,6 +23,7 @@ from benchmark.evidence.figures.curves import Curve
 from benchmark.evidence.published import parse_published
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
+from benchmark.evidence.tables import build_table
 from benchmark.files import read_json
 
 
@@ -68,9 +69,9 @@ class Numbers:
 
 
 def drawn_tables(request: Request) -> list[Target]:
-    """The tables that the figure draws: its parameter `table`, one name or several."""
-    names = request.parameter("table")
-    return [request.catalog.target(name) for name in ([names] if isinstance(names, str) else names)]
+    """The tables that the figure draws: its parameter `table`, or several as `tables`."""
+    names = request.parameter("tables", []) or [request.parameter("table")]
+    return [request.catalog.target(name) for name in names]
 
 
 def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numbers]:
@@ -92,7 +93,7 @@ def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numb
 def bubbles_of(request: Request) -> list[Bubble]:
     """Circles of the tables' rows: published ones, and beside them every row of which something was rebuilt.
 
-    A coordinate is a column or several, averaged over all tables that have them; a row needs every one of these cells.
+    With several tables a coordinate is the mean over them, of one column or of one for each table; a row needs all.
     At demo scale the published circles are left out: their scores are not comparable with those of the demo.
     """
     tables = [table_numbers(request, table) for table in drawn_tables(request)]
@@ -112,27 +113,31 @@ def bubbles_of(request: Request) -> list[Bubble]:
 
 
 def _mean(tables: Sequence[Mapping[tuple[str, str], Numbers]], row: str, columns: str | Sequence[str]) -> Numbers:
-    """Mean of a row's cells under `columns` over the tables that have such a column; NaN if the row lacks one."""
-    names = {columns} if isinstance(columns, str) else set(columns)
-    cells = [
-        numbers.get((row, name), Numbers())
-        for numbers in tables
-        for name in sorted(names & {column for _, column in numbers})
-    ]
-    if not cells:
-        return Numbers()
+    """Mean over the tables of a row's cell under `columns`, one name or one for each table; NaN if one is missing."""
+    names = [columns] * len(tables) if isinstance(columns, str) else columns
+    cells = [numbers.get((row, name), Numbers()) for numbers, name in zip(tables, names, strict=True)]
     return Numbers(
         published=sum(cell.published for cell in cells) / len(cells),
         rebuilt=sum(cell.rebuilt for cell in cells) / len(cells),
     )
 
 
+def own_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
+    """(row, column) → numbers of a figure with rows and columns of its own, scored like a table's."""
+    sources = cell_sources(request.catalog, request.target, request.scale)
+    table = build_table(request.target, sources, Evidence(scale=request.scale, scores=request.scores))
+    found = {place: cell.measured.rebuilt for place, cell in table.cells.items() if cell.measured.rebuilt is not None}
+    return {place: Numbers(rebuilt=value.value, lower=value.lower, upper=value.upper) for place, value in found.items()}
+
+
 def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
-    """Measure → row → series → bar, of the table and the columns that the figure names."""
-    numbers = table_numbers(request, drawn_tables(request)[0])
+    """Measure → row → series → bar, of the table that the figure names, or of the figure's own rows and columns."""
+    drawn = drawn_tables(request)[0] if request.parameter("table", "") else None
+    numbers = table_numbers(request, drawn) if drawn else own_numbers(request)
+    wanted = request.parameter("columns", list((drawn or request.target).columns))
     panels: dict[str, dict[str, dict[str, Bar]]] = {}
     for (row, column), cell in numbers.items():
-        if column in request.parameter("columns"):
+        if column in wanted:
             series = {}
             if not request.demo and not math.isnan(cell.published):
                 series["published"] = Bar(cell.published)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.settings import RunConfig, Scale
@@ -39,7 +40,7 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
         classes=group_classes(config, column.group) if known else None,
         case_decimals=convention.rounding.decimals if per_case else None,
         test_cases=frozenset(get_dataset(config.dataset).test_cases) if known else frozenset(),
-        setting=_setting(column, config, known),
+        setting=_setting(column, catalog.run(runs[0], "paper"), known),
     )
 
 
@@ -60,10 +61,17 @@ def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | Non
 
 
 def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
-    """Value of a column that prints a setting of the network or a size of the data set."""
+    """Value of a column that prints a setting of the paper or a size of the data set; None if it is not a number."""
+    key = str(column.metric)
     if column.measure == "option":
-        return float(config.model.options.get(str(column.metric), 0))
+        return float(config.model.options.get(key, 0))
+    if column.measure == "setting":
+        value: Any = config.model_dump()
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return float(value) if isinstance(value, int | float) else None
     if column.measure == "cases" and known:
-        count = get_dataset(config.dataset).split_counts.get(str(column.metric))
+        dataset = get_dataset(config.dataset)
+        count = len(dataset.label_names) if key == "classes" else dataset.split_counts.get(key)
         return None if count is None else float(count)
     return None

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from benchmark.catalog.targets import Column, Target
+from benchmark.evidence.averages import measure_average
 from benchmark.evidence.cells import (
     UNITS,
     Cell,
@@ -98,11 +99,7 @@ def build_table(
         evidence: the files read. Whatever is missing becomes a cell with a reason; the table is built all the same.
         controls: label of a control predictor → protocol (`<paper>/<name>`) → its scores.
     """
-    cells = {
-        (row, name): build_cell(row, name, column, target.claim(row, name), sources[row, name], evidence)
-        for row in target.rows
-        for name, column in target.columns.items()
-    }
+    cells = _cells(target, sources, evidence)
     return Table(
         target=target,
         scale=evidence.scale,
@@ -112,6 +109,20 @@ def build_table(
         failures=tuple(_failures(target, sources, evidence)),
         significance=_significance(target, sources, evidence),
     )
+
+
+def _cells(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
+) -> dict[tuple[str, str], Cell]:
+    """Every cell, in the table's order; columns that average others are computed after those."""
+    cells: dict[tuple[str, str], Cell] = {}
+    for row in target.rows:
+        for name, column in sorted(target.columns.items(), key=lambda item: item[1].measure == "average"):
+            parts = [cells[row, part] for part in column.of] if column.measure == "average" else []
+            measured = measure_average(parts) if parts else None
+            claim = target.claim(row, name)
+            cells[row, name] = build_cell(row, name, column, claim, sources[row, name], evidence, measured)
+    return {(row, name): cells[row, name] for row in target.rows for name in target.columns}
 
 
 def table_csv(table: Table) -> str:

@@ -226,6 +226,17 @@ def test_a_method_of_your_own_gets_a_row_without_claims(scores, tmp_path):
     assert table.significance.ranks.ranks.tolist() == [3, 2, 1]
 
 
+def test_a_column_that_averages_others(scores):
+    columns = {**TARGET.columns, "AVG": Column(measure="average", of=("Organs", "Ribs"), unit="%", decimals=2)}
+    target = TARGET.model_copy(update={"columns": columns})
+    sources = sources_of(TARGET)
+    sources |= {(row, "AVG"): sources[row, "Overall"] for row in TARGET.rows}
+    table = build_table(target, sources, Evidence(scores=scores))
+    parts = [table.cells["UNETR", name].measured.rebuilt.value for name in ("Organs", "Ribs")]
+    assert table.cells["UNETR", "AVG"].measured.rebuilt.value == pytest.approx(np.mean(parts))
+    assert table.cells["DiNTS", "AVG"].text == "not attempted (not run)"
+
+
 def test_unknown_units_and_structures_are_refused(scores):
     source = sources_of(TARGET)["UNETR", "Overall"]
     with pytest.raises(InputError, match="unknown unit"):
