@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 
+SEARCH_BUDGET = 4  # looks per voxel of a plane that cost as much as its envelopes
 NO_SOURCE = np.uint16(65535)  # marks a line without any source; axes are therefore limited to 65,534 voxels
 
 
@@ -133,10 +134,11 @@ def edge_voxels(labels, label, start, stop, planar):
 def distances_to_sources(sources, queries, full, spacing):
     """Distance from every query element to the nearest source element, both in the same box.
 
-    Elements are the positions whose code lies strictly between 0 and `full`. Exact Euclidean transform in the
-    separable form of Felzenszwalb and Huttenlocher (Theory of Computing 2012): a scan along axis 0 for all voxels,
-    then lower envelopes of parabolas along axes 1 and 2, evaluated only in planes, rows and positions that hold a
-    query. Thus it needs two bytes per voxel and the temporary arrays of one plane.
+    Elements are the positions whose code lies strictly between 0 and `full`. An exact Euclidean transform, evaluated
+    only where there is a query: a scan along axis 0 for all voxels, then, plane by plane, whichever is cheaper: a
+    search outward from each query that stops at the best distance found, or the lower envelopes of parabolas of
+    Felzenszwalb and Huttenlocher (Theory of Computing 2012) along axes 1 and 2. It needs two bytes per voxel and the
+    temporary arrays of one plane.
 
     Args:
         sources, queries: uint8 arrays of one shape; sources must hold at least one element.
@@ -149,42 +151,94 @@ def distances_to_sources(sources, queries, full, spacing):
     planes, rows, columns = sources.shape
     steps = _steps_along_first_axis(sources, full)
     found = np.empty(_count_elements(queries, full), np.float64)
-    plane = np.empty((rows, columns), np.float64)
-    squares = np.empty(max(rows, columns), np.float64)
-    centres = np.empty(max(rows, columns), np.int64)
-    borders = np.empty(max(rows, columns) + 1, np.float64)
-    wanted = np.empty(rows, np.bool_)
     position = 0
     for i in range(planes):
-        wanted_any = False
-        for j in range(rows):
-            wanted[j] = False
-            for k in range(columns):
-                if 0 < queries[i, j, k] < full:
-                    wanted[j] = wanted_any = True
-                    break
-        if not wanted_any:
+        count = _count_elements(queries[i], full)
+        if count == 0:
             continue
-        for k in range(columns):
-            for j in range(rows):
-                step = steps[i, j, k]
-                squares[j] = np.inf if step == NO_SOURCE else (step * spacing[0]) ** 2
-            count = _lower_envelope(squares, rows, spacing[1], centres, borders)
-            _evaluate_wanted(squares, spacing[1], centres, borders, count, wanted, plane, k)
-        for j in range(rows):
-            if not wanted[j]:
-                continue
-            values = plane[j]
-            count = _lower_envelope(values, columns, spacing[2], centres, borders)
-            piece = 0
-            for k in range(columns):
-                if 0 < queries[i, j, k] < full:
-                    while piece + 1 < count and borders[piece + 1] < k:
-                        piece += 1
-                    offset = (k - centres[piece]) * spacing[2]
-                    found[position] = np.sqrt(values[centres[piece]] + offset * offset)
-                    position += 1
+        part = found[position : position + count]
+        if not _search_plane(steps[i], queries[i], full, spacing, part, SEARCH_BUDGET * rows * columns):
+            _transform_plane(steps[i], queries[i], full, spacing, part)
+        position += count
     return found
+
+
+@compiled
+def _search_plane(steps, queries, full, spacing, found, budget):
+    """Search outward from every query of a plane; False where more than `budget` looks would be needed."""
+    rows, columns = steps.shape
+    position = 0
+    looks = 0
+    for j in range(rows):
+        for k in range(columns):
+            if not 0 < queries[j, k] < full:
+                continue
+            best = np.inf
+            for away in range(rows):
+                row_square = (away * spacing[1]) ** 2
+                if row_square >= best or looks > budget:
+                    break
+                for row in (j - away, j + away):
+                    if row < 0 or row >= rows:
+                        continue
+                    best, spent = _search_row(steps[row], k, row_square, best, spacing)
+                    looks += spent
+            if looks > budget:
+                return False
+            found[position] = np.sqrt(best)
+            position += 1
+    return True
+
+
+@compiled
+def _search_row(steps, middle, row_square, best, spacing):
+    """The smallest squared distance from column `middle` to a source seen from one row, if below `best`."""
+    columns = len(steps)
+    beside = 0
+    while beside < columns:
+        square = (beside * spacing[2]) ** 2
+        if row_square + square >= best:
+            break
+        for column in (middle - beside, middle + beside):
+            if 0 <= column < columns and steps[column] != NO_SOURCE:
+                # added up axis by axis, as scipy does, so that equal distances come out equal
+                best = min(best, ((steps[column] * spacing[0]) ** 2 + row_square) + square)
+        beside += 1
+    return best, beside + 1
+
+
+@compiled
+def _transform_plane(steps, queries, full, spacing, found):
+    """Lower envelopes along both axes of a plane, the second only in rows with a query."""
+    rows, columns = steps.shape
+    plane = np.empty((rows, columns), np.float64)
+    squares = np.empty(rows, np.float64)
+    centres = np.empty(max(rows, columns), np.int64)
+    borders = np.empty(max(rows, columns), np.float64)
+    for k in range(columns):
+        for j in range(rows):
+            squares[j] = np.inf if steps[j, k] == NO_SOURCE else (steps[j, k] * spacing[0]) ** 2
+        count = _lower_envelope(squares, spacing[1], centres, borders)
+        piece = 0
+        for j in range(rows):
+            while piece + 1 < count and borders[piece + 1] < j:
+                piece += 1
+            offset = (j - centres[piece]) * spacing[1]
+            plane[j, k] = squares[centres[piece]] + offset * offset if count else np.inf
+    position = 0
+    for j in range(rows):
+        if _count_elements(queries[j], full) == 0:
+            continue
+        count = _lower_envelope(plane[j], spacing[2], centres, borders)
+        piece = 0
+        for k in range(columns):
+            if not 0 < queries[j, k] < full:
+                continue
+            while piece + 1 < count and borders[piece + 1] < k:
+                piece += 1
+            offset = (k - centres[piece]) * spacing[2]
+            found[position] = np.sqrt(plane[j, centres[piece]] + offset * offset)
+            position += 1
 
 
 @compiled
@@ -219,14 +273,17 @@ def _steps_along_first_axis(sources, full):
 
 
 @compiled
-def _lower_envelope(squares, length, step, centres, borders):
+def _lower_envelope(squares, step, centres, borders):
     """Parabolas that form the lower envelope of (step·(x - q))² + squares[q]; infinite squares take no part.
 
     Writes the envelope's parabolas to `centres` and where each begins to `borders`, both in index units.
+
+    Returns:
+        how many there are; 0 where all squares are infinite.
     """
     count = 0
     scale = step * step
-    for q in range(length):
+    for q in range(len(squares)):
         if squares[q] == np.inf:
             continue
         begin = -np.inf
@@ -241,18 +298,3 @@ def _lower_envelope(squares, length, step, centres, borders):
         borders[count] = begin
         count += 1
     return count
-
-
-@compiled
-def _evaluate_wanted(squares, step, centres, borders, count, wanted, plane, column):
-    piece = 0
-    for j in range(plane.shape[0]):
-        if not wanted[j]:
-            continue
-        if count == 0:
-            plane[j, column] = np.inf
-            continue
-        while piece + 1 < count and borders[piece + 1] < j:
-            piece += 1
-        offset = (j - centres[piece]) * step
-        plane[j, column] = squares[centres[piece]] + offset * offset

@@ -129,7 +129,7 @@ def hausdorff(
 
 
 def _weighted_percentile(values: np.ndarray, weights: np.ndarray, percentile: float) -> float:
-    order = np.lexsort((weights, values))
+    order = np.argsort(values)
     values, weights = values[order], weights[order]
     share = np.cumsum(weights) / np.sum(weights)
     return float(values[min(np.searchsorted(share, percentile / 100.0), len(values) - 1)])

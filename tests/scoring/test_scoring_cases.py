@@ -195,7 +195,7 @@ def test_microscopy_by_hand():
     assert math.isnan(values(empty, empty, "canonical", metrics=["f1"])["one", "f1"][0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(mask_pairs(), mask_pairs(), st.sampled_from(("missing", "empty", "false positive")), st.integers(0, 1))
 def test_canonical_failure_never_helps(first, second, failure, which):
     """Replacing a prediction by a failure improves no mean of the canonical convention."""
