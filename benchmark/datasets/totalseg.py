@@ -73,8 +73,9 @@ class TotalSegmentator(Dataset):
                     "masks differ in geometry", where=by_name[name], expected=merged.shape, found=mask.shape
                 )
             inside = mask > 0
-            overlaps += int(np.count_nonzero(merged[inside]))
-            merged[inside] = numbers[name]
+            if inside.any():  # most masks of a scan are empty
+                overlaps += int(np.count_nonzero(merged[inside]))
+                merged[inside] = numbers[name]
         return merged, affine, overlaps
 
     def allowed_values(self, label_file: Path) -> range:

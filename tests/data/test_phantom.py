@@ -17,7 +17,7 @@ NUMBERS = TOTALSEG.class_numbers
 
 @pytest.fixture(scope="module")
 def whole_body():
-    return generate(Subject("s0000", "train", False, 0))
+    return generate(Subject("s0000", "train", False, 0), spacing=5.0)
 
 
 def centre(labels: np.ndarray, name: str) -> np.ndarray:
@@ -33,13 +33,13 @@ def test_the_torso_has_each_structure_once():
 def test_a_whole_body_has_every_structure(seed):
     _, labels, _ = generate(Subject("s0000", "train", False, seed))
     counts = np.bincount(labels.reshape(-1), minlength=118)
-    assert len(counts) == 118 and counts[1:].min() >= 20
+    assert len(counts) == 118 and counts[1:].min() >= 5
 
 
 def test_the_same_seed_gives_the_same_scan_and_another_does_not(whole_body):
-    again = generate(Subject("s0099", "test", False, 0))
+    again = generate(Subject("s0099", "test", False, 0), spacing=5.0)
     assert all(np.array_equal(a, b) for a, b in zip(whole_body, again, strict=True))
-    _, labels, _ = generate(Subject("s0000", "train", False, 1))
+    _, labels, _ = generate(Subject("s0000", "train", False, 1), spacing=5.0)
     overlap = 2 * ((labels > 0) & (labels == whole_body[1])).sum() / ((labels > 0).sum() + (whole_body[1] > 0).sum())
     assert 0.5 < overlap < 0.95  # one anatomy, different people
 
