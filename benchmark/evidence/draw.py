@@ -73,14 +73,16 @@ def draw(request: Request) -> Figure:
 
 
 def _bubbles(request: Request) -> Figure:
-    columns = {name: column for table in drawn_tables(request) for name, column in table.columns.items()}
-    first = {name: _first(request.parameter(name)) for name in ("x", "y", "size")}
-    labels = {name: _axis_name(column, columns[column]) for name, column in first.items()}
+    tables = drawn_tables(request)
+    columns = {name: column for table in tables for name, column in table.columns.items()}
+    names = {axis: _names(request.parameter(axis)) for axis in ("x", "y", "size")}
+    mean = "mean of " if len(tables) > 1 else ""
+    labels = {axis: mean + ", ".join(_axis_name(name, columns[name]) for name in names[axis]) for axis in names}
     return draw_bubbles(
         bubbles_of(request),
         x_label=request.parameter("x_label", labels["x"]),
         y_label=request.parameter("y_label", labels["y"]),
-        size_unit=columns[first["size"]].unit,
+        size_unit=columns[names["size"][0]].unit,
         highlight=request.parameter("highlight", ""),
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
@@ -88,8 +90,9 @@ def _bubbles(request: Request) -> Figure:
     )
 
 
-def _first(columns: str | list[str]) -> str:
-    return columns if isinstance(columns, str) else columns[0]
+def _names(columns: str | list[str]) -> list[str]:
+    """The columns of one axis, each once."""
+    return [columns] if isinstance(columns, str) else list(dict.fromkeys(columns))
 
 
 def _bars(request: Request) -> Figure:
