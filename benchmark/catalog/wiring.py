@@ -146,10 +146,11 @@ class Wiring:
         return [self.layout.cost(wildcards.target)] if measures & {"parameters", "flops"} else []
 
     def drawn_tables(self, wildcards: Wildcards) -> list[str]:
-        """The table that a figure draws, if it draws one."""
+        """The tables that a figure draws, if it draws any."""
         figure = self.target(wildcards).figure
-        table = figure.parameters.get("table") if figure else None
-        return self.layout.table(table) if table else []
+        drawn = figure.parameters if figure else {}
+        names = [*drawn.get("tables", ()), *([drawn["table"]] if "table" in drawn else [])]
+        return [path for name in names for path in self.layout.table(name)]
 
     def specification(self, wildcards: Wildcards) -> str:
         """Changes with the target's rows, columns and published cells: any of them rebuilds the file."""

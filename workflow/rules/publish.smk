@@ -45,7 +45,8 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        "python -m benchmark table {wildcards.target} {params.options} --controls {input.controls} > {log} 2>&1"
+        "python -m benchmark table {wildcards.target} {params.options} --scores {input.scores}"
+        " --controls {input.controls} > {log} 2>&1"
 
 
 rule build_figure:
@@ -81,7 +82,7 @@ rule build_figure:
     message:
         "{wildcards.target}: drawing"
     shell:
-        "python -m benchmark figure {wildcards.target} {params.options} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target} {params.options} --scores {input.scores} > {log} 2>&1"
 
 
 rule draw_published:
