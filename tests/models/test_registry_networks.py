@@ -149,24 +149,35 @@ def test_demo_is_small(network: nn.Module) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) < 2_000_000
 
 
-def test_every_parameter_learns_and_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
-    """All parameters get a finite gradient, apart from those the network declares; the loss halves in 30 steps."""
+def test_every_parameter_gets_a_gradient(case: Case, patch: tuple[Tensor, Tensor]) -> None:
     network = case.build().train()
+    loss(network, *patch).backward()
+    check_gradients(network)
+
+
+def test_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    """The loss halves within 30 steps, at the first learning rate that does (plain transformers want the lower)."""
+    histories = []
+    for rate in (1e-2, 3e-3):
+        histories.append(learn(case.build().train(), patch, rate))
+        if histories[-1][-1] < histories[-1][0] / 2:
+            return
+    pytest.fail(f"the loss did not halve: {histories}")
+
+
+def learn(network: nn.Module, patch: tuple[Tensor, Tensor], rate: float) -> list[float]:
+    """The loss of at most 30 steps, ending early once it is halved."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trainable, lr=1e-2)
-    losses = []
-    while len(losses) < 30:
+    optimiser = torch.optim.AdamW(trainable, lr=rate)
+    losses: list[float] = []
+    while len(losses) < 30 and (not losses or losses[-1] >= losses[0] / 2):
         optimiser.zero_grad()
         value = loss(network, *patch)
         value.backward()
-        if not losses:
-            check_gradients(network)
         torch.nn.utils.clip_grad_norm_(trainable, 10.0)
         optimiser.step()
         losses.append(value.item())
-        if losses[-1] < losses[0] / 2:
-            return
-    pytest.fail(f"the loss did not halve: {losses}")
+    return losses
 
 
 def check_gradients(network: nn.Module) -> None:

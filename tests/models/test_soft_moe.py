@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,3 +166,16 @@ def test_normalised_zero_tokens_stay_finite() -> None:
     layer(x).sum().backward()
     assert torch.isfinite(x.grad).all()
     assert torch.equal(functional.normalize(torch.zeros(8), dim=0), torch.zeros(8))
+
+
+@pytest.mark.slow
+def test_streaming_needs_at_most_a_sixth_of_the_memory() -> None:
+    """At 12288 tokens, by the benchmark itself: the promise is about the whole pass in a process of its own."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "soft_moe.py"
+    peaks = []
+    for form in FORMS:
+        command = [sys.executable, str(script), "--cell", form, "--tokens", "12288", "--repeats", "1"]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(json.loads(run.stdout.splitlines()[-1])["peak"])
+    materialised, streamed = peaks
+    assert streamed <= materialised / 6
