@@ -24,11 +24,11 @@ from benchmark.training.journal import Journal
 from benchmark.training.objective import Objective
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 from benchmark.training.processes import (
+    continue_randomness,
     gather_objects,
     peak_memory_mb,
     random_state,
     rank_table,
-    restore_random_state,
     seed_everything,
     set_up_network,
     share_buffers,
@@ -220,14 +220,10 @@ class TrainingLoop:
         if self.validate is None or last or epoch % self.training.validation_interval:
             return
         # The bare network: DDP would synchronise buffers in every forward pass, and shares of cases are not equal.
-        share_buffers(self.network.module)
-        with self.fabric.autocast():
-            dice = self.validate(
-                self.network.module,
-                device=self.fabric.device,
-                rank=self.fabric.global_rank,
-                world=self.fabric.world_size,
-            )
+        fabric, bare = self.fabric, self.network.module
+        share_buffers(bare)
+        with fabric.autocast():
+            dice = self.validate(bare, device=fabric.device, rank=fabric.global_rank, world=fabric.world_size)
         if self.fabric.is_global_zero:
             self.journal.validation({"step": step, "epoch": epoch - 1, "mean_dice": dice})
 
@@ -248,28 +244,25 @@ class TrainingLoop:
         return (step + 1) % self.training.checkpoint_interval == 0 or step + 1 == self.total_steps
 
     def _resume(self) -> int:
-        """The first step to do, with all state as it was then."""
+        """The first step to do, with all state as it was then.
+
+        Raises:
+            InputError: as `Checkpoints.load`, or the processes see different files.
+        """
         state = self.checkpoints.load()
+        steps = gather_objects(state["step"] if state else 0)
+        if len(set(steps)) > 1:
+            raise InputError(
+                "the processes read different checkpoints", where=self.checkpoints.folder, found=f"steps {steps}"
+            )
         seed_everything(self.config.seed, rank=self.fabric.global_rank)
         if state is None:
             return 0
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
-        self._restore_randomness(state)
+        continue_randomness(self.fabric, state, seed=self.config.seed)
         return state["step"]
-
-    def _restore_randomness(self, state: dict[str, Any]) -> None:
-        if len(state["random"]) == self.fabric.world_size:
-            restore_random_state(state["random"][self.fabric.global_rank])
-        else:
-            seed_everything(self.config.seed, rank=self.fabric.global_rank, step=state["step"])
-        same = (len(state["random"]), state["threads"]) == (self.fabric.world_size, torch.get_num_threads())
-        if not same and self.fabric.is_global_zero:
-            say(
-                f"this checkpoint was written by {len(state['random'])} processes of {state['threads']} threads; the "
-                "sample order is kept, results agree to rounding and the random draws inside the network"
-            )
 
     def _save(self, step: int) -> None:
         """All processes contribute their random state; the first one writes, and all learn whether it could."""
@@ -294,7 +287,7 @@ class TrainingLoop:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "random": randomness,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(),  # the order of sums on a CPU depends on it
             "step": step,
             "epoch": step // self.steps_per_epoch,
             "position": step * self.share.batch,

@@ -146,6 +146,23 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(cuda)
 
 
+def continue_randomness(fabric: Fabric, state: dict[str, Any], *, seed: int) -> None:
+    """Restore this process's generators from a checkpoint; with another number of processes, start new streams.
+
+    A line says when the continued training can no longer be equal bit by bit.
+    """
+    states, threads = state["random"], state["threads"]
+    if len(states) == fabric.world_size:
+        restore_random_state(states[fabric.global_rank])
+    else:
+        seed_everything(seed, rank=fabric.global_rank, step=state["step"])
+    if (len(states), threads) != (fabric.world_size, torch.get_num_threads()) and fabric.is_global_zero:
+        say(
+            f"this checkpoint was written by {len(states)} processes of {threads} threads: the order of samples is "
+            "kept, but results agree only to rounding and to the random draws inside the network"
+        )
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """Peak so far: allocated on the GPU where there is one, else resident memory of the process."""
     if device.type == "cuda":

@@ -140,6 +140,19 @@ def test_any_number_of_processes_gives_the_same_losses(tmp_path):
         assert curve == pytest.approx(curves[1], rel=1e-5)
 
 
+def test_continuing_on_another_number_of_processes_keeps_the_losses_and_says_so(tmp_path):
+    folder, options = tmp_path / "moved", ("--dropout", 0, "--epochs", 5)
+    started = start(folder, *options, "--pause", 0.05, processes=2)
+    _wait_for_step(folder, 5)
+    os.kill(started[0].pid, signal.SIGTERM)
+    assert finish(started) == [EXIT_CONTINUE] * 2
+    _train(folder, *options)
+    assert "written by 2 processes" in messages(folder)
+    _train(tmp_path / "stayed", *options)
+    moved, stayed = ([float(row["loss"]) for row in _log(tmp_path / name)] for name in ("moved", "stayed"))
+    assert moved == pytest.approx(stayed, rel=1e-5)
+
+
 def test_dice_over_the_batch_is_taken_over_all_processes(tmp_path):
     curves = {}
     for processes in (1, 2):
