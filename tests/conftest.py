@@ -37,6 +37,12 @@ def reference() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
+def papers() -> Callable[[str], Path]:
+    """`papers("swin_smt.txt")`: the text of a paper, from RETABLE_PAPERS; skips where it is absent."""
+    return _finder("RETABLE_PAPERS", "papers")
+
+
+@pytest.fixture(scope="session")
 def parity() -> Callable[[str], dict[str, Any]]:
     """`parity("swin_smt")`: a released network's seeded weights, input and output; skips where it is absent."""
     find = _finder("RETABLE_PARITY", "parity")
