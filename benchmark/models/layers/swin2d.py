@@ -66,22 +66,24 @@ class SwinBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=eps)
         self.mlp = feed_forward or Perceptron(channels)
 
-    def _attend(self, grid: Tensor) -> Tensor:
+    def attend(self, grid: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Attention of normalised maps; `queries` goes to an attention module that does not project its own."""
         height, width = grid.shape[1:3]
         bottom, right = -height % self.window[1], -width % self.window[2]
-        grid = functional.pad(grid, (0, 0, 0, right, 0, bottom)).unsqueeze(1)  # windows are cut in three dimensions
-        shape, mask = grid.shape[1:4], None
-        if any(self.shift):
-            mask = shift_mask(shape, self.window, self.shift, grid)
-            grid = grid.roll([-step for step in self.shift], dims=(1, 2, 3))
-        grid = from_windows(self.attn(to_windows(grid, self.window), mask), self.window, shape)
-        if any(self.shift):
-            grid = grid.roll(self.shift, dims=(1, 2, 3))
+        shape = (1, height + bottom, width + right)
+        mask = shift_mask(shape, self.window, self.shift, grid) if any(self.shift) else None
+
+        def windows(grid: Tensor) -> Tensor:  # they are cut in three dimensions
+            grid = functional.pad(grid, (0, 0, 0, right, 0, bottom)).unsqueeze(1)
+            return to_windows(grid.roll([-step for step in self.shift], dims=(1, 2, 3)), self.window)
+
+        attended = self.attn(windows(grid), mask, None if queries is None else windows(queries))
+        grid = from_windows(attended, self.window, shape).roll(self.shift, dims=(1, 2, 3))
         return grid[:, 0, :height, :width]
 
     def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
         """`route` goes to the feed-forward module."""
-        grid = grid + self.drop_path(self._attend(self.norm1(grid)))
+        grid = grid + self.drop_path(self.attend(self.norm1(grid)))
         return grid + self.drop_path(self.mlp(self.norm2(grid), *route))
 
 
