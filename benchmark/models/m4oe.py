@@ -79,10 +79,11 @@ class M4oE(SwinUNet):
     """[B, in, H, W] -> [B, out, H, W]. Any H and W.
 
     Args:
-        in_channels, out_channels: image channels, a single one repeated to three; classes of the largest head.
+        in_channels, out_channels: image channels, a single one repeated to three; classes of the head that `forward`
+            uses by default, the first of `heads` with so many.
         spatial_shape: nominal input size, 224 x 224 in the paper; it fixes the windows of small maps.
         heads: classes of each dataset's head, such as (14, 3, 16); by default one head of `out_channels`.
-        experts: by default one per head, as released.
+        experts: by default one per head, as released; without a gate there have to be as many.
         gate: see `Experts`.
         encoder_experts, decoder_experts: whether the blocks there have experts or one perceptron (Table 4).
         width, depths, attention_heads, window, drop_path: see `SwinUNet`.
@@ -106,12 +107,15 @@ class M4oE(SwinUNet):
         drop_path: float = 0.2,
     ) -> None:
         heads = tuple(heads or (out_channels,))
-        if max(heads) != out_channels:
-            raise ValueError(f"out_channels is that of the largest head: {max(heads)}, not {out_channels}")
+        experts = experts or len(heads)
+        if out_channels not in heads:
+            raise ValueError(f"no head of {heads} has out_channels {out_channels}")
+        if gate == "none" and experts < len(heads):
+            raise ValueError(f"without a gate each of {len(heads)} datasets has its own expert, here are {experts}")
 
         def feed_forward(channels: int, encoder: bool) -> nn.Module:
             if encoder_experts if encoder else decoder_experts:
-                return Experts(channels, experts or len(heads), gate)
+                return Experts(channels, experts, gate)
             return _Unrouted(channels)
 
         super().__init__(
@@ -125,6 +129,11 @@ class M4oE(SwinUNet):
             feed_forward=feed_forward,
         )
         self.outputs = nn.ModuleDict({str(i): nn.Conv2d(width, n, 1, bias=False) for i, n in enumerate(heads)})
+        self.default = heads.index(out_channels)
+        self.unused_parameters = tuple(f"outputs.{i}.*" for i in range(len(heads)) if i != self.default)
+        if gate == "none" and (encoder_experts or decoder_experts):
+            others = (f"*.mlp.experts.{i}.*" for i in range(experts) if i != self.default)
+            self.unused_parameters += tuple(others)
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -141,15 +150,16 @@ class M4oE(SwinUNet):
 
         Args:
             image: [B, in, H, W].
-            dataset_id: each sample's expert, read where there is no gate; 0 by default.
+            dataset_id: each sample's dataset, by default the one whose head has `out_channels` classes. Without a gate
+                it chooses the expert.
             predict_head: each sample's head; by default the one of its dataset. `select` cuts off what it has not.
         """
-        route = _as_list(dataset_id, [0] * len(image))
+        route = _as_list(dataset_id, [self.default] * len(image))
         used = _as_list(predict_head, route)
         padded = pad_to_multiple(image, MULTIPLE)
         features = self.features(padded, route).permute(0, 3, 1, 2)
         if len(set(used)) <= 1:
-            logits = self.outputs[str(used[0] if used else 0)](features)
+            logits = self.outputs[str(used[0] if used else self.default)](features)
         else:
             most = max(self.classes[head] for head in used)
             parts = [self.outputs[str(head)](features[i : i + 1]) for i, head in enumerate(used)]

@@ -98,6 +98,15 @@ def test_without_a_gate_each_sample_has_the_expert_of_its_dataset():
     assert not any("gating" in name for name, _ in layer.named_parameters())
 
 
+def test_the_default_head_is_the_one_with_the_classes_asked_for():
+    model, image = small(out_channels=3, gate="none"), torch.rand(2, 3, 64, 64)
+    assert torch.equal(model(image), model(image, [2, 2], [2, 2]))
+    assert set(model.unused_parameters) >= {"outputs.0.*", "outputs.1.*", "*.mlp.experts.0.*"}
+    model(image).square().mean().backward()
+    unused = {name for name, value in model.named_parameters() if value.grad is None}
+    assert {name.split(".experts.")[-1][0] for name in unused if ".experts." in name} == {"0", "1"}
+
+
 def test_heads_are_padded_in_a_mixed_batch_and_selected_again():
     model, image = small(), torch.rand(3, 3, 64, 64)
     logits = model(image, predict_head=torch.tensor([1, 2, 1]))
@@ -155,7 +164,9 @@ def test_of_swin_tiny_all_but_experts_gates_and_decoder_is_taken(reference, tmp_
     assert not model.layers[3].blocks[1].attn.qkv.weight.any()
 
 
-@pytest.mark.parametrize("options", [{"gate": "hard"}, {"out_channels": 5}, {"depths": (2, 2, 2)}])
+@pytest.mark.parametrize(
+    "options", [{"gate": "hard"}, {"out_channels": 5}, {"depths": (2, 2, 2)}, {"gate": "none", "experts": 2}]
+)
 def test_illegal_options_are_input_errors(options):
     with pytest.raises(InputError, match="m4oe"):
         build("m4oe", **SMALL | options)

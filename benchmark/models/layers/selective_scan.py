@@ -10,8 +10,8 @@ Arguments and results are those of `selective_scan_fn` in mamba-ssm (real A). Ba
     native      compiled CPU kernels
     reference   the plain recurrence, any device, for tests
 
-`auto` takes the first of them that runs on the tensors' device. The first three keep a few states and recompute the
-others in the backward pass.
+`auto` takes the first of them that runs on the tensors' device and type. The first three keep a few states and
+recompute the others in the backward pass.
 """
 
 from __future__ import annotations
@@ -155,9 +155,9 @@ def _installed(module: str) -> bool:
 def _choose(u: Tensor) -> str:
     if u.device.type == "cpu":
         return "native"
-    if u.device.type == "cuda" and _installed("mamba_ssm"):
-        return "mamba_ssm"
-    return "triton" if _installed("triton") else "reference"
+    if u.device.type != "cuda" or u.dtype == torch.float64 or u.numel() == 0:
+        return "reference"
+    return next((name for name in ("mamba_ssm", "triton") if _installed(name)), "reference")
 
 
 def _mamba_ssm() -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
