@@ -143,8 +143,9 @@ def micro_batches(
             if isinstance(batch, SampleError):
                 raise batch
             yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # a worker may die before, or while, it hands a tensor over
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise SampleError(
             f"a data worker was killed: {error}",

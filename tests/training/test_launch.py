@@ -69,7 +69,7 @@ def test_a_signal_to_the_launcher_saves_and_gives_75(tmp_path):
     )
     paths = os.pathsep.join([str(tiny.ROOT), str(Path(tiny.__file__).parent), str(tmp_path)])
     environment = {**os.environ, "PYTHONPATH": paths, "RETABLE_PROCESSES": "2"}
-    command = [sys.executable, "-c", code, "2", str(folder), "--pause", "0.1"]
+    command = [sys.executable, "-c", code, "2", str(folder), "--slow-from", "6", "--pause", "1"]
     launcher = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (folder / "checkpoints/step-00000005.json").exists() and time.monotonic() < deadline:

@@ -21,6 +21,7 @@ from tiny import finish, messages, start
 from benchmark.errors import EXIT_CONTINUE
 
 STEPS = 24
+SLOW = ("--slow-from", "6", "--pause", "1")  # after the first checkpoint there is time to interfere
 
 
 def _train(folder: Path, *options: object, processes: int = 1) -> None:
@@ -34,9 +35,9 @@ def _kill(started: list[Process]) -> None:
 
 
 def _wait_for_step(folder: Path, step: int) -> None:
-    """Until the checkpoint of `step` exists."""
+    """Until there is a checkpoint of `step` or later."""
     deadline = time.monotonic() + 120
-    while not (folder / "checkpoints" / f"step-{step:08d}.json").exists():
+    while not any(int(path.stem[5:]) >= step for path in (folder / "checkpoints").glob("step-*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -97,7 +98,7 @@ def test_sigkill_at_random_moments_changes_nothing(undisturbed, tmp_path, proces
 def test_sigterm_finishes_the_step_saves_and_says_continue(undisturbed, tmp_path):
     folder = tmp_path / "stopped"
     for workers, asked in enumerate((signal.SIGTERM, signal.SIGUSR2)):
-        started = start(folder, "--pause", 0.02, "--workers", workers)
+        started = start(folder, "--workers", workers, "--pause", 0.5, "--slow-from", 5 * (workers + 1) + 1)
         _wait_for_step(folder, 5 * (workers + 1))
         os.killpg(started[0].pid, asked)  # as SLURM does: data workers get it too
         assert finish(started) == [EXIT_CONTINUE], messages(folder)
@@ -110,7 +111,7 @@ def test_sigterm_finishes_the_step_saves_and_says_continue(undisturbed, tmp_path
 
 def test_a_signal_to_one_process_stops_all(undisturbed, tmp_path):
     folder = tmp_path / "stopped"
-    started = start(folder, "--pause", 0.02, processes=2)
+    started = start(folder, *SLOW, processes=2)
     _wait_for_step(folder, 5)
     os.kill(started[1].pid, signal.SIGTERM)
     assert finish(started) == [EXIT_CONTINUE] * 2
@@ -120,7 +121,7 @@ def test_a_signal_to_one_process_stops_all(undisturbed, tmp_path):
 
 def test_a_second_process_is_refused_while_the_first_trains(tmp_path):
     folder = tmp_path / "contested"
-    first = start(folder, "--pause", 0.2)
+    first = start(folder, *SLOW)
     _wait_for_step(folder, 5)
     assert finish(start(folder)) == [2]
     _kill(first)
@@ -142,7 +143,7 @@ def test_any_number_of_processes_gives_the_same_losses(tmp_path):
 
 def test_continuing_on_another_number_of_processes_keeps_the_losses_and_says_so(tmp_path):
     folder, options = tmp_path / "moved", ("--dropout", 0, "--epochs", 5)
-    started = start(folder, *options, "--pause", 0.05, processes=2)
+    started = start(folder, *options, *SLOW, processes=2)
     _wait_for_step(folder, 5)
     os.kill(started[0].pid, signal.SIGTERM)
     assert finish(started) == [EXIT_CONTINUE] * 2
@@ -166,7 +167,7 @@ def test_under_torchrun_one_process_killed_ends_the_others(tmp_path):
     folder = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "PYTHONPATH": str(tiny.ROOT), "OMP_NUM_THREADS": "1", "RETABLE_PROCESSES": "2"}
-    command = [*torchrun, tiny.__file__, str(folder), "--pause", "0.05"]
+    command = [*torchrun, tiny.__file__, str(folder), *SLOW]
     launcher = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     _wait_for_step(folder, 5)
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()

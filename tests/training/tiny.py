@@ -81,11 +81,14 @@ class TinySamples(Dataset):
         dies_at: int | None = None,
         nan_at: int | None = None,
         pause: float = 0,
+        slow_from: int = 0,
     ) -> None:
-        self.seed, self.fails_at, self.dies_at, self.nan_at, self.pause = seed, fails_at, dies_at, nan_at, pause
+        self.seed, self.fails_at, self.dies_at, self.nan_at = seed, fails_at, dies_at, nan_at
+        self.pause, self.slow_from = pause, slow_from
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        time.sleep(self.pause)
+        if index >= self.slow_from:
+            time.sleep(self.pause)
         if index == self.fails_at:
             raise OSError("the disk shows its teeth")
         if index == self.dies_at:
@@ -129,6 +132,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--process-seed", type=int, default=0)
     parser.add_argument("--pause", type=float, default=0)
+    parser.add_argument("--slow-from", type=int, default=0, help="step from which each sample takes --pause seconds")
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--micro-batch", type=int)
@@ -156,7 +160,7 @@ def _run(arguments: argparse.Namespace, config: RunConfig, stop: StopRequest) ->
         loop = make_loop(
             arguments.folder,
             config,
-            TinySamples(config.seed, pause=arguments.pause),
+            TinySamples(config.seed, pause=arguments.pause, slow_from=arguments.slow_from * config.training.batch),
             dropout=arguments.dropout,
             machine=Machine(arguments.workers, arguments.micro_batch),
             stop=stop,
@@ -170,9 +174,7 @@ def _run(arguments: argparse.Namespace, config: RunConfig, stop: StopRequest) ->
 
 def start(folder: Path, *options: object, processes: int = 1) -> list[multiprocessing.Process]:
     """Start the training; one process group per process, messages in `<folder>.<rank>.txt`."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tiny"])
+    context = multiprocessing.get_context("forkserver")  # started by conftest.py
     words = [str(folder), *map(str, options)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
