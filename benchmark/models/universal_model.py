@@ -11,8 +11,8 @@ three 1x1x1 convolutions predicted from the pooled bottleneck and a code of the 
   normalised, of "A computerized tomography of a {organ}". `text_features` is the authors' file (`txt_encoding.pth`, 32
   classes) or one like it; `"from_checkpoint"` leaves room for those inside released weights. They cannot be computed
   here, for want of CLIP.
-- `"rand_embedding"`, also released: a learned code per class, random at first. Runs without any file; a table that uses
-  it has to say so.
+- `"rand_embedding"`, also released, and the default because it needs no file: a learned code per class, random at
+  first. A table that uses it has to say so.
 
 The release gives one logit per class for a sigmoid, one against all, and needs no background class; here there are
 `out_channels` of them. It repeats eight full-resolution channels for all classes at once; here `class_chunk` classes
@@ -147,7 +147,6 @@ def _read_text_features(path: str, classes: int) -> Tensor:
         "num_heads": (1, 2, 4, 8),
         "window_size": 4,
         "code_size": 16,
-        "encoding": "rand_embedding",
     },
 )
 def universal_model(
@@ -155,7 +154,7 @@ def universal_model(
     in_channels: int,
     out_channels: int,
     spatial_shape: Sequence[int],
-    encoding: Literal["word_embedding", "rand_embedding"] = "word_embedding",
+    encoding: Literal["word_embedding", "rand_embedding"] = "rand_embedding",
     text_features: str | None = None,
     feature_size: int = 48,
     num_heads: Sequence[int] = (3, 6, 12, 24),

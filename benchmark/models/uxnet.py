@@ -6,8 +6,8 @@ the released ones. A ConvNeXt-like encoder with depth-wise 7^3 kernels, and UNET
 As released: both 1x1x1 convolutions of a block are grouped by channel, so that a block never mixes channels (the
 paper's figure calls them depth-wise scaling), and layer scale starts at 1e-6 whatever the caller asks for.
 
-Deviations: the grouped 1x1x1 convolutions are computed as per-channel products, several times faster and equal up to
-rounding; the first width need not be 48; any side is accepted (zero-padded to multiples of 16, cropped again).
+Deviations: the first width need not be 48; any side is accepted (zero-padded at the end to multiples of 16, cropped
+again).
 """
 
 from __future__ import annotations
@@ -36,19 +36,9 @@ class UXBlock(nn.Module):
         self.pwconv2 = nn.Conv3d(RATIO * channels, channels, 1, groups=channels)
         self.gamma = nn.Parameter(torch.full((channels,), LAYER_SCALE))
 
-    def _perceptron(self, features: Tensor) -> Tensor:
-        """pwconv2(gelu(pwconv1(features))), one hidden unit of every channel at a time."""
-        per_channel = (-1, 1, 1, 1)
-        weights_in, biases_in = self.pwconv1.weight.view(-1, RATIO), self.pwconv1.bias.view(-1, RATIO)
-        weights_out = self.pwconv2.weight.view(-1, RATIO)
-        output = self.pwconv2.bias.view(per_channel)
-        for unit in range(RATIO):
-            hidden = features * weights_in[:, unit].view(per_channel) + biases_in[:, unit].view(per_channel)
-            output = output + functional.gelu(hidden) * weights_out[:, unit].view(per_channel)
-        return output
-
     def forward(self, features: Tensor) -> Tensor:
-        return features + self.gamma.view(-1, 1, 1, 1) * self._perceptron(self.norm(self.dwconv(features)))
+        change = self.pwconv2(functional.gelu(self.pwconv1(self.norm(self.dwconv(features)))))
+        return features + self.gamma.view(-1, 1, 1, 1) * change
 
 
 @register("uxnet", demo={"widths": (4, 8, 16, 32), "hidden_size": 32})

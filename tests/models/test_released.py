@@ -184,7 +184,7 @@ RELEASES = {  # network: reference file, configuration label, options of `build`
     "universal_model": (
         "universal_model",
         "swinunetr word_embedding out118",
-        {"text_features": "from_checkpoint", "out_channels": 118},
+        {"encoding": "word_embedding", "text_features": "from_checkpoint", "out_channels": 118},
     ),
     "dodnet": ("dodnet", "DynConv 8-8-2, weight_std", {"out_channels": 2}),
 }
