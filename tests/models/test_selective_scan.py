@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -170,6 +171,25 @@ def test_the_number_of_threads_changes_nothing():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(results[0][name], other[name]) for other in results[1:] for name in results[0])
+
+
+def test_a_forked_child_of_a_process_with_threads_can_scan():
+    inputs = make_inputs(batch=4, channels=64, dtype=torch.float32)
+    tensors = [inputs[name].detach() for name in ("u", "delta", "A", "B", "C")]
+    tensors[1] = tensors[1].abs()
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        expected = native.forward(*tensors, keep=False)[0]
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            found = pool.apply_async(forward_sum, (tensors,)).get(timeout=60)
+    finally:
+        torch.set_num_threads(threads)
+    assert found == expected.sum().item()
+
+
+def forward_sum(tensors: list[torch.Tensor]) -> float:
+    return native.forward(*tensors, keep=False)[0].sum().item()
 
 
 def test_states_are_kept_only_for_the_backward_pass():
