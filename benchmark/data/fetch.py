@@ -39,7 +39,13 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
         InputError: as `download` and `unpack`.
     """
     if not dataset.archives:
-        raise InputError(f"{dataset.name} cannot be downloaded", where=dataset.homepage, remedy="give --root")
+        raise InputError(
+            f"{dataset.title} cannot be downloaded automatically",
+            where=dataset.obtain or dataset.homepage,
+            expected=f"a folder with {dataset.layout or 'the published layout'}",
+            found=f"licence: {dataset.licence}",
+            remedy=f"get it there, then --config 'roots={{{dataset.name}: FOLDER}}' (or fetch --root FOLDER)",
+        )
     folder = out.parent / "raw"
     for archive in dataset.archives:
         target = folder / "unpacked" / Path(archive.name).stem
@@ -80,8 +86,8 @@ def use_phantom(
     Raises:
         InputError: the data set has no phantom.
     """
-    if dataset.name != "totalseg":
-        raise InputError(f"there is no phantom of {dataset.name}", expected="totalseg", remedy="give --root")
+    if not dataset.phantom:
+        raise InputError(f"there is no phantom of {dataset.name}", where=dataset.obtain or None, remedy="give --root")
     root = out.parent / "phantom"
     settings = write_phantom(root, subjects=subjects, spacing=spacing)
     write_source(out, dataset=dataset.name, root=root, kind="phantom", cases=subjects, **settings)

@@ -1,7 +1,8 @@
 """Raw cases to the prepared-case store, in worker processes; a case that is done with the same settings is kept.
 
 Per case: read image and masks → reorient → resample → clip and normalise → crop → store; the merged label map also
-goes to `references/<case>.nii.gz` on the raw grid, which is what predictions are scored against.
+goes to `references/<case>.nii.gz` on the raw grid, which is what predictions are scored against (where a data set
+scores instances: these).
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ def prepare_case(task: Task) -> int:
     meta = describe_case(dataset, case, merged, affine)
     labels = dataset.restrict(merged, task.labels)
     try:
-        _write_reference(task.reference, labels, affine)
+        _write_reference(task.reference, *(dataset.read_reference(case) or (labels, affine)))
         image, labels, grid = to_prepared_grid(
             image, labels, affine, preparation=task.preparation, multiple_of=task.multiple_of
         )
@@ -164,7 +165,7 @@ def describe_case(dataset: Dataset, case: Case, merged: np.ndarray, affine: np.n
     """The part of the metadata that is known on the raw grid."""
     counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1:]
     volumes = dict(zip(dataset.label_names, counts.tolist(), strict=True))
-    extent = tuple(side * mm for side, mm in zip(merged.shape, geometry.spacing_of(affine), strict=True))
+    extent = tuple(side * mm for side, mm in zip(merged.shape, geometry.spacing_of(affine)[: merged.ndim], strict=True))
     if merged.ndim == 3:
         extent = geometry.reordered(extent, geometry.axis_codes(affine), "RAS")
     return {
@@ -182,7 +183,7 @@ def to_prepared_grid(
     preparation: Preparation,
     multiple_of: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Reorient, resample, normalise and crop one case.
+    """Reorient, resample, normalise and crop one case. Pictures have no anatomical axes and stay as they are turned.
 
     Args:
         image, labels, affine: [C, *spatial] in raw units, [*spatial], raw voxel → RAS+ mm.
@@ -191,8 +192,8 @@ def to_prepared_grid(
     Returns:
         image float32, labels, and what `geometry.restore_labels` needs to come back.
     """
-    spacing = geometry.spacing_of(affine)
-    raw_codes, codes = None, preparation.orientation
+    spacing = geometry.spacing_of(affine)[: labels.ndim]
+    raw_codes, codes = None, preparation.orientation if labels.ndim == 3 else None
     if codes is not None:
         raw_codes = geometry.axis_codes(affine)
         labels = geometry.reorient(labels, raw_codes, codes)

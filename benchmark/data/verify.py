@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, Fault, get_dataset
-from benchmark.datasets.nifti import read_nifti, same_affine
+from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
 from benchmark.progress import say, track
@@ -56,7 +56,7 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     content = hashlib.blake2b(digest_size=16)
     geometry = None
     for path in case.images:
-        array, affine = _read(case, path, faults)
+        array, affine = _read(dataset, case, path, faults)
         if array is None:
             content = None
             continue
@@ -67,9 +67,9 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
         faults += _image_faults(dataset, case, path, array)
     if not case.labels:
         faults.append(Fault(case.id, str(case.images[0].parent), "no label file", "at least one", "none"))
-    might_be_labelled = False
+    might_be_labelled = dataset.empty_labels
     for path in case.labels:
-        array, affine = _read(case, path, faults)
+        array, affine = _read(dataset, case, path, faults)
         might_be_labelled |= array is None or bool(array.any())
         if array is not None:
             faults += _label_faults(dataset, case, path, array, affine, geometry)
@@ -78,9 +78,9 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     return case, None if content is None else content.hexdigest(), faults
 
 
-def _read(case: Case, path: Path, faults: list[Fault]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _read(dataset: Dataset, case: Case, path: Path, faults: list[Fault]) -> tuple[np.ndarray | None, np.ndarray | None]:
     try:
-        return read_nifti(path)
+        return dataset.read_file(path)
     except InputError as error:
         faults.append(Fault(case.id, str(path), "unreadable", str(error.expected), str(error.found)))
         return None, None
@@ -91,6 +91,8 @@ def _image_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -
     channels_inside = len(case.images) == 1 and len(dataset.channels) > 1
     if array.ndim != dimensions + channels_inside:
         yield Fault(case.id, str(path), f"not {dimensions}-D", f"{dimensions} axes", f"shape {array.shape}")
+    elif channels_inside and array.shape[-1] != len(dataset.channels):
+        yield Fault(case.id, str(path), "channels differ", ", ".join(dataset.channels), f"{array.shape[-1]} channels")
     elif np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         number = int(np.count_nonzero(~np.isfinite(array)))
         yield Fault(case.id, str(path), "not finite", "finite voxels", f"{number} voxels are NaN or infinite")

@@ -86,7 +86,12 @@ class Dataset:
         group_sources: where each grouping comes from.
         archives: what `fetch` downloads.
         split_counts: cases of the complete data set per split; empty where there is no official split.
+        counts: sizes that papers print and that are not numbers of cases, e.g. slices.
         test_cases: official test cases where known.
+        phantom: whether `fetch --phantom` can generate a stand-in.
+        obtain: where people get the data if it cannot be downloaded here.
+        layout: the published layout in one line.
+        empty_labels: whether a case without any labelled voxel is right.
     """
 
     name: str
@@ -101,7 +106,12 @@ class Dataset:
     group_sources: Mapping[str, str] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
     split_counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
     test_cases: tuple[str, ...] = ()
+    phantom: bool = False
+    obtain: str = ""
+    layout: str = ""
+    empty_labels: bool = False
 
     @classmethod
     def from_yaml(cls, module_file: str) -> Self:
@@ -144,8 +154,18 @@ class Dataset:
         """All structures of a case as one map: (uint8 [*spatial] in class order, affine [4, 4], overlapping voxels)."""
         raise NotImplementedError
 
+    def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """One image or label file as `verify` looks at it: ([*spatial] or [*spatial, C], affine [4, 4])."""
+        from benchmark.datasets.nifti import read_nifti
+
+        return read_nifti(path)
+
+    def read_reference(self, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
+        """What predictions are scored against ([*spatial], affine), where that is not the merged label map."""
+        return None
+
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel)."""
+        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel; pictures: identity)."""
         from benchmark.datasets.nifti import read_channels
 
         return read_channels(case.images)
