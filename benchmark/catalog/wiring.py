@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.cluster import Placement, submit_options
 from benchmark.catalog.configuration import workflow_config
 from benchmark.catalog.settings import RunConfig
 from benchmark.catalog.targets import Target
+from benchmark.datasets import get_dataset
 from benchmark.files import value_digest
 
 CONTROLS = ("oracle", "empty", "class_prior")
+CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on them
+MEGABYTES_PER_GPU = 32000
 
 
 def put_this_python_first() -> None:
@@ -80,14 +84,31 @@ class Wiring:
         """Changes with any setting of the run, and with nothing else."""
         return self.run(wildcards).digest
 
+    # How a run is trained on a cluster
+
     def gpus(self, wildcards: Wildcards) -> int:
         return 0 if self.is_demo else self.run(wildcards).training.devices
 
-    def train_command(self, wildcards: Wildcards) -> str:
-        """One process per GPU, or one. Never SLURM's `tasks`, which would start the job once per GPU."""
-        gpus = self.gpus(wildcards)
-        torchrun = f"torch.distributed.run --standalone --nproc-per-node={gpus} -m"
-        return f"python -m {torchrun} benchmark train" if gpus > 1 else "python -m benchmark train"
+    def _placement(self, wildcards: Wildcards) -> Placement:
+        return Placement(self.gpus(wildcards), self.settings.gpus_per_node)
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """CPU cores on each node of a training."""
+        return 1 if self.is_demo else CORES_PER_GPU * self._placement(wildcards).gpus_on_node
+
+    def memory(self, wildcards: Wildcards) -> int:
+        """Megabytes on each node of a training."""
+        return 2500 if self.is_demo else MEGABYTES_PER_GPU * self._placement(wildcards).gpus_on_node
+
+    def train_command(self, wildcards: Wildcards, threads: int) -> str:
+        return self._placement(wildcards).command(threads=threads)
+
+    def slurm_extra(self, wildcards: Wildcards) -> str:
+        folder = Path(self.layout.trained(wildcards.run)).parent
+        return "" if self.is_demo else submit_options(self._placement(wildcards), folder)
+
+    def several_nodes(self, wildcards: Wildcards) -> dict[str, Any]:
+        return {}
 
     # What a dataset reads
 
@@ -125,7 +146,16 @@ class Wiring:
 
     def _ready_runs(self, target: Target) -> list[str]:
         """Runs to be scored that can run today; the table names the others as not attempted."""
-        return [run for run in self.catalog.runs(target, scored=True) if self.catalog.pending(run) is None]
+        return [
+            run
+            for run in self.catalog.runs(target, scored=True)
+            if self.catalog.pending(run) is None and self._has_data(self.catalog.run(run, self.settings.scale).dataset)
+        ]
+
+    def _has_data(self, dataset: str) -> bool:
+        """Whether there is anything to begin with: in the demo a given folder or a phantom. At the papers' scale
+        always: what can be neither downloaded nor found in `roots` stops at `fetch`, which says where to get it."""
+        return not self.is_demo or dataset in self.settings.roots or get_dataset(dataset).phantom
 
     def scores(self, wildcards: Wildcards) -> list[str]:
         return [self.layout.scored(run) for run in self._ready_runs(self.target(wildcards))]

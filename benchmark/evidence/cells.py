@@ -41,6 +41,7 @@ class CellSource:
     Attributes:
         runs: run ids, one per seed; empty for rows of printed text.
         pending: why the runs cannot exist yet, or an empty string.
+        without_scores: why there may be no scores of runs that could exist.
         dataset, convention, order: what is scored and how it is averaged.
         classes: structures averaged; None for all scored ones.
         case_decimals: decimals to which the convention rounds each case's mean over classes; None: not at all.
@@ -50,6 +51,7 @@ class CellSource:
 
     runs: tuple[str, ...] = ()
     pending: str = ""
+    without_scores: str = "not run"
     dataset: str = ""
     convention: str = ""
     order: Order = "classes_then_cases"
@@ -197,7 +199,7 @@ def _latency(found: tuple[float, str] | None, unit: float) -> Measured:
 
 def _score(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
     if not any(run in evidence.scores for run in source.runs):
-        return Measured(mode="score", not_attempted="not run")
+        return Measured(mode="score", not_attempted=source.without_scores)
     matrices = matrices_of(source, str(column.metric), evidence)
     if not matrices:
         return Measured(mode="score", not_attempted=f"not scored: {column.metric} under {source.convention}")

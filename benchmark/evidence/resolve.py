@@ -13,6 +13,8 @@ from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource
 from benchmark.scoring.conventions import get_convention
 
+NO_PHANTOM = "no phantom of this dataset; give roots"
+
 
 def cell_sources(catalog: Catalog, target: Target, scale: Scale) -> dict[tuple[str, str], CellSource]:
     """(row, column) → source, for every cell of a target; a row of printed text has no runs."""
@@ -31,15 +33,17 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
     convention = get_convention(name)
     per_case = convention.rounding is not None and convention.rounding.of == "case"
     known = config.dataset in available_datasets()
+    dataset = get_dataset(config.dataset) if known else None
     return CellSource(
         runs=tuple(runs),
         pending=catalog.pending(runs[0]) or "",
+        without_scores=NO_PHANTOM if dataset and not dataset.phantom and scale == "demo" else "not run",
         dataset=config.dataset,
         convention=name,
         order=convention.averaging,
         classes=group_classes(config, column.group) if known else None,
         case_decimals=convention.rounding.decimals if per_case else None,
-        test_cases=frozenset(get_dataset(config.dataset).test_cases) if known else frozenset(),
+        test_cases=frozenset(dataset.test_cases) if dataset else frozenset(),
         setting=_setting(column, catalog.run(runs[0], "paper"), known),
     )
 
@@ -72,6 +76,7 @@ def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
         return float(value) if isinstance(value, int | float) else None
     if column.measure == "cases" and known:
         dataset = get_dataset(config.dataset)
-        count = len(dataset.label_names) if key == "classes" else dataset.split_counts.get(key)
+        sizes = {"classes": len(dataset.label_names), **dataset.split_counts, **dataset.counts}
+        count = sizes.get(key)
         return None if count is None else float(count)
     return None

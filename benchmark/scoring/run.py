@@ -41,6 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
             out=predictions,
             labels=tuple(labels),
             training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
+            instances=get_convention(config.convention).instances is not None,
         )
     cases = choose_cases(pair_cases(store / "references", predictions), wanted, store=store)
     score_folders(
