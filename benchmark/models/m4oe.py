@@ -130,15 +130,20 @@ class M4oE(SwinUNet):
         )
         self.outputs = nn.ModuleDict({str(i): nn.Conv2d(width, n, 1, bias=False) for i, n in enumerate(heads)})
         self.default = heads.index(out_channels)
-        self.unused_parameters = tuple(f"outputs.{i}.*" for i in range(len(heads)) if i != self.default)
-        if gate == "none" and (encoder_experts or decoder_experts):
-            others = (f"*.mlp.experts.{i}.*" for i in range(experts) if i != self.default)
-            self.unused_parameters += tuple(others)
 
     @property
     def classes(self) -> tuple[int, ...]:
         """Of each head."""
         return tuple(head.out_channels for head in self.outputs.values())
+
+    @property
+    def unused_parameters(self) -> tuple[str, ...]:
+        """By a pass in which every sample is of the default dataset."""
+        unused = [f"outputs.{head}.*" for head in self.outputs if int(head) != self.default]
+        routed = [module for module in self.modules() if isinstance(module, Experts) and module.gate == "none"]
+        if routed:
+            unused += [f"*.mlp.experts.{i}.*" for i in range(len(routed[0].experts)) if i != self.default]
+        return tuple(unused)
 
     def forward(
         self,

@@ -29,7 +29,7 @@ class Reconstruction(NamedTuple):
     """What a masked pass gives; patches are in row-major order.
 
     Attributes:
-        loss: mean squared error of the masked patches' pixels.
+        loss: mean squared error of the masked patches' pixels, 0 where nothing is masked.
         patches: predicted pixels [B, patches, 16 C].
         mask: [B, patches], 1 where masked.
     """
@@ -140,7 +140,7 @@ class SwinMAE(nn.Module):
         target = image.unflatten(3, (-1, PATCH)).unflatten(2, (-1, PATCH)).permute(0, 2, 4, 3, 5, 1)
         error = (patches - target.flatten(3).flatten(1, 2)).square().mean(-1)
         mask = mask.flatten(1)
-        return Reconstruction((error * mask).sum() / mask.sum(), patches, mask)
+        return Reconstruction((error * mask).sum() / mask.sum().clamp(min=1), patches, mask)
 
 
 def _init_linear(module: nn.Module) -> None:

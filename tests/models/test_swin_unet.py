@@ -88,6 +88,7 @@ def test_predicted_patches_are_put_where_they_belong():
     model = build("swin_mae", out_channels=3, width=8, heads=(1, 2, 2, 4), window=4, mask_ratio=0.0, **SMALL).eval()
     image = torch.rand(1, 3, 64, 64)
     patches = model.reconstruct(image, torch.rand(1, 16)).patches
+    assert model.reconstruct(image).loss == 0
     row, column = 5, 9
     found = model(image)[0, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4].permute(1, 2, 0)
     torch.testing.assert_close(found.flatten(), patches[0, 16 * row + column])
