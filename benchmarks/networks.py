@@ -6,7 +6,7 @@
 Every cell is a process of its own, one after another: peak memory is the most that the process holds, less what it held
 before the network was built (resident memory on a CPU, allocated on a GPU). Seconds are the least of the repeats. On a
 CPU, processor time over all threads stands beside the elapsed time, because other work disturbs it less. The released
-formulations compute the same function (the parity tests hold for both):
+formulations compute the same function (tests/models/test_network_forms.py):
 
 - attention: explicit softmax of the whole score matrix, for nnFormer, PHTrans and UNesT;
 - Universal Model, DoDNet: features repeated for every class, grouped convolutions sample by sample;

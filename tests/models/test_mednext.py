@@ -25,6 +25,16 @@ def test_counts_equal_the_release_in_every_configuration(reference):
         assert_counts(model, facts)
 
 
+@pytest.mark.parametrize("size", "SBML")
+def test_the_printed_counts_are_those_of_three_classes(size, reference):
+    """The README's millions, to one decimal: "S k3, 3 classes" and the like."""
+    matches = json.loads(reference("models/mednext.json").read_text())["matches"]
+    for match in matches:
+        if match["config"].startswith(f"{size} k"):
+            model = meta(size, int(match["config"][3]), 3, False)
+            assert sum(parameter.numel() for parameter in model.parameters()) == match["measured"]
+
+
 def test_keys_equal_the_release(reference):
     configurations = json.loads(reference("models/mednext.json").read_text())["configurations"]
     for label, keys in read_keys(reference("models/mednext.keys.json.gz")).items():
