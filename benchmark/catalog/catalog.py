@@ -128,13 +128,18 @@ class Catalog:
             int(seed[4:]),
         )
 
-    def pending(self, run: str) -> str | None:
-        """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
+    def uncountable(self, run: str) -> str | None:
+        """Why the network of a run cannot even be built and counted, or None."""
         protocol, model, _ = self._parts(run, where="run id")
         if model.spec.name not in available_models():
             return "network not yet available"
-        if protocol.dataset not in available_datasets():
-            return "dataset not yet available"
+        return None if protocol.dataset in available_datasets() else "dataset not yet available"
+
+    def pending(self, run: str) -> str | None:
+        """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
+        protocol, model, _ = self._parts(run, where="run id")
+        if self.uncountable(run) is not None:
+            return self.uncountable(run)
         if protocol.engine not in ENGINES:
             return f"{protocol.engine} training not yet available"
         if PRETRAINING & set(model.spec.initialisation.split("-")):
