@@ -12,7 +12,7 @@ from benchmark.errors import EXIT_INPUT, InputError
 COMMANDS = {
     # command: (module, what it does)
     "list": ("benchmark.catalog.listing", "show papers, targets, runs, networks, datasets, conventions"),
-    "plan": ("benchmark.catalog.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
+    "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
     "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
     "schema": ("benchmark.catalog.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
@@ -27,6 +27,12 @@ COMMANDS = {
     "cost": ("benchmark.cost.cost", "parameters and FLOPs of a target's networks"),
     "latency": ("benchmark.cost.latency", "time of one scan, as the paper defines it"),
     "table": ("benchmark.evidence.publish", "rebuild a table beside the published one"),
+    "coverage": ("benchmark.evidence.coverage", "every published number: how it is rebuilt, what it needs, its state"),
+    "audit": ("benchmark.evidence.audit", "what the papers' own numbers say about each other"),
+    "budget": (
+        "benchmark.evidence.budget_page",
+        "runs, steps, GPU-hours, disk and licences of every target, as a page",
+    ),
     "figure": ("benchmark.evidence.draw", "rebuild a figure, or draw it from published numbers"),
 }
 

@@ -68,5 +68,8 @@ class Layout:
     def figure(self, target: str) -> list[str]:
         return [f"{self.root}/{target}{suffix}" for suffix in (".svg", ".png", ".pdf")]
 
+    def page(self, name: str) -> list[str]:
+        return [f"{self.root}/{name}{suffix}" for suffix in (".csv", ".md")]
+
     def published_figure(self, target: str) -> str:
         return f"{self.root}/published/{target}.svg"

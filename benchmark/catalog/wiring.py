@@ -16,6 +16,7 @@ from benchmark.catalog.targets import Target
 from benchmark.datasets import get_dataset
 from benchmark.files import value_digest
 
+PAGES = ("coverage", "audit", "budget")
 CONTROLS = ("oracle", "empty", "class_prior")
 CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on them
 MEGABYTES_PER_GPU = 32000
@@ -193,10 +194,30 @@ class Wiring:
         target = self.target(wildcards)
         return {"paper": target.paper, "target": target.number, "what": target.title}
 
+    # What the pages read
+
+    def paper_files(self, _: object = None) -> list[str]:
+        """Everything that was published and how it is rebuilt: a change of any of it makes the pages anew."""
+        folder = Path(self.settings.paper_tables)
+        return sorted(str(path) for path in folder.rglob("*") if path.suffix in (".yaml", ".csv"))
+
+    def all_tables(self, _: object = None) -> list[str]:
+        return [self.layout.table(target.target)[1] for target in self.targets if target.kind == "table"]
+
+    def all_costs(self, _: object = None) -> list[str]:
+        """Counted networks of every table with parameters or FLOPs."""
+        counted = {"parameters", "flops"}
+        return [
+            self.layout.cost(target.target)
+            for target in self.targets
+            if target.kind == "table" and counted & {column.measure for column in target.columns.values()}
+        ]
+
     def published_files(self) -> list[str]:
         """Every file that `rule all` asks for."""
-        return [
+        targets = [
             path
             for target in self.targets
             for path in (self.layout.table if target.kind == "table" else self.layout.figure)(target.target)
         ]
+        return targets + [path for page in PAGES for path in self.layout.page(page)]
