@@ -22,9 +22,10 @@ def script():
     return module
 
 
-@pytest.mark.parametrize(
-    "network", ["nnformer", "phtrans", "unest", "universal_model", "dodnet", "repuxnet", "swin_smt"]
-)
+NETWORKS = ["nnformer", "phtrans", "unest", "universal_model", "dodnet", "repuxnet", "swin_smt"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_released_and_own_formulation_agree(network, script):
     image, outputs = torch.randn(1, 1, 32, 32, 64, generator=torch.Generator().manual_seed(0)), []
     assert len(script.FORMS[network]) == 2
