@@ -1,0 +1,94 @@
+"""The plan: sums by hand, shared runs once, honest about what is unknown, and without torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.catalog import load_catalog
+from benchmark.catalog.sources import PICTURES, load_sources, source_of
+from benchmark.cost.plan import Planner, jobs, size, target_cells, totals
+from benchmark.datasets import available_datasets, get_dataset
+from benchmark.errors import InputError
+
+CATALOG = load_catalog()
+PLANNER = Planner(CATALOG)
+
+
+def test_table1_totalseg() -> None:
+    plans = PLANNER.runs(["table1_totalseg"])
+    whole = totals(plans)
+    assert (whole.runs, whole.pending, whole.steps) == (12, 0, 12 * 136_000)
+    assert whole.jobs == jobs(plans) == 4 + 1 + 12 * 3  # fetch, verify, split, check; one store; train, predict, score
+    assert whole.gpu_hours > 100 and whole.disk_bytes > 1e9
+    alone = totals([plan for plan in plans if plan.run.endswith("swin_smt-n32/seed0")])
+    assert alone.methods == ("counted",) and alone.gpu_hours == pytest.approx(186, abs=1)
+
+
+def test_shared_runs_are_counted_once() -> None:
+    both = PLANNER.runs(["table1_totalseg", "table2_experts"])
+    assert len({plan.run for plan in both}) == len(both) < 12 + 5
+
+
+def test_printed_flops_stand_in_for_networks_that_are_not_counted() -> None:
+    run = "swin_umamba_dagger/abdomen_mri/swin_umamba_d-adapted/seed0"
+    counted, method = PLANNER._network(run)
+    assert counted is not None and method in ("counted", "printed FLOPs")
+    if method == "printed FLOPs":
+        assert (counted.parameters, counted.flops_complete) == (28_000_000, 37_800_000_000)
+
+
+def test_unknown_is_said() -> None:
+    whole = totals(PLANNER.runs(["table2_components"]))
+    assert whole.without_hours == whole.runs > 0
+    assert target_cells(PLANNER, "table2_components")[5] == "unknown"
+
+
+def test_every_dataset_has_facts() -> None:
+    sources = load_sources(CATALOG.folder)
+    used = {CATALOG.run(run).dataset for target in CATALOG.targets.values() for run in CATALOG.runs(target)}
+    assert used <= set(sources)
+    for name in used:
+        source = source_of(sources, name)
+        assert source.licence and source.account and source.training_cases > 0
+    with pytest.raises(InputError, match="has no facts"):
+        source_of(sources, "nothing")
+
+
+@pytest.mark.parametrize("name", sorted(set(available_datasets()) & set(load_sources(CATALOG.folder))))
+def test_facts_agree_with_the_modules(name: str) -> None:
+    dataset, source = get_dataset(name), load_sources(CATALOG.folder)[name]
+    assert (dataset.spatial_dims == 2) == (name in PICTURES)
+    if "train" in dataset.split_counts:
+        assert dataset.split_counts["train"] == source.training_cases
+    if dataset.archives and source.download_bytes:
+        assert sum(archive.bytes for archive in dataset.archives) == source.download_bytes
+
+
+def test_slices() -> None:
+    source = load_sources(CATALOG.folder)["amos_ct"]
+    assert source.training_images(2, volumes=True) == 240 * 100
+    assert source.training_images(3, volumes=True) == 240
+    assert load_sources(CATALOG.folder)["mmwhs"].training_images(2, volumes=True) is None
+    assert load_sources(CATALOG.folder)["abdomen_mri"].predicted_images(2, volumes=True) == 3357
+
+
+def test_sizes() -> None:
+    assert [size(number) for number in (None, 12, 3e6, 23_581_218_285, 2e12)] == [
+        "unknown", "12 B", "3.0 MB", "23.6 GB", "2.0 TB",
+    ]  # fmt: skip
+
+
+def test_command_line_without_torch() -> None:
+    script = (
+        "import sys\nfrom benchmark.cli import main\n"
+        "assert main(['plan', 'table1_totalseg', 'table3_atlas', '--runs']) == 0\nsys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for word in ("table1_totalseg", "1,632,000", "together", "CC BY 4.0", "registration at atlas", "pending"):
+        assert word in done.stdout
+    done = subprocess.run([sys.executable, "-m", "benchmark", "plan", "tabel1"], capture_output=True, text=True)
+    assert done.returncode == 2 and "unknown target" in done.stderr
