@@ -12,7 +12,9 @@ from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.models.registry import available_models
+from benchmark.scoring.conventions import load_conventions
 
+SITUATIONS = ("both_empty", "empty_reference", "empty_prediction", "missing_prediction")
 Rows = tuple[list[str], list[list[str]]]
 
 
@@ -63,12 +65,29 @@ def list_datasets(catalog: Catalog) -> Rows:
     return ["dataset", "title", "modality", "classes", "train/val/test", "licence"], rows
 
 
+def list_conventions(catalog: Catalog) -> Rows:
+    """What each scoring convention makes of empty masks, and the papers whose protocols name it."""
+    used: dict[str, set[str]] = {}
+    for name, folder in catalog.papers.items():
+        for protocol in folder.protocols.values():
+            used.setdefault(protocol.convention, set()).add(name)
+    rows = []
+    for name, convention in load_conventions().items():
+        rule = next(iter(convention.rules.values()))
+        empty = "/".join(str(rule.model_dump()[situation]) for situation in SITUATIONS)
+        metrics, spacing = ", ".join(convention.rules), str(convention.spacing)
+        averaging = convention.averaging.replace("_", " ")
+        rows.append([name, metrics, empty, averaging, spacing, ", ".join(sorted(used.get(name, ())))])
+    return ["convention", "metrics", "both empty/false positive/missed/no file", "mean over", "spacing", "papers"], rows
+
+
 KINDS: dict[str, Callable[[Catalog], Rows]] = {
     "papers": list_papers,
     "targets": list_targets,
     "runs": list_runs,
     "networks": list_networks,
     "datasets": list_datasets,
+    "conventions": list_conventions,
 }
 
 
