@@ -1,0 +1,61 @@
+"""The DAG, dry: literal commands in a clone, jobs per rule and per target exactly, and messages for a wrong config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from dry_run import COMMANDS, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
+
+from benchmark.catalog import load_catalog
+
+REMEDY = "if a network, dataset or target has landed: python tests/dag/update.py, then read the diff"
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clone(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_plans_exactly_these_jobs(name: str, clone: Path) -> None:
+    assert counts(COMMANDS[name], clone) == expected()["commands"][name], REMEDY
+
+
+def test_jobs_per_target() -> None:
+    assert stage_jobs(load_catalog()) == expected()["stage jobs of a target"], REMEDY
+
+
+def test_the_plan_and_the_dag_agree() -> None:
+    """`python -m benchmark plan` promises the stage jobs that Snakemake then plans."""
+    planned = expected()["commands"]["one table on a cluster"]
+    staged = sum(planned.get(rule, 0) for rule in STAGE_RULES)
+    assert staged == expected()["stage jobs of a target"]["table1_totalseg"] > 0
+
+
+def test_the_whole_catalogue_stays_small() -> None:
+    for planned in expected()["commands"].values():
+        assert 0 < sum(planned.values()) <= 4000
+    everything = expected()["commands"]["everything at the paper's scale"]
+    targets = load_catalog().targets.values()
+    assert everything["build_table"] == sum(target.kind == "table" for target in targets)
+    assert everything["build_figure"] == sum(target.kind == "figure" for target in targets)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--config scal=demo", ["scal", "did you mean 'scale'"]),
+        ("--config targets=[table9]", ["unknown target 'table9'", "table1_totalseg"]),
+        ("--config paper_tables=nowhere", ["no paper in the folder", "nowhere"]),
+    ],
+)
+def test_a_wrong_configuration_gives_a_message(arguments: str, words: list[str], clone: Path) -> None:
+    done = run(f"snakemake -n {arguments}", clone)
+    assert done.returncode != 0
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
