@@ -39,6 +39,11 @@ def reordered(values: Sequence[float], source: str, target: str) -> tuple[float,
     return tuple(values[int(axis)] for axis in change[:, 0])
 
 
+def slice_patch(patch: Sequence[int], axis: int) -> tuple[int, ...]:
+    """The 2-D window size `patch` as that of a volume whose slices are taken along `axis`."""
+    return *patch[:axis], 1, *patch[axis:]
+
+
 def resampled_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float] | None) -> tuple[int, ...]:
     """Voxels at the target spacing, rounded to the nearest whole number; axes already at it keep theirs."""
     if target is None:

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from benchmark.catalog.settings import Training
 from benchmark.data.augmentation import build_steps
-from benchmark.data.geometry import resize_linear, resize_nearest
+from benchmark.data.geometry import resize_linear, resize_nearest, slice_patch
 from benchmark.data.store import PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.errors import InputError
@@ -83,6 +83,8 @@ class PatchDataset(Dataset):
         cases: the training cases, all of them in the store.
         training: patch, sampling and augmentation are read from it.
         seed: decides every draw, together with i.
+        slice_axis: axis of volumes that slices are taken along where the patch is 2-D; a slice is chosen as a patch
+            of one voxel's thickness.
 
     Items are (image float32 [C, *patch], labels uint8 [*patch]). The object is picklable and holds no open file.
 
@@ -90,13 +92,16 @@ class PatchDataset(Dataset):
         InputError: no case, a case the store lacks, or an augmentation that cannot be built.
     """
 
-    def __init__(self, store: PreparedStore, cases: Sequence[str], training: Training, seed: int) -> None:
+    def __init__(
+        self, store: PreparedStore, cases: Sequence[str], training: Training, seed: int, *, slice_axis: int = 2
+    ) -> None:
         if not cases:
             raise InputError("there are 0 training cases", where=store.folder, remedy="check split.json")
         unknown = sorted(set(cases) - set(store.cases))
         if unknown:
             raise InputError("training cases are missing in the prepared store", where=store.folder, found=unknown)
         self.store, self.cases, self.training, self.seed = store, tuple(cases), training, seed
+        self.slice_axis = slice_axis
         self.steps = build_steps(training.augmentation, patch=training.patch)
 
     def __len__(self) -> int:
@@ -119,16 +124,24 @@ class PatchDataset(Dataset):
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
     def _crop(self, view: CaseView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        patch, sampling = self.training.patch, self.training.sampling
-        if len(patch) != len(view.shape):
+        patch, sampling, axis = self.training.patch, self.training.sampling, self.slice_axis
+        if len(patch) not in (len(view.shape), len(view.shape) - 1):
             raise InputError(f"the patch is {len(patch)}-D", expected=f"{len(view.shape)} sides", found=patch)
-        if sampling.strategy == "whole":
+        sliced = len(patch) < len(view.shape)
+        whole = sampling.strategy == "whole"
+        if whole and not sliced:
             return resize(*view.read([0] * len(patch), view.shape), patch)
-        read = patch
-        for step in self.steps:
+        size = tuple(side for a, side in enumerate(view.shape) if a != axis) if whole else patch
+        read = size
+        for step in () if whole else self.steps:
             read = step.read_size(read)
-        start = STRATEGIES[sampling.strategy](view, patch, read, sampling.foreground_fraction, generator)
-        return view.read(start, read)
+        if sliced:
+            size, read = slice_patch(size, axis), slice_patch(read, axis)
+        choose = foreground_voxel if whole else STRATEGIES[sampling.strategy]
+        image, labels = view.read(choose(view, size, read, sampling.foreground_fraction, generator), read)
+        if sliced:
+            image, labels = image.squeeze(axis + 1), labels.squeeze(axis)
+        return resize(image, labels, patch) if whole else (image, labels)
 
 
 def resize(image: np.ndarray, labels: np.ndarray, size: Sides) -> tuple[np.ndarray, np.ndarray]:

@@ -78,18 +78,14 @@ class NeuripsCellSeg(Dataset):
         return range(2**16)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
-        """Label files without an image, and images of one name."""
-        known = {path for case in cases for path in case.labels}
-        for name in PARTS.values():
-            for path in sorted((_part_folder(root, name) / "labels").glob("*_label.*")):
-                if path not in known:
-                    yield Fault(
-                        path.stem.removesuffix("_label"), str(path), "label without an image", "an image", "none"
-                    )
-        for case in cases:
-            if len(case.images) > 1:
-                names = ", ".join(path.name for path in case.images)
-                yield Fault(case.id, str(case.images[0]), "several images of one name", "one", names)
+        """Label files without an image, and a second image of one name."""
+        known = {path for case in cases for path in (*case.images, *case.labels)}
+        for folder in (_part_folder(root, name) for name in PARTS.values()):
+            for path in sorted(set((folder / "labels").glob("*_label.*")) - known):
+                name = path.stem.removesuffix("_label")
+                yield Fault(name, str(path), "label without an image", "an image", "none")
+            for path in sorted(set(_pictures(folder / "images")) - known):
+                yield Fault(path.stem, str(path), "several images of one name", "one", path.name)
 
 
 def three_channels(array: np.ndarray) -> np.ndarray:
@@ -138,14 +134,15 @@ def _part_folder(root: Path, name: str) -> Path:
     )
 
 
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+
+
 def _cases_of(folder: Path, part: str) -> Iterator[Case]:
-    files: dict[str, list[Path]] = {}
-    for path in sorted((folder / "images").iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            files.setdefault(path.stem, []).append(path)
-    for name, images in files.items():
+    images = {path.stem: path for path in reversed(_pictures(folder / "images"))}
+    for name, image in images.items():
         case, labels = PREFIX[part] + name, sorted((folder / "labels").glob(f"{name}_label.*"))
-        yield Case(id=case, patient=case, images=tuple(images), labels=tuple(labels[:1]), split=part)
+        yield Case(id=case, patient=case, images=(image,), labels=tuple(labels[:1]), split=part)
 
 
 dataset = NeuripsCellSeg.from_yaml(__file__)

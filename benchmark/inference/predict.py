@@ -19,12 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.catalog.settings import RunConfig
-from benchmark.data.geometry import restore_labels
+from benchmark.data.geometry import restore_labels, slice_patch
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, value_digest, write_json
-from benchmark.inference.slices import on_slices, predict_whole, slice_patch
+from benchmark.inference.slices import on_slices, predict_whole
 from benchmark.inference.sliding_window import Window, mirrored, predict_labels
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track

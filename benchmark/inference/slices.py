@@ -17,19 +17,14 @@ from benchmark.models.registry import full_resolution
 def on_slices(network: Network, axis: int) -> Network:
     """A 2-D network as a 3-D one for windows of one slice: [B, C, *window] with a side of 1 along spatial `axis`.
 
-    So slice-by-slice prediction is a sliding window whose patch has a 1 along that axis (`slice_patch`), and shares its
-    blending, batching and memory bound.
+    So slice-by-slice prediction is a sliding window whose patch has a 1 along that axis (`geometry.slice_patch`), and
+    shares its blending, batching and memory bound.
     """
 
     def on_volume(patches: Tensor) -> Tensor:
         return full_resolution(network(patches.squeeze(axis + 2))).unsqueeze(axis + 2)
 
     return on_volume
-
-
-def slice_patch(patch: Sequence[int], axis: int) -> tuple[int, ...]:
-    """The 2-D window size `patch` as that of a volume whose slices are taken along `axis`."""
-    return *patch[:axis], 1, *patch[axis:]
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def assemble(arguments: argparse.Namespace, config: RunConfig, fabric, stop: Sto
         fabric,
         config,
         network,
-        PatchDataset(store, cases, training, config.seed),
+        PatchDataset(store, cases, training, config.seed, slice_axis=config.inference.slice_axis),
         steps_per_epoch=training.steps_per_epoch(len(cases)),
         folder=arguments.out.parent,
         checkpoints=checkpoints,

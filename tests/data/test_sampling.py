@@ -160,6 +160,43 @@ def test_what_cannot_be_sampled_is_refused(store, cases, changes, problem):
         PatchDataset(store, cases, training(**changes), seed=0)
 
 
-def test_a_flat_patch_on_a_volume_is_refused(store):
-    with pytest.raises(InputError, match="2-D"):
-        PatchDataset(store, ["c0"], training(patch=(8, 8)), seed=0)[0]
+def test_a_patch_of_one_axis_on_a_volume_is_refused(store):
+    with pytest.raises(InputError, match="1-D"):
+        PatchDataset(store, ["c0"], training(patch=(8,)), seed=0)[0]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("strategy", ["foreground_voxel", "foreground_class"])
+def test_a_flat_patch_is_a_piece_of_one_slice(store, axis, strategy):
+    settings = training(patch=(8, 6), epochs=40, sampling=Sampling(strategy=strategy, foreground_fraction=1.0))
+    dataset = PatchDataset(store, ["c0"], settings, seed=0, slice_axis=axis)
+    slices = np.moveaxis(store.open("c0").image[:], axis + 1, 1)[0]
+    chosen = set()
+    for index in range(40):
+        image, labels = dataset[index]
+        assert image.shape == (1, 8, 6) and labels.shape == (8, 6)
+        row, column = (index[0] for index in np.nonzero(image[0].numpy()))  # padding is 0, no voxel is
+        corner = image[0, row, column].item()
+        (place,) = np.argwhere(slices == np.float32(corner))
+        chosen.add(int(place[0]))
+        rest = slices[place[0], place[1] :, place[2] :][: 8 - row, : 6 - column]
+        assert np.array_equal(image[0, row:, column:][: rest.shape[0], : rest.shape[1]], rest)
+        assert labels.max() > 0
+    assert len(chosen) > 1
+
+
+def test_whole_slices_of_a_volume_can_be_resized(store):
+    settings = training(patch=(9, 10), epochs=20, sampling=Sampling(strategy="whole", foreground_fraction=1.0))
+    dataset = PatchDataset(store, ["c0"], settings, seed=0)
+    volume = torch.from_numpy(store.open("c0").image[:])
+    resized = torch.nn.functional.interpolate(volume.permute(3, 0, 1, 2), (9, 10), mode="bilinear", align_corners=False)
+    for index in range(10):
+        image, labels = dataset[index]
+        distance = (resized - image).abs().amax(dim=(1, 2, 3))
+        assert distance.min() < 1e-6 and labels.any()
+
+
+def test_a_flat_patch_is_augmented_as_a_picture(store):
+    settings = training(patch=(16, 12), augmentation=(Step(name="nnunet"),))
+    image, labels = PatchDataset(store, store.cases, settings, seed=0)[3]
+    assert image.shape == (1, 16, 12) and labels.shape == (16, 12)

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
+from benchmark.data.geometry import slice_patch
 from benchmark.errors import InputError
-from benchmark.inference.slices import on_slices, predict_whole, slice_patch
+from benchmark.inference.slices import on_slices, predict_whole
 from benchmark.inference.sliding_window import Window, predict_labels
 
 
