@@ -57,6 +57,7 @@ class Wiring:
         self.targets = [self.catalog.target(name) for name in self.settings.targets or self.catalog.targets]
         self.tables = [target.target for target in self.catalog.targets.values() if target.kind == "table"]
         self.figures = [target.target for target in self.catalog.targets.values() if target.kind == "figure"]
+        self._ready: dict[str, list[str]] = {}
         # what every command needs to find the same settings again
         self.options = f"--scale {self.settings.scale} --paper-tables {self.settings.paper_tables}"
 
