@@ -148,11 +148,14 @@ class Wiring:
 
     def _ready_runs(self, target: Target) -> list[str]:
         """Runs to be scored that can run today; the table names the others as not attempted."""
-        return [
-            run
-            for run in self.catalog.runs(target, scored=True)
-            if self.catalog.pending(run) is None and self._has_data(self.catalog.run(run, self.settings.scale).dataset)
-        ]
+        if target.target not in self._ready:  # asked thousands of times while the DAG is built
+            self._ready[target.target] = [
+                run
+                for run in self.catalog.runs(target, scored=True)
+                if self.catalog.pending(run) is None
+                and self._has_data(self.catalog.run(run, self.settings.scale).dataset)
+            ]
+        return self._ready[target.target]
 
     def _has_data(self, dataset: str) -> bool:
         """Whether there is anything to begin with: in the demo a given folder or a phantom. At the papers' scale
