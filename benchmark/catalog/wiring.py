@@ -22,10 +22,14 @@ CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on the
 MEGABYTES_PER_GPU = 32000
 
 
-def put_this_python_first() -> None:
-    """Make the rules' `python` the one of this Snakemake, also in cluster jobs and without an activated environment."""
+def set_job_environment() -> None:
+    """What every job inherits: the `python` of this Snakemake, also in cluster jobs and without an activated environment.
+
+    Idle OpenMP threads sleep: spinning ones cost several times the work where jobs share cores.
+    """
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class Wildcards(Protocol):
@@ -89,10 +93,7 @@ class Wiring:
     # How a run is trained on a cluster
 
     def gpus(self, wildcards: Wildcards) -> int:
-        return 0 if self.is_demo else self.run(wildcards).training.devices
-
-    def _placement(self, wildcards: Wildcards) -> Placement:
-        return Placement(self.gpus(wildcards), self.settings.gpus_per_node)
+        return self._placement(wildcards).gpus
 
     def threads(self, wildcards: Wildcards) -> int:
         """CPU cores on each node of a training."""
@@ -102,15 +103,31 @@ class Wiring:
         """Megabytes on each node of a training."""
         return 2500 if self.is_demo else MEGABYTES_PER_GPU * self._placement(wildcards).gpus_on_node
 
-    def train_command(self, wildcards: Wildcards, threads: int) -> str:
+    def launch(self, wildcards: Wildcards, threads: int) -> str:
         return self._placement(wildcards).command(threads=threads)
 
     def slurm_extra(self, wildcards: Wildcards) -> str:
-        folder = Path(self.layout.trained(wildcards.run)).parent
-        return "" if self.is_demo else submit_options(self._placement(wildcards), folder)
+        return submit_options(self._placement(wildcards), Path(self.layout.trained(wildcards.run)).parent)
 
-    def several_nodes(self, wildcards: Wildcards) -> dict[str, Any]:
-        return {}
+    # A resource of None is not set. These are for trainings over several nodes only: with `mpi`, the executor plugin
+    # leaves `srun` to the rule, and wants at least two tasks per node (of which ours starts one, with all cores).
+
+    def nodes(self, wildcards: Wildcards) -> int | None:
+        nodes = self._placement(wildcards).nodes
+        return nodes if nodes > 1 else None
+
+    def mpi(self, wildcards: Wildcards) -> str | None:
+        return "srun" if self.nodes(wildcards) else None
+
+    def tasks_per_node(self, wildcards: Wildcards) -> int | None:
+        return max(self._placement(wildcards).gpus_on_node, 2) if self.nodes(wildcards) else None
+
+    def cpus_per_task(self, wildcards: Wildcards, threads: int) -> int | None:
+        return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) else None
+
+    def _placement(self, wildcards: Wildcards) -> Placement:
+        gpus = 0 if self.is_demo else self.run(wildcards).training.devices
+        return Placement(gpus, self.settings.gpus_per_node)
 
     # What a dataset reads
 

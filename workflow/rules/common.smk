@@ -1,10 +1,10 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py.
 import sys
 
-from benchmark.catalog.wiring import Wiring, put_this_python_first
+from benchmark.catalog.wiring import Wiring, set_job_environment
 from benchmark.errors import InputError
 
-put_this_python_first()
+set_job_environment()
 try:
     wiring = Wiring(config)
 except InputError as error:
