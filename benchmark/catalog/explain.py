@@ -9,6 +9,7 @@ from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.settings import Scale
+from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 
@@ -50,8 +51,18 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
     for entry in catalog.papers[target.paper].ledger:
         if concerned & set(entry.concerns):
             yield f"ledger      {entry.id}: {entry.subject} (default: {entry.default})"
+    yield from _statements(catalog, target, row, column)
     file = (layout.table if target.kind == "table" else layout.figure)(target.target)[0]
     yield f"command     snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
+
+
+def _statements(catalog: Catalog, target: Target, row: str, column: str) -> Iterator[str]:
+    """Sentences of the papers that rest on the cell."""
+    for statement in load_statements(catalog):
+        default = statement.cells[0].column if statement.cells else None
+        cells = [cell for reference in statement.cells for cell in select(catalog, reference, default)]
+        if any((cell.target, cell.claim.row, cell.claim.column) == (target.target, row, column) for cell in cells):
+            yield f"statement   {statement.text} ({statement.kind}{' ' + statement.value if statement.value else ''})"
 
 
 def _explain_run(catalog: Catalog, run: str, layout: Layout, scale: Scale) -> Iterator[str]:

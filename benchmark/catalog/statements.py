@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from benchmark.catalog.catalog import Catalog
@@ -84,6 +85,7 @@ class Statement(Settings):
     value: str = ""
 
 
+@lru_cache(maxsize=4)
 def load_statements(catalog: Catalog) -> tuple[Statement, ...]:
     """The statements of all papers, in the order of their files.
 

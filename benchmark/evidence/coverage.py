@@ -22,6 +22,7 @@ from benchmark.files import write_text
 from benchmark.progress import say
 
 NOTHING = "nothing"
+DESCRIPTION = "not attempted (a description)"  # a setting that is printed in words, such as a crop size
 RULES = {
     "parameters": "count_cost",
     "flops": "count_cost",
@@ -147,6 +148,8 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
     if verdict is None:
         pending = catalog.pending(runs[0]) if runs else None
         return "not attempted", pending or "the table has not been built here"
+    if verdict == DESCRIPTION:
+        return "printed text", "words, compared with nothing"
     if verdict.startswith("not attempted"):
         return "not attempted", verdict.removeprefix("not attempted").strip(" ()")
     return "rebuilt", verdict

@@ -58,3 +58,9 @@ def test_every_convention_is_listed_and_every_protocol_names_one() -> None:
     assert [row[0] for row in rows] == list(load_conventions())
     named = {protocol.convention for folder in CATALOG.papers.values() for protocol in folder.protocols.values()}
     assert named <= set(load_conventions())
+
+
+def test_sentences_that_rest_on_a_cell_are_shown() -> None:
+    text = "\n".join(explain(CATALOG, CATALOG.target("table1_totalseg"), "Universal Model", "Time (s)", "paper"))
+    assert "statement   1.54 times slower than the Universal Model (ratio 1.54)" in text
+    assert "1.33, 2.42" not in text

@@ -60,6 +60,14 @@ def test_a_cell_without_need_of_data_is_rebuilt_at_once(tmp_path: Path, scale: s
     assert score.state == "not attempted" and score.needs.startswith("data, a GPU and training")
 
 
+def test_a_setting_printed_in_words_is_compared_with_nothing(tmp_path: Path) -> None:
+    publish.main(arguments(tmp_path, target="table1_datasets"))
+    lines = coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper")
+    states = {line.column: line.state for line in lines if line.target == "table1_datasets" and line.row == "Endoscopy"}
+    assert states["Crop size"] == states["Dim"] == "printed text"
+    assert states["#Training"] == states["Epochs"] == "rebuilt"
+
+
 def test_coverage_page(tmp_path: Path) -> None:
     assert coverage.main(arguments(tmp_path)) == 0
     with (tmp_path / "coverage.csv").open(encoding="utf-8") as stream:
