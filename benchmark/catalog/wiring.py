@@ -23,7 +23,7 @@ MEGABYTES_PER_GPU = 32000
 
 
 def set_job_environment() -> None:
-    """What every job inherits: the `python` of this Snakemake, also in cluster jobs and without an activated environment.
+    """What every job inherits: the `python` of this Snakemake, also in cluster jobs or without activation.
 
     Idle OpenMP threads sleep: spinning ones cost several times the work where jobs share cores.
     """
