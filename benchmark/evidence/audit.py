@@ -26,6 +26,7 @@ Every number below is recomputed from what the papers print. A printed decimal s
 been printed so, and a result agrees with its parts if the two intervals overlap; `[a, b]` are such intervals. What does
 not add up is listed first: two things cannot both hold, and the check cannot tell which one is wrong."""
 SHOWN_CELLS = 2
+LONG_LIST = 3  # from here on findings of one check are a table
 OPEN = (Outcome.DISAGREES, Outcome.NOTABLE, Outcome.ROUNDING, Outcome.UNREADABLE)
 
 
@@ -115,7 +116,19 @@ def _sections(findings: Sequence[Finding]) -> Iterable[str]:
     for outcome in OPEN:
         listed = [finding for finding in findings if finding.outcome is outcome]
         if listed:
-            yield f"### {str(outcome).capitalize()} ({len(listed)})\n\n" + "\n".join(map(_item, listed))
+            yield f"### {str(outcome).capitalize()} ({len(listed)})"
+            for check in dict.fromkeys(finding.check for finding in listed):
+                group = [finding for finding in listed if finding.check == check]
+                yield _table(group) if len(group) > LONG_LIST else "\n".join(map(_item, group))
+
+
+def _table(findings: Sequence[Finding]) -> str:
+    """Many findings of one check, a line each; their cells and notes are in audit.csv."""
+    rows = [[findings[0].check, "expected", "printed", "difference"]]
+    rows += [[finding.subject, finding.expected, finding.printed, finding.difference] for finding in findings]
+    notes = {finding.note.rsplit(";", 1)[0] for finding in findings if finding.note}
+    note = notes.pop() if len(notes) == 1 else ""
+    return aligned(rows) + (f"\n\n{note[0].upper()}{note[1:]}." if note else "")
 
 
 def _item(finding: Finding) -> str:

@@ -98,8 +98,8 @@ def _groups(catalog: Catalog, target: Target) -> Iterator[Finding]:
             parts=[cell for cell, _ in parts],
             expected=mean(values, sizes),
             printed=whole[0][1],
-            note=f"weighted by {'/'.join(map(str, sizes))} structures; the plain mean of the groups is {by_group}. "
-            "The paper does not list its groups: either they differ from the dataset's, or the mean is taken otherwise",
+            note=f"weighted by {'/'.join(map(str, sizes))} structures, as the dataset divides them; the paper does not "
+            f"list its groups, which may differ, or the mean may be taken otherwise; plain mean {by_group}",
         )
 
 
