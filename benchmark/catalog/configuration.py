@@ -17,6 +17,7 @@ class WorkflowConfig(Settings):
     scale: Scale = Field("paper", description="paper: as published; demo: a phantom and small networks on a laptop")
     paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
+    gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
     roots: dict[str, str] = Field(
         default_factory=dict,
         description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "

@@ -22,6 +22,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT
 from benchmark.training.signals import StopRequest
+from benchmark.workers import available_processes
 
 REPEAT_SECONDS = 1.0
 SHUTDOWN_SECONDS = 30  # for the others, once one process has failed
@@ -35,7 +36,9 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     stop = StopRequest()
     threading.Thread(target=pass_on, args=(stop,), daemon=True).start()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the training sets torch's own thread count
+    # the training processes share the cores of this one, and set torch's own thread count
+    os.environ.setdefault("RETABLE_PROCESSES", str(available_processes()))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         launch = elastic_launch(launch_config(arguments.processes), sys.executable)
         launch("-m", "benchmark", *arguments.command)
@@ -55,6 +58,8 @@ def launch_config(processes: int) -> LaunchConfig:
         run_id=f"{job}.{os.environ.get('SLURM_RESTART_COUNT', '0')}" if nodes > 1 else uuid.uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint=rendezvous(nodes),
+        # the first node of the step hosts; left to itself, torch guesses from host names and may find none
+        rdzv_configs={"is_host": os.environ.get("SLURM_NODEID", "0") == "0"} if nodes > 1 else {},
         max_restarts=0,
         signals_to_handle="SIGHUP",  # the rest is passed on by `pass_on`
         shutdown_timeout=SHUTDOWN_SECONDS,

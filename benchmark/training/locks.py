@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -104,8 +103,17 @@ def this_process() -> dict[str, Any]:
         "pid": os.getpid(),
         "pid_started": process_start(os.getpid()),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        "slurm_restart": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
+        "slurm_restart": slurm_restart(),
     }
+
+
+def slurm_restart() -> int:
+    """How often this process's SLURM job was requeued; 0 outside SLURM. Job steps do not get the variable."""
+    job, told = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT")
+    if job and told is None:
+        answer = _ask_slurm(job, "--Format", "RestartCnt")
+        told = answer.stdout.strip() if answer is not None and answer.returncode == 0 else None
+    return int(told or 0)
 
 
 def process_start(pid: int) -> str | None:
@@ -145,14 +153,23 @@ def why_stale(path: Path, holder: dict[str, Any]) -> str | None:
 
 
 def _slurm_says_ended(job: str) -> bool:
-    if shutil.which("squeue") is None:
+    answer = _ask_slurm(job, "--format", "%T")
+    if answer is None:
         return False
-    answer = subprocess.run(
-        ["squeue", "--noheader", "--jobs", job, "--format", "%T"], capture_output=True, text=True, timeout=60
-    )
     if answer.returncode:  # squeue forgets ended jobs after a while and then calls the id invalid
         return "Invalid job id" in answer.stderr
     return all(state in ENDED_JOBS for state in answer.stdout.split())
+
+
+def _ask_slurm(job: str, *columns: str) -> subprocess.CompletedProcess[str] | None:
+    """What squeue says of a job; None where there is no SLURM or it does not answer."""
+    try:
+        return subprocess.run(
+            ["squeue", "--noheader", "--states", "all", "--jobs", job, *columns],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
 
 
 def _age(path: Path) -> float:

@@ -28,6 +28,7 @@ from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.signals import StopRequest
 from benchmark.training.validation import Validator
+from benchmark.workers import available_processes
 
 WEIGHTS = "final.safetensors"
 
@@ -44,8 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def default_workers() -> int:
-    """None beside two cores or fewer, where they would only take them from the network; else up to 8."""
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    """None beside two cores or fewer, where they would only take them from the network; else up to 8.
+
+    Counted are the cores this job was given: SLURM need not bind it to them, and beside it run others.
+    """
+    cores = available_processes() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return 0 if cores <= 2 else min(cores - 1, 8)
 
 

@@ -14,17 +14,22 @@ rule train_run:
         f"{RESULTS}/benchmarks/runs/{{run}}/train.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 1 if DEMO else 64
+    threads: wiring.threads
     resources:
         gpu=wiring.gpus,
-        mem_mb=2500 if DEMO else 256000,
-        runtime=2880,
+        mem_mb=wiring.memory,
+        runtime=1440,
+        nodes=wiring.nodes,
+        mpi=wiring.mpi,
+        tasks_per_node=wiring.tasks_per_node,
+        cpus_per_task=wiring.cpus_per_task,
+        slurm_extra=wiring.slurm_extra,
+        launch=wiring.launch,  # no parameter: a run on another number of nodes is the same run
     params:
         options=wiring.options,
-        command=wiring.train_command,
         digest=wiring.digest,  # a changed setting trains again; a changed comment does not
     message:
         "{wildcards.run}: training"
     shell:
-        "{params.command} {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
+        "{resources.launch} {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
         " --out {output.trained} >> {log} 2>&1"

@@ -1,0 +1,126 @@
+"""What a SLURM cluster is asked and told about a training: nodes, signals, jobs that still run, names of the site."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import InputError
+
+# A step and a checkpoint take seconds; SLURM may send the signal up to a minute early, never late.
+SECONDS_TO_SAVE = 300
+LIVE_STATES = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the GPUs of a training are spread: as few nodes as possible, the same number on each.
+
+    Raises:
+        InputError: they cannot be spread evenly.
+    """
+
+    gpus: int
+    gpus_per_node: int
+
+    def __post_init__(self) -> None:
+        if self.gpus % self.nodes:
+            raise InputError(
+                f"{self.gpus} GPUs cannot be spread evenly over nodes of {self.gpus_per_node}",
+                where="configuration: gpus_per_node",
+                expected=f"a divisor of {self.gpus}",
+                found=self.gpus_per_node,
+            )
+
+    @property
+    def nodes(self) -> int:
+        return max(-(-self.gpus // self.gpus_per_node), 1)
+
+    @property
+    def gpus_on_node(self) -> int:
+        return self.gpus // self.nodes
+
+    def command(self, *, threads: int) -> str:
+        """What stands before the arguments of `train`: one process per GPU, by one launcher on each node.
+
+        `exec` leaves no shell behind, which would die of the signal that asks the training to save. SLURM's own
+        `tasks` are never used, because they would start the whole job once per GPU.
+
+        Args:
+            threads: CPU cores on each node.
+        """
+        if self.gpus <= 1:
+            return "exec python -m benchmark train"
+        launch = f"python -m benchmark.training.launch {self.gpus_on_node} train"
+        if self.nodes == 1:
+            return f"exec {launch}"
+        return (
+            f"exec srun --nodes={self.nodes} --ntasks={self.nodes} --ntasks-per-node=1 --cpus-per-task={threads}"
+            f" --gpus-per-node={self.gpus_on_node} --kill-on-bad-exit=1 {launch}"
+        )
+
+
+def submit_options(placement: Placement, folder: str | Path) -> str:
+    """What the executor plugin cannot say itself, for its resource `slurm_extra`.
+
+    A signal before the time limit; GPUs per node, since `--gpus` counts those of all nodes; and, where an earlier
+    Snakemake was killed while its job runs on, to wait for that job: the run's lock would refuse a second one.
+
+    Args:
+        placement: of the training.
+        folder: the run's directory.
+    """
+    options = [f"--signal=TERM@{SECONDS_TO_SAVE}"]
+    if placement.nodes > 1:
+        options.append(f"--gpus-per-node={placement.gpus_on_node}")
+    job = running_job(folder)
+    if job is not None:
+        options.append(f"--dependency=afterany:{job}")
+    return " ".join(options)
+
+
+def running_job(folder: str | Path) -> str | None:
+    """Id of the SLURM job that trains the run in `folder` now, by its lock file; None if there is none."""
+    try:
+        job = json.loads((Path(folder) / "run.lock").read_text(encoding="utf-8")).get("slurm_job")
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    if not job or shutil.which("squeue") is None:
+        return None
+    command = ["squeue", "--noheader", "--jobs", str(job), "--format", "%T"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return str(job) if set(answer.stdout.split()) & LIVE_STATES else None
+
+
+def check_site(resources: Mapping[str, Any]) -> None:
+    """Ask SLURM whether it would take a job with the profile's partition and account, before the first is sent.
+
+    Args:
+        resources: the profile's default resources; `slurm_partition` and `slurm_account` are read.
+
+    Raises:
+        InputError: SLURM is not there, or refuses; its own words and the partitions that exist are shown.
+    """
+    if shutil.which("sbatch") is None:
+        raise InputError(
+            "this machine has no SLURM", where="PATH", expected="sbatch",
+            remedy="start Snakemake on the cluster's login node, or use --profile workstation",
+        )  # fmt: skip
+    names = {"partition": resources.get("slurm_partition"), "account": resources.get("slurm_account")}
+    given = [f"--{option}={name}" for option, name in names.items() if name]
+    command = ["sbatch", "--test-only", "--ntasks=1", "--time=10", *given, "--wrap=true"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if answer.returncode:
+        partitions = subprocess.run(["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=120)
+        raise InputError(
+            "SLURM refuses this site's partition or account",
+            where="slurm/config.yaml: default-resources",
+            expected=f"slurm_partition: one of {', '.join(partitions.stdout.split())} (* is the default)",
+            found=f"{' '.join(given) or 'neither is set'}; SLURM says: {' '.join(answer.stderr.split())}",
+            remedy="set slurm_partition and slurm_account there; `sacctmgr show associations user=$USER` lists accounts",
+        )
