@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 min_version("9.1.0")
 
 
-configfile: "config/config.yaml"
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

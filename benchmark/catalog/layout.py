@@ -73,3 +73,6 @@ class Layout:
 
     def published_figure(self, target: str) -> str:
         return f"{self.root}/published/{target}.svg"
+
+    def training_curves(self, target: str) -> str:
+        return f"{self.root}/training/{target}.svg"

@@ -182,6 +182,9 @@ class Wiring:
     def scores(self, wildcards: Wildcards) -> list[str]:
         return [self.layout.scored(run) for run in self._ready_runs(self.target(wildcards))]
 
+    def trained(self, wildcards: Wildcards) -> list[str]:
+        return [self.layout.trained(run) for run in self._ready_runs(self.target(wildcards))]
+
     def controls(self, wildcards: Wildcards) -> list[str]:
         """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
         protocols = sorted({tuple(run.split("/")[:2]) for run in self._ready_runs(self.target(wildcards))})
@@ -241,4 +244,19 @@ class Wiring:
             for target in self.targets
             for path in (self.layout.table if target.kind == "table" else self.layout.figure)(target.target)
         ]
-        return targets + [path for page in PAGES for path in self.layout.page(page)]
+        return targets + self._drawn_beside() + [path for page in PAGES for path in self.layout.page(page)]
+
+    def _drawn_beside(self) -> list[str]:
+        """Figures from published numbers alone, and training losses where this workflow trains."""
+        published = [
+            self.layout.published_figure(target.target)
+            for target in self.targets
+            if target.figure and target.figure.style == "bubbles"
+        ]
+        trains = self.settings.start_from == "data"
+        curves = [
+            self.layout.training_curves(target.target)
+            for target in self.targets
+            if trains and target.kind == "table" and self._ready_runs(target)
+        ]
+        return published + curves

@@ -35,25 +35,34 @@ from benchmark.progress import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--published", action="store_true", help="from published numbers alone, as <out-dir>/published/<target>.svg"
+    )
+    which.add_argument(
+        "--training",
+        action="store_true",
+        help="training losses of the target's runs, as <out-dir>/training/<target>.svg",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write `<target>.svg`, `.png` and `.pdf`; a figure without data says why.
+    """Write `<target>.svg`, `.png` and `.pdf`; a figure without data says why. `--training` takes tables as well.
 
     Raises:
         InputError: the target is a table, or with `--published` prints no numbers to draw.
     """
     catalog = catalog_of(arguments)
     target = catalog.target(arguments.target)
-    if target.kind != "figure":
+    if target.kind != "figure" and not arguments.training:
         raise InputError(f"{target.target} is a table", remedy=f"python -m benchmark table {target.target}")
     layout = results_of(arguments)
     scores = {} if arguments.published else scores_of(arguments, catalog, target)
     request = Request(catalog, target, arguments.scale, layout, scores, published_only=arguments.published)
     base = Path(arguments.out_dir or layout.root)
+    if arguments.training:
+        save_figure(_curves(request), [base / "training" / f"{target.target}.svg"])
+        return 0
     paths = [base / "published" / f"{target.target}.svg"] if arguments.published else []
     paths = paths or [base / f"{target.target}{suffix}" for suffix in (".svg", ".png", ".pdf")]
     save_figure(draw(request), paths)

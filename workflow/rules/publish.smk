@@ -5,6 +5,7 @@ localrules:
     build_table,
     build_figure,
     draw_published,
+    draw_training,
 
 
 rule build_table:
@@ -106,3 +107,33 @@ rule draw_published:
         "{wildcards.target}: drawing the published numbers"
     shell:
         "python -m benchmark figure {wildcards.target} {params.options} --published > {log} 2>&1"
+
+
+rule draw_training:
+    input:
+        trained=wiring.trained,
+    output:
+        svg=report(
+            f"{RESULTS}/training/{{target}}.svg",
+            caption="../report/training.rst",
+            category="Training",
+            labels=wiring.labels,
+        ),
+    log:
+        f"{RESULTS}/logs/publish/{{target}}-training.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/publish/{{target}}-training.tsv"
+    wildcard_constraints:
+        target="|".join(wiring.catalog.targets),
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        options=wiring.options,
+    message:
+        "{wildcards.target}: drawing the training losses"
+    shell:
+        "python -m benchmark figure {wildcards.target} {params.options} --training > {log} 2>&1"
