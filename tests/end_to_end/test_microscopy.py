@@ -64,7 +64,7 @@ def results(images, tmp_path_factory) -> Path:
     assert "epochs: 40, iterations_per_epoch: 60" in text
     protocols.write_text(text.replace("epochs: 40, iterations_per_epoch: 60", "epochs: 5, iterations_per_epoch: 40"))
     wanted = f"results/demo/runs/{RUN}/scores.parquet"
-    done = run(f"snakemake --profile demo {wanted} --config scale=demo roots={{\"neurips_cellseg\":\"{images}\"}}", clone)
+    done = run(f'snakemake --profile demo {wanted} --config scale=demo roots={{"neurips_cellseg":"{images}"}}', clone)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     return clone
 

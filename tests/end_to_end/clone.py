@@ -1,0 +1,49 @@
+"""Running the workflow as a user does: a clone's root, this Python's snakemake."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def environment(clone: Path) -> dict[str, str]:
+    """The clone's own package, and two cores whatever else runs."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "RETABLE_PROCESSES"))}
+    return {**inherited, "PYTHONPATH": str(clone), "XDG_CACHE_HOME": str(clone / ".cache")}
+
+
+def snakemake(clone: Path, *arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run snakemake in the clone, or in `directory` on the clone's workflow."""
+    where = ["--snakefile", str(clone / "Snakefile"), "--directory", str(directory)] if directory else []
+    command = [str(SNAKEMAKE), *where, *arguments]
+    return subprocess.run(command, cwd=clone, env=environment(clone), capture_output=True, text=True)
+
+
+def snakemake_killed(clone: Path, *arguments: str, when: Callable[[], bool], seconds: float) -> None:
+    """Start snakemake and kill it with all its jobs, without warning, once `when()` holds.
+
+    Raises:
+        AssertionError: it ended by itself, or `when()` did not hold within `seconds`.
+    """
+    process = subprocess.Popen(
+        [str(SNAKEMAKE), *arguments],
+        cwd=clone,
+        env=environment(clone),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    end = time.monotonic() + seconds
+    while not when():
+        assert process.poll() is None, f"snakemake ended by itself with {process.returncode}"
+        assert time.monotonic() < end, "the moment to kill at did not come"
+        time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

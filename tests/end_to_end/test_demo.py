@@ -1,0 +1,85 @@
+"""`make demo` in a clone: killed in the middle, continued, complete, and nothing left to do."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from clone import snakemake, snakemake_killed
+from dry_run import make_clone
+
+pytestmark = pytest.mark.slow
+
+TABLES = ("table1_totalseg", "table2_experts")
+FIGURES = ("fig3a_subgroups", "fig3b_speed_vs_dsc")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which the demo was killed during a training and then finished."""
+    clone = make_clone(tmp_path_factory.mktemp("demo"))
+    runs = clone / "results/demo/runs"
+    snakemake_killed(
+        clone, "--profile", "demo", when=lambda: any(runs.glob("*/*/*/seed0/checkpoints/*.pt")), seconds=1200
+    )
+    done = snakemake(clone, "--profile", "demo")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return clone
+
+
+def compared(demo: Path, target: str) -> list[dict[str, str]]:
+    with (demo / f"results/demo/{target}.compare.csv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_run_again_it_has_nothing_to_do(demo: Path) -> None:
+    again = snakemake(demo, "--profile", "demo")
+    assert again.returncode == 0 and "Nothing to be done" in again.stderr + again.stdout
+
+
+@pytest.mark.parametrize("target", TABLES)
+def test_a_table_stands_beside_the_published_one(demo: Path, target: str) -> None:
+    lines = compared(demo, target)
+    published = list(csv.reader((demo / f"paper_tables/swin_smt/{target}.published.csv").open(encoding="utf-8")))[1:]
+    assert [(line["row"], line["column"], line["published"]) for line in lines] == [
+        tuple(cell[:3]) for cell in published
+    ]
+    assert all(line["verdict"] for line in lines)
+    text = (demo / f"results/demo/{target}.md").read_text(encoding="utf-8")
+    assert "not comparable" in text and "control" in text
+
+
+@pytest.mark.parametrize("target", TABLES)
+def test_every_network_was_trained_predicted_and_scored(demo: Path, target: str) -> None:
+    scored = [line for line in compared(demo, target) if line["column"] in ("Overall", "DSC (%)")]
+    assert scored and all(line["rebuilt"] for line in scored)
+    assert all("not comparable" in line["verdict"] for line in scored)
+
+
+def test_counts_are_the_papers_at_the_papers_scale(demo: Path) -> None:
+    verdicts = {
+        line["row"]: line["verdict"] for line in compared(demo, "table2_experts") if line["column"] == "Params (M)"
+    }
+    assert set(verdicts.values()) == {"within"}
+
+
+def test_the_phantom_can_be_learned_and_networks_differ(demo: Path) -> None:
+    lines = [line for line in compared(demo, "table1_totalseg") if line["column"] == "Organs"]
+    values = [float(line["rebuilt"]) for line in lines if line["rebuilt"]]
+    assert max(values) > 10.0 and max(values) - min(values) > 1.0  # per cent
+
+
+@pytest.mark.parametrize("target", FIGURES)
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_a_figure_is_drawn(demo: Path, target: str, suffix: str) -> None:
+    assert (demo / f"results/demo/{target}{suffix}").stat().st_size > 1000
+
+
+def test_the_report_is_one_page_without_a_network(demo: Path) -> None:
+    report = demo / "results/demo/report.html"
+    done = snakemake(demo, "--profile", "demo", "--report", "results/demo/report.html")
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = report.read_text(encoding="utf-8")
+    for word in ("Tables", "Figures", "Training", "demo scale", "Table 1", "table1_totalseg.csv"):
+        assert word.lower() in text.lower()
