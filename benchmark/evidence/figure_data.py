@@ -94,17 +94,22 @@ def bubbles_of(request: Request) -> list[Bubble]:
     """Circles of the tables' rows: published ones, and beside them every row of which something was rebuilt.
 
     With several tables a coordinate is the mean over them, of one column or of one for each table; a row needs all.
-    At demo scale the published circles are left out: their scores are not comparable with those of the demo.
+    At demo scale a score is not comparable with a published one: they are never drawn side by side. Rows with a score
+    of the demo are drawn alone; without any, counted or measured coordinates stand with the published scores.
     """
     tables = [table_numbers(request, table) for table in drawn_tables(request)]
+    rows = {
+        row: [_mean(tables, row, request.parameter(name)) for name in ("x", "y", "size")]
+        for row in dict.fromkeys(row for numbers in tables for row, _ in numbers)
+    }
+    scored = any(not math.isnan(y.rebuilt) for _, y, _ in rows.values())
     bubbles = []
-    for row in dict.fromkeys(row for numbers in tables for row, _ in numbers):
-        cells = [_mean(tables, row, request.parameter(name)) for name in ("x", "y", "size")]
+    for row, cells in rows.items():
         if not request.demo:
             bubbles.append(Bubble(row, *(cell.published for cell in cells), origin="published"))
         x, y, size = (cell.published if math.isnan(cell.rebuilt) else cell.rebuilt for cell in cells)
         known = [not math.isnan(cell.rebuilt) for cell in cells[:2]]
-        if any(known) and not (request.demo and not known[1]):
+        if any(known) and not (request.demo and scored and not known[1]):
             bubbles.append(Bubble(row, x, y, size, origin="rebuilt" if all(known) else "mixed"))
     drawable = [bubble for bubble in bubbles if not any(map(math.isnan, (bubble.x, bubble.y, bubble.size)))]
     if not drawable:

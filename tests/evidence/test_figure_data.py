@@ -144,6 +144,20 @@ def test_coordinates_are_averaged_over_tables(tmp_path):
     assert bubble.y == pytest.approx(0.6)
 
 
+def test_scores_of_the_demo_never_stand_beside_published_ones(tmp_path):
+    spec = table("one", {(row, name): value for row in "ab" for name, value in (("X", "10"), ("DSC", "0.7"))})
+    target = figure("bubbles", table="one", x="X", y="DSC", size="X")
+    demo = Request(Tables(spec), target, "demo", Layout(str(tmp_path)))
+    counted = "row,column,rebuilt,interval_lower,interval_upper\na,X,12,,\nb,X,13,,\n"
+    write_text(tmp_path / "one.compare.csv", counted)
+    assert [(bubble.x, bubble.y, bubble.origin) for bubble in bubbles_of(demo)] == [
+        (12.0, 0.7, "mixed"),
+        (13.0, 0.7, "mixed"),
+    ]
+    write_text(tmp_path / "one.compare.csv", counted + "b,DSC,0.2,,\n")
+    assert [(bubble.label, bubble.y, bubble.origin) for bubble in bubbles_of(demo)] == [("b", 0.2, "rebuilt")]
+
+
 def test_bars_put_rebuilt_beside_published(tmp_path):
     ablation = table("one", {("a", "DSC"): "0.7767±0.0940", ("b", "DSC"): "0.7752"})
     target = figure("bars", table="one", columns=["DSC"])
