@@ -13,6 +13,7 @@ COMMANDS = {
     # command: (module, what it does)
     "list": ("benchmark.catalog.listing", "show papers, targets, runs, networks, datasets, conventions"),
     "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
+    "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
     "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
     "schema": ("benchmark.catalog.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),

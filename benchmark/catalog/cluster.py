@@ -122,5 +122,5 @@ def check_site(resources: Mapping[str, Any]) -> None:
             where="slurm/config.yaml: default-resources",
             expected=f"slurm_partition: one of {', '.join(partitions.stdout.split())} (* is the default)",
             found=f"{' '.join(given) or 'neither is set'}; SLURM says: {' '.join(answer.stderr.split())}",
-            remedy="set slurm_partition and slurm_account there; `sacctmgr show associations user=$USER` lists accounts",
+            remedy="set slurm_partition and slurm_account there; `sacctmgr show associations` lists accounts",
         )

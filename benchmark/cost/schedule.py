@@ -1,0 +1,208 @@
+"""`schedule`: when everything would be finished on so many GPUs, simulated before anything starts. Needs no torch.
+
+Method: list scheduling, as SLURM with a fair queue does it: whenever something ends, the waiting job with the longest
+way still before it starts first, on the fullest node that has room; smaller jobs pass it (backfill).
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.cost.budget import assumptions
+from benchmark.cost.plan import Planner, RunPlan, size
+from benchmark.errors import InputError
+
+GPUS_PER_NODE = 8
+# What the estimate of GPU-hours has no numbers for: a download at 400 Mbit/s; a preparation that reads, resamples and
+# compresses 50 MB of raw archive a second on 16 cores.
+DOWNLOAD_BYTES_PER_HOUR = 50e6 * 3600
+PREPARE_BYTES_PER_HOUR = 50e6 * 3600
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job: GPUs on one node (0: a CPU node, of which there are enough), wall-clock hours, and what it waits for."""
+
+    name: str
+    stage: str
+    gpus: int
+    hours: float
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """When and where (index of the GPU node; None on a CPU node) a job runs, in hours from the start."""
+
+    job: Job
+    start: float
+    node: int | None
+
+    @property
+    def end(self) -> float:
+        return self.start + self.job.hours
+
+
+def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list[str]]:
+    """Jobs of these runs, and the runs left out because their hours are unknown."""
+    jobs: dict[str, Job] = {}
+    unknown = []
+    for plan in plans:
+        if plan.budget is None or plan.budget.gpu_hours is None:
+            unknown.append(plan.run)
+            continue
+        fetch, prepare = f"fetch {plan.dataset}", f"prepare {plan.dataset} {plan.preparation}"
+        size_ = planner.source(plan.dataset).download_bytes or 0
+        jobs[fetch] = Job(fetch, "fetch", 0, size_ / DOWNLOAD_BYTES_PER_HOUR)
+        jobs[prepare] = Job(prepare, "prepare", 0, size_ / PREPARE_BYTES_PER_HOUR, (fetch,))
+        devices = planner.catalog.run(plan.run).training.devices
+        train = Job(f"train {plan.run}", "train", devices, plan.budget.training_hours / devices, (prepare,))
+        jobs[train.name] = train
+        predict = Job(f"predict {plan.run}", "predict", 1, plan.budget.prediction_hours, (train.name,))
+        jobs[predict.name] = predict
+    return list(jobs.values()), unknown
+
+
+def remaining_hours(jobs: Iterable[Job]) -> dict[str, float]:
+    """Longest way from the start of each job to the end of everything that waits for it: its priority.
+
+    Args:
+        jobs: each after those that it needs.
+    """
+    jobs = list(jobs)
+    longest = {job.name: job.hours for job in jobs}
+    hours = dict(longest)
+    for job in reversed(jobs):
+        for need in job.needs:
+            longest[need] = max(longest[need], hours[need] + longest[job.name])
+    return longest
+
+
+def simulate(jobs: Sequence[Job], *, gpus: int, gpus_per_node: int = GPUS_PER_NODE) -> list[Placed]:
+    """Place every job; the order of the result is that of the starts.
+
+    Args:
+        jobs: each after those that it needs.
+        gpus: of the whole cluster, in nodes of `gpus_per_node`.
+
+    Raises:
+        InputError: a job needs more GPUs than a node has.
+    """
+    free = [min(gpus_per_node, gpus - first) for first in range(0, gpus, gpus_per_node)]
+    too_large = next((job for job in jobs if job.gpus > max(free)), None)
+    if too_large:
+        raise InputError(f"{too_large.name} needs {too_large.gpus} GPUs on one node", expected=f"at most {max(free)}")
+    priority = remaining_hours(jobs)
+    waiting = sorted(jobs, key=lambda job: (-priority[job.name], job.name))
+    running: list[tuple[float, int, Placed]] = []
+    done: set[str] = set()
+    placed: list[Placed] = []
+    now = 0.0
+    while waiting or running:
+        still = []
+        for job in waiting:
+            node = _room(free, job.gpus) if done.issuperset(job.needs) else -1
+            if node == -1:
+                still.append(job)
+                continue
+            if node is not None:
+                free[node] -= job.gpus
+            start = Placed(job, now, node)
+            placed.append(start)
+            heapq.heappush(running, (start.end, len(placed), start))
+        waiting = still
+        now, _, ended = heapq.heappop(running)
+        done.add(ended.job.name)
+        if ended.node is not None:
+            free[ended.node] += ended.job.gpus
+    return placed
+
+
+def _room(free: Sequence[int], gpus: int) -> int | None:
+    """The fullest node with room, None for a job without GPUs, -1 if it must wait."""
+    if gpus == 0:
+        return None
+    nodes = [node for node, left in enumerate(free) if left >= gpus]
+    return min(nodes, key=lambda node: free[node]) if nodes else -1
+
+
+def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
+    """Gantt chart: one bar per training and prediction, stacked on the GPUs of its node, coloured by dataset."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    datasets = sorted({job.name.split("/")[1] for job in (one.job for one in placed) if job.gpus})
+    colours = dict(zip(datasets, pyplot.get_cmap("tab10").colors * 3, strict=False))
+    figure, axes = pyplot.subplots(figsize=(10, 1.5 + min(gpus, 64) * 0.08))
+    ends = [0.0] * gpus
+    for one in (one for one in placed if one.node is not None):
+        first = one.node * GPUS_PER_NODE
+        rows = [row for row in range(first, min(first + GPUS_PER_NODE, gpus)) if ends[row] <= one.start + 1e-9]
+        for row in rows[: one.job.gpus]:
+            ends[row] = one.end
+            shade = 1.0 if one.job.stage == "train" else 0.4
+            colour = colours[one.job.name.split("/")[1]]
+            axes.barh(row, one.job.hours / 24, left=one.start / 24, height=0.9, color=colour, alpha=shade, linewidth=0)
+    axes.set(xlabel="days", ylabel="GPU", title=f"{gpus} GPUs", ylim=(-0.5, gpus - 0.5), xlim=(0, None))
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    axes.legend(handles, list(colours), title="protocol", fontsize="x-small", loc="upper right")
+    figure.savefig(path, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def summary(jobs: Sequence[Job], sizes: Sequence[int]) -> tuple[Table, dict[int, list[Placed]]]:
+    """One line per cluster size: makespan beside the two bounds that no schedule can beat."""
+    area, longest = sum(job.gpus * job.hours for job in jobs), max(remaining_hours(jobs).values(), default=0.0)
+    table = Table("GPUs", "makespan", "GPU-hours", "all GPUs busy", "critical path", "jobs", "GPUs used")
+    schedules = {}
+    for gpus in sizes:
+        schedules[gpus] = placed = simulate(jobs, gpus=gpus)
+        makespan = max((one.end for one in placed), default=0.0)
+        table.add_row(
+            str(gpus), days(makespan), f"{area:,.0f}", days(area / gpus), days(longest), str(len(jobs)),
+            f"{area / gpus / makespan:.0%}" if makespan else "",
+        )  # fmt: skip
+    return table, schedules
+
+
+def days(hours: float) -> str:
+    return f"{hours / 24:,.1f} days" if hours >= 48 else f"{hours:.1f} h"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", nargs="*", help="tables or figures; default: all of them")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128], help="sizes of cluster")
+    parser.add_argument("--gantt", type=Path, help="folder for a picture per size: gantt-<gpus>.svg")
+    add_catalog_arguments(parser)
+
+
+def main(arguments: argparse.Namespace) -> None:
+    catalog = catalog_of(arguments)
+    planner = Planner(catalog)
+    plans = planner.runs(arguments.target or list(catalog.targets))
+    jobs, unknown = jobs_of(planner, plans)
+    table, schedules = summary(jobs, arguments.gpus)
+    console = Console(width=None if Console().is_terminal else 140)
+    console.print(table)
+    known = [plan for plan in plans if plan.run not in set(unknown)]
+    disk = sum(plan.budget.disk_bytes for plan in known)
+    raw = sum(planner.source(name).download_bytes or 0 for name in {plan.dataset for plan in known})
+    prepared = {(plan.dataset, plan.preparation) for plan in known}
+    stored = sum(planner.source(name).download_bytes or 0 for name, _ in prepared)
+    stored *= assumptions().prepared_bytes_per_archive_byte
+    console.print(f"Disk: checkpoints {size(disk)}, downloads {size(raw)}, prepared stores {size(stored)}.")
+    console.print(f"{len(unknown)} of {len(plans)} runs have no estimate and are left out.", highlight=False)
+    if arguments.gantt:
+        arguments.gantt.mkdir(parents=True, exist_ok=True)
+        for gpus, placed in schedules.items():
+            draw(placed, arguments.gantt / f"gantt-{gpus}.svg", gpus=gpus)

@@ -1,0 +1,161 @@
+"""A real SLURM on this machine: one controller, two nodes with two "GPUs" each, no accounting database.
+
+Each node lives in namespaces of its own: it has its own host name and process ids, and killing its first process
+takes everything on it down at once, as a power cut does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "unshare")
+NODES = ("n1", "n2")
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+NODE_TIMEOUT_SECONDS = 10  # until the controller gives a silent node up; 300 on a real cluster
+CONFIGURATION = """
+ClusterName=retable
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SwitchType=switch/none
+ReturnToService=2
+GresTypes=gpu
+SlurmdTimeout={node_timeout}
+KillWait=30
+MinJobAge=600
+SlurmdParameters=config_overrides
+PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class Cluster:
+    """SLURM in `folder`, running between `start` and `stop`; `small_disk` is a disk of 4 MB that its nodes share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.small_disk = folder, folder / "disk"
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc/slurm.conf")}
+        self._processes: dict[str, subprocess.Popen] = {}
+
+    def start(self) -> None:
+        self._configure()
+        # mounted before the nodes start, so that it is in their namespaces too
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", self.small_disk], check=True)
+        munge = self.folder / "munge"
+        options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
+        words = [f"--{option}={munge / name}" for option, name in options.items()]
+        self._start("munged", "munged", "--foreground", "--force", *words)
+        wait_for(lambda: (munge / "socket").exists(), "munge's socket")
+        self.start_controller()
+        for node in NODES:
+            self.start_node(node)
+        wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), "idle nodes")
+
+    def stop(self) -> None:
+        for name in reversed(list(self._processes)):
+            self.kill(name)
+        subprocess.run(["umount", "--lazy", self.small_disk], check=True)
+
+    def start_controller(self) -> None:
+        self._start("controller", "slurmctld", "-D")
+
+    def start_node(self, node: str) -> None:
+        # jobs lose SLURM_CONF on their way through the executor plugin, so the configuration is where SLURM looks
+        mounts = f"mount --bind {self.folder}/etc /etc/slurm && mount --bind {self.folder}/hosts /etc/hosts"
+        inside = f"hostname {node} && {mounts} && slurmd -D -N {node}"
+        namespaces = ("--uts", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child")
+        self._start(node, "unshare", *namespaces, "sh", "-c", inside)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to munged, controller, or a node with everything that runs on it."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def run(self, *words: str) -> str:
+        """Output of a SLURM command; empty if it failed."""
+        return subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60).stdout
+
+    def jobs(self) -> dict[str, dict[str, str]]:
+        """What the controller knows of each job: {job id: {"state", "comment", "restarts", "nodes"}}."""
+        table = self.run("squeue", "-h", "-t", "all", "-O", "JobID:|,State:|,Comment:|,RestartCnt:|,NodeList:")
+        fields = ("state", "comment", "restarts", "nodes")
+        rows = [line.split("|") for line in table.splitlines()]
+        return {job.strip(): dict(zip(fields, map(str.strip, rest), strict=True)) for job, *rest in rows}
+
+    def _configure(self) -> None:
+        for name in ("etc", "disk", "state", "munge", *NODES):
+            (self.folder / name).mkdir(parents=True, mode=0o700)
+        (self.folder / "munge/key").write_bytes(secrets.token_bytes(1024))
+        (self.folder / "munge/key").chmod(0o400)
+        names = f"127.0.0.1 localhost {' '.join(NODES)}\n127.0.0.1 {socket.gethostname()}\n"
+        (self.folder / "hosts").write_text(names)
+        ports = free_ports(1 + len(NODES))
+        lines = [CONFIGURATION.format(folder=self.folder, controller_port=ports[0], node_timeout=NODE_TIMEOUT_SECONDS)]
+        for node, port in zip(NODES, ports[1:], strict=True):
+            lines.append(f"NodeName={node} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=16000 Gres=gpu:2")
+        (self.folder / "etc/slurm.conf").write_text("\n".join([*lines[1:], lines[0]]))
+        for number in range(2):
+            (self.folder / f"gpu{number}").touch()
+        (self.folder / "etc/gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-1]\n")
+
+    def _start(self, name: str, *words: str) -> None:
+        with (self.folder / f"{name}.out").open("ab") as stream:
+            self._processes[name] = subprocess.Popen(
+                words, env=self.environment, stdout=stream, stderr=stream, start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )  # fmt: skip
+
+
+def absent() -> str | None:
+    """Why SLURM cannot be started here, or None."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        return f"{', '.join(missing)} not installed (apt-get install slurm-wlm munge)"
+    if subprocess.run(["unshare", "--uts", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
+        return "namespaces need root"
+    return None
+
+
+def _die_with_parent() -> None:
+    # a killed test run must not leave a cluster behind
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(number)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.2)

@@ -1,0 +1,33 @@
+"""One SLURM and one workspace for all tests here; skipped with a reason where SLURM cannot be started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from cluster import Cluster, absent
+from workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    reason = absent()
+    if reason:
+        pytest.fail(reason) if os.environ.get("RETABLE_REQUIRE_SLURM") else pytest.skip(reason)
+    cluster = Cluster(tmp_path_factory.mktemp("slurm"))
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def workspace(cluster, tmp_path_factory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("clone") / "retable", cluster)
