@@ -53,3 +53,12 @@ def parity() -> Callable[[str], dict[str, Any]]:
         return torch.load(find(f"{name}.pt"), weights_only=True)
 
     return load
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares an expensive fixture in one process: a demo, a trial, the machine's only SLURM."""
+    for item in items:
+        if "end_to_end" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        elif "slurm" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("slurm"))
