@@ -145,7 +145,7 @@ def test_published_and_rebuilt_are_overlaid():
 
 def test_a_mixed_circle_is_marked_and_explained(tmp_path):
     figure = draw_bubbles([Bubble("a", 1, 80, 10, "mixed")], x_label="x", y_label="y")
-    assert "a †" in label_boxes(figure)
+    assert "a ‡" in label_boxes(figure)
     assert "as published" in figure._supxlabel.get_text()
 
 

@@ -75,7 +75,7 @@ def draw_bubbles(
     _size_legend(axes, drawn, radius, size_unit)
     if any(bubble.origin == "mixed" for bubble in drawn):
         note = {"fontsize": _LEGEND_FONT, "color": MUTED, "ha": "right"}
-        figure.supxlabel("† one coordinate rebuilt, the other as published", x=0.98, **note)
+        figure.supxlabel("‡ one coordinate rebuilt, the other as published", x=0.98, **note)
     _join(axes, drawn, arrows)
     outlines = [bubble for bubble in drawn if bubble.origin == "published" and bubble.label in replaced]
     place_labels(
@@ -159,6 +159,6 @@ def _one_per_label(bubbles: Sequence[Bubble]) -> list[Bubble]:
 
 def _anchor(bubble: Bubble, radius: float, highlight: str) -> Anchor:
     marked = bubble.label == highlight
-    label = bubble.label + (" †" if bubble.origin == "mixed" else "")
+    label = bubble.label + (" ‡" if bubble.origin == "mixed" else "")
     size = radius * math.sqrt(bubble.size)
     return Anchor(label, bubble.x, bubble.y, size, HIGHLIGHT if marked else "black", bold=marked)
