@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,11 +97,11 @@ def running_job(folder: str | Path) -> str | None:
     return str(job) if set(answer.stdout.split()) & LIVE_STATES else None
 
 
-def check_site(resources: Mapping[str, Any]) -> None:
-    """Ask SLURM whether it would take a job with the profile's partition and account, before the first is sent.
+def check_sites(resources: Iterable[Mapping[str, Any]]) -> None:
+    """Ask SLURM whether it would take jobs of these partitions and accounts, before the first one is sent.
 
     Args:
-        resources: the profile's default resources; `slurm_partition` and `slurm_account` are read.
+        resources: of every job; `slurm_partition` and `slurm_account` are read, and each pair is asked for once.
 
     Raises:
         InputError: SLURM is not there, or refuses; its own words and the partitions that exist are shown.
@@ -111,8 +111,12 @@ def check_site(resources: Mapping[str, Any]) -> None:
             "this machine has no SLURM", where="PATH", expected="sbatch",
             remedy="start Snakemake on the cluster's login node, or use --profile workstation",
         )  # fmt: skip
-    names = {"partition": resources.get("slurm_partition"), "account": resources.get("slurm_account")}
-    given = [f"--{option}={name}" for option, name in names.items() if name]
+    for partition, account in {(one.get("slurm_partition"), one.get("slurm_account")) for one in resources}:
+        _check_site(partition, account)
+
+
+def _check_site(partition: str | None, account: str | None) -> None:
+    given = [f"--partition={partition}"] * bool(partition) + [f"--account={account}"] * bool(account)
     command = ["sbatch", "--test-only", "--ntasks=1", "--time=10", *given, "--wrap=true"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if answer.returncode:

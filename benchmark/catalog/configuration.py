@@ -18,6 +18,11 @@ class WorkflowConfig(Settings):
     paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
+    gpus_per_training: int | None = Field(
+        None,
+        gt=0,
+        description="At most so many GPUs for a training; the global batch stays the protocol's. null: the protocol's",
+    )
     roots: dict[str, str] = Field(
         default_factory=dict,
         description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "

@@ -126,7 +126,10 @@ class Wiring:
         return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) else None
 
     def _placement(self, wildcards: Wildcards) -> Placement:
-        gpus = 0 if self.is_demo else self.run(wildcards).training.devices
+        training = self.run(wildcards).training
+        most = min(training.devices, self.settings.gpus_per_training or training.devices)
+        # every process takes the same share of the batch
+        gpus = 0 if self.is_demo else max(number for number in range(1, most + 1) if training.batch % number == 0)
         return Placement(gpus, self.settings.gpus_per_node)
 
     # What a dataset reads

@@ -90,7 +90,9 @@ def together(workspace) -> Watcher:
     cluster, disk = workspace.cluster, workspace.cluster.small_disk
     plan = {RUNS[name]: {"pause": PAUSE} for name in TOGETHER}
     plan[RUNS["not_a_number"]]["nan_at"] = plan[RUNS["broken_sample"]]["error_at"] = HALF_WAY * BATCH
-    plan[RUNS["out_of_time"]]["pause"] = 4 * PAUSE  # forty seconds of training, in jobs of a minute that are told to stop after half of it
+    plan[RUNS["out_of_time"]]["pause"] = (
+        4 * PAUSE
+    )  # forty seconds of training, in jobs of a minute that are told to stop after half of it
     workspace.plan(plan)
     workspace.run_folder(RUNS["disk_full"]).mkdir(parents=True)
     (workspace.run_folder(RUNS["disk_full"]) / "checkpoints").symlink_to(disk)
@@ -130,7 +132,7 @@ def together(workspace) -> Watcher:
 
 
 @pytest.fixture(scope="module")
-def afterwards(workspace, together) -> Watcher:
+def afterwards(workspace) -> Watcher:
     """Snakemake is killed and started again while its job runs; then SLURM lies about a job, and a node dies."""
     cluster = workspace.cluster
     workspace.plan({RUNS[name]: {"pause": PAUSE} for name in AFTERWARDS})
@@ -138,6 +140,8 @@ def afterwards(workspace, together) -> Watcher:
     wait_for(lambda: workspace.steps_done(RUNS["orphaned"]) >= HALF_WAY, "the training that will be orphaned")
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
+    # what Snakemake's own message asks for after a kill: it cannot know that it is not still running elsewhere
+    assert workspace.snakemake("--unlock", log="unlock.log").wait() == 0, workspace.tail("unlock.log")
 
     def lose_node() -> None:
         cluster.kill("n2")

@@ -1,6 +1,7 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py.
 import sys
 
+from benchmark.catalog.cluster import check_sites
 from benchmark.catalog.wiring import Wiring, set_job_environment
 from benchmark.errors import InputError
 
@@ -19,3 +20,13 @@ wildcard_constraints:
     preparation="[0-9a-f]{16}",
     run=r"[\w.+-]+/[\w.+-]+/[\w.+-]+/seed\d+",
     target="|".join(wiring.catalog.targets),
+
+
+onstart:
+    # In a dry run there is no site to ask; jobs on the cluster run without hooks.
+    if workflow.executor_plugin.name == "slurm":
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        try:
+            check_sites(job.resources for job in jobs)
+        except InputError as error:
+            sys.exit(f"error: {error}")
