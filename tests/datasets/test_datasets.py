@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from benchmark.data.fetch import use_download, use_phantom
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.datasets.base import Dataset
 from benchmark.errors import InputError
@@ -111,3 +112,14 @@ def test_a_typo_in_the_facts_is_named(tmp_path, line, problem):
     (tmp_path / "mine.yaml").write_text("\n".join(f"{k}: {v}" for k, v in (facts | {key: value}).items()))
     with pytest.raises(InputError, match=problem):
         Dataset.from_yaml(str(tmp_path / "mine.py"))
+
+
+@pytest.mark.parametrize("name", [name for name in available_datasets() if not get_dataset(name).archives])
+def test_what_cannot_be_downloaded_says_where_it_is(name, tmp_path):
+    dataset = get_dataset(name)
+    with pytest.raises(InputError) as error:
+        use_download(dataset, tmp_path / "source.json")
+    for words in (dataset.obtain, dataset.layout, dataset.licence, f"roots={{{name}: FOLDER}}"):
+        assert words in str(error.value)
+    with pytest.raises(InputError, match="no phantom"):
+        use_phantom(dataset, tmp_path / "source.json")
