@@ -109,21 +109,21 @@ class Wiring:
     def slurm_extra(self, wildcards: Wildcards) -> str:
         return submit_options(self._placement(wildcards), Path(self.layout.trained(wildcards.run)).parent)
 
+    def nodes(self, wildcards: Wildcards) -> int:
+        """Always said, also for one: SLURM may spread `--gpus` over several nodes otherwise."""
+        return self._placement(wildcards).nodes
+
     # A resource of None is not set. These are for trainings over several nodes only: with `mpi`, the executor plugin
     # leaves `srun` to the rule, and wants at least two tasks per node (of which ours starts one, with all cores).
 
-    def nodes(self, wildcards: Wildcards) -> int | None:
-        nodes = self._placement(wildcards).nodes
-        return nodes if nodes > 1 else None
-
     def mpi(self, wildcards: Wildcards) -> str | None:
-        return "srun" if self.nodes(wildcards) else None
+        return "srun" if self.nodes(wildcards) > 1 else None
 
     def tasks_per_node(self, wildcards: Wildcards) -> int | None:
-        return max(self._placement(wildcards).gpus_on_node, 2) if self.nodes(wildcards) else None
+        return max(self._placement(wildcards).gpus_on_node, 2) if self.nodes(wildcards) > 1 else None
 
     def cpus_per_task(self, wildcards: Wildcards, threads: int) -> int | None:
-        return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) else None
+        return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) > 1 else None
 
     def _placement(self, wildcards: Wildcards) -> Placement:
         training = self.run(wildcards).training

@@ -59,7 +59,8 @@ class Workspace:
     def snakemake(self, *words: str, log: str) -> subprocess.Popen:
         """Start Snakemake with the profile that users have, but impatient."""
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *words]
-        command += ["--max-status-checks-per-second", "1", "--latency-wait", "5", "--config", f"paper_tables={TRIAL}"]
+        command += ["--max-status-checks-per-second", "1", "--latency-wait", "5", "--config"]
+        command += [f"paper_tables={TRIAL}", "gpus_per_node=2"]
         with (self.folder / log).open("ab") as stream:
             return subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=stream, stderr=stream,
