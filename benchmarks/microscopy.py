@@ -6,7 +6,7 @@ ROOT is a folder in the layout of NeurIPS CellSeg. Printed are mean F1, precisio
 the papers' convention (interiors alone, no boundary) and under `canonical` (boundaries given back to their cells):
 
 - otsu: connected components above (or, where that is more than half of the image, below) Otsu's threshold of the grey
-  image; `otsu, bright` never turns the image round. No training, no size filter.
+  image (luminance as stored, not stretched); `otsu, bright` never turns the image round. No training, no size filter.
 - untrained: the run's network with its random weights, through the run's own preparation and inference.
 - classes of the reference: the three classes that networks are trained on, as if a network had learnt them perfectly.
   Under the papers' convention cells lose their rim, and small ones with it half of their area.
@@ -27,6 +27,8 @@ from benchmark.catalog import load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.data.prepare import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
+from benchmark.datasets.neurips_cellseg import three_channels
+from benchmark.datasets.pictures import read_picture
 from benchmark.inference.predict import predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.progress import track
@@ -42,7 +44,8 @@ METRICS = ("f1", "precision", "recall")
 
 def otsu(case: Case, *, turn: bool) -> np.ndarray:
     """Foreground (1) by Otsu's threshold; with `turn`, the smaller side of it."""
-    grey = CELLSEG.load_image(case)[0].mean(axis=0)
+    red, green, blue = np.moveaxis(three_channels(read_picture(case.images[0])).astype(float), -1, 0)
+    grey = 0.299 * red + 0.587 * green + 0.114 * blue
     bright = grey > threshold_otsu(grey)
     return (~bright if turn and bright.mean() > 0.5 else bright).astype(np.uint8)
 
