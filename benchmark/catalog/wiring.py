@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,6 +57,7 @@ class Wiring:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.settings = workflow_config(dict(config))
         self.catalog = load_catalog(self.settings.paper_tables)
+        self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
         self.layout = self.settings.layout()
         self.is_demo = self.settings.scale == "demo"
         self.targets = [self.catalog.target(name) for name in self.settings.targets or self.catalog.targets]
@@ -68,7 +70,7 @@ class Wiring:
     # What a run reads
 
     def run(self, wildcards: Wildcards) -> RunConfig:
-        return self.catalog.run(wildcards.run, self.settings.scale)
+        return self._run(wildcards.run, self.settings.scale)
 
     def prepared(self, wildcards: Wildcards) -> str:
         return self.layout.prepared_for(self.run(wildcards))
