@@ -18,7 +18,8 @@ MAXIMUM_TASKS_IN_FLIGHT_PER_PROCESS = 2  # 10⁴ cases must not queue 10⁴ resu
 def available_processes() -> int:
     """Processes or threads this job may use.
 
-    RETABLE_PROCESSES where a person sets it, else OMP_NUM_THREADS, which Snakemake sets to a rule's `threads`, else all.
+    RETABLE_PROCESSES where a person sets it, else OMP_NUM_THREADS, which Snakemake sets to a rule's `threads`, or
+    all of them.
     """
     chosen = os.environ.get("RETABLE_PROCESSES") or os.environ.get("OMP_NUM_THREADS")
     return int(chosen) if chosen else len(os.sched_getaffinity(0))

@@ -125,7 +125,7 @@ def build(
 
 
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
-    """The network of a run, on its training patch; at demo scale narrowed by the `demo` options of the row or the network.
+    """The network of a run, on its training patch; narrowed at demo scale by the `demo` options of row or network.
 
     Raises:
         InputError: as `build`.
