@@ -37,6 +37,11 @@ class Job:
     hours: float
     needs: tuple[str, ...] = ()
 
+    @property
+    def family(self) -> str:
+        """Protocol without its variants: "train paper/endovis17-scratch/model/seed0" is of endovis17."""
+        return self.name.split("/")[1].split("-")[0]
+
 
 @dataclass(frozen=True)
 class Placed:
@@ -135,14 +140,14 @@ def _room(free: Sequence[int], gpus: int) -> int | None:
 
 
 def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
-    """Gantt chart: one bar per training and prediction, stacked on the GPUs of its node, coloured by dataset."""
+    """Gantt chart: a bar on each GPU of a training, and paler of a prediction, coloured by family of protocols."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    datasets = sorted({job.name.split("/")[1] for job in (one.job for one in placed) if job.gpus})
-    colours = dict(zip(datasets, pyplot.get_cmap("tab10").colors * 3, strict=False))
+    families = sorted({one.job.family for one in placed if one.job.gpus})
+    colours = dict(zip(families, pyplot.get_cmap("tab10").colors * len(families), strict=False))
     figure, axes = pyplot.subplots(figsize=(10, 1.5 + min(gpus, 64) * 0.08))
     ends = [0.0] * gpus
     for one in (one for one in placed if one.node is not None):
@@ -151,11 +156,11 @@ def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
         for row in rows[: one.job.gpus]:
             ends[row] = one.end
             shade = 1.0 if one.job.stage == "train" else 0.4
-            colour = colours[one.job.name.split("/")[1]]
-            axes.barh(row, one.job.hours / 24, left=one.start / 24, height=0.9, color=colour, alpha=shade, linewidth=0)
+            bar = {"left": one.start / 24, "height": 0.9, "color": colours[one.job.family], "alpha": shade}
+            axes.barh(row, one.job.hours / 24, linewidth=0, **bar)
     axes.set(xlabel="days", ylabel="GPU", title=f"{gpus} GPUs", ylim=(-0.5, gpus - 0.5), xlim=(0, None))
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
-    axes.legend(handles, list(colours), title="protocol", fontsize="x-small", loc="upper right")
+    axes.legend(handles, list(colours), fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(path, bbox_inches="tight")
     pyplot.close(figure)
 
