@@ -1,0 +1,37 @@
+"""The profiles and the page of faults say what they must; needs no SLURM."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from reliability import DOCS, table, with_table
+
+from benchmark.files import read_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("profile", ["slurm", "workstation", "demo"])
+def test_a_killed_snakemake_continues_and_a_comment_trains_nothing_again(profile):
+    settings = yaml.safe_load((ROOT / profile / "config.yaml").read_text())
+    assert settings["rerun-incomplete"] is True
+    assert settings["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+def test_the_controller_may_be_down_for_half_an_hour():
+    settings = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
+    assert settings["slurm-status-attempts"] / settings["max-status-checks-per-second"] >= 1800
+    assert settings["slurm-status-command"] == "squeue"
+
+
+def test_no_rule_asks_for_tasks():
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        assert not re.search(r"^\s+tasks\s*=", path.read_text(), flags=re.MULTILINE), path
+
+
+def test_the_page_of_faults_is_what_was_measured():
+    text = (DOCS / "reliability.md").read_text(encoding="utf-8")
+    assert with_table(text, table(read_json(DOCS / "reliability.json"))) == text
