@@ -184,6 +184,7 @@ def test_ends_as_if_undisturbed(request, undisturbed, workspace, name):
 def test_a_stop_in_order_loses_nothing(together, workspace):
     for name in ("requeued", "cancelled", "out_of_time"):
         assert workspace.steps_repeated(RUNS[name]) == 0, name
+        assert len({(sample.node, sample.process) for sample in workspace.samples(RUNS[name])}) > 1, name
 
 
 def test_a_dead_rank_ends_the_others_within_a_minute(together):
