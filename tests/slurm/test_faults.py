@@ -90,9 +90,7 @@ def together(workspace) -> Watcher:
     cluster, disk = workspace.cluster, workspace.cluster.small_disk
     plan = {RUNS[name]: {"pause": PAUSE} for name in TOGETHER}
     plan[RUNS["not_a_number"]]["nan_at"] = plan[RUNS["broken_sample"]]["error_at"] = HALF_WAY * BATCH
-    plan[RUNS["out_of_time"]]["pause"] = (
-        4 * PAUSE
-    )  # forty seconds of training, in jobs of a minute that are told to stop after half of it
+    plan[RUNS["out_of_time"]]["pause"] = 6 * PAUSE  # a minute of training, in jobs of a minute
     workspace.plan(plan)
     workspace.run_folder(RUNS["disk_full"]).mkdir(parents=True)
     (workspace.run_folder(RUNS["disk_full"]) / "checkpoints").symlink_to(disk)
