@@ -14,8 +14,9 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
 def environment(clone: Path) -> dict[str, str]:
-    """The clone's own package, and two cores whatever else runs."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "RETABLE_PROCESSES"))}
+    """The clone's own package, two cores whatever else runs, and no sign of a `make` that started the tests."""
+    left_out = ("OMP_", "RETABLE_PROCESSES", "MAKE")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     return {**inherited, "PYTHONPATH": str(clone), "XDG_CACHE_HOME": str(clone / ".cache")}
 
 
