@@ -55,6 +55,7 @@ def parity() -> Callable[[str], dict[str, Any]]:
     return load
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what shares an expensive fixture in one process: a demo, a trial, the machine's only SLURM."""
     for item in items:
@@ -62,3 +63,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
         elif "slurm" in item.path.parts:
             item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """pytest-xdist 3.8 groups nothing under pytest 9.2, says nothing, and every process builds its own demo."""
+    if getattr(session.config.option, "loadgroup", False):
+        alone = [
+            item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+        ]
+        if alone:
+            raise pytest.UsageError(
+                f"pytest-xdist does not see the groups of {len(alone)} tests; install envs/train.lock"
+            )
