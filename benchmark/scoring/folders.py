@@ -51,7 +51,7 @@ def read_label_names(path: Path) -> dict[int, str]:
     out.
 
     Raises:
-        InputError: if the file is absent, or is none of these.
+        InputError: if the file is absent, is none of these, names no class, or one name twice.
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
@@ -69,6 +69,14 @@ def read_label_names(path: Path) -> dict[int, str]:
             found=str(content)[:120],
         ) from error
     names.pop(0, None)
+    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
+    if twice or not names:
+        raise InputError(
+            "The labels file names no class" if not names else "The labels file gives one name to several values",
+            where=path,
+            expected="one name for each value above 0",
+            found=", ".join(twice) or str(content)[:120],
+        )
     return dict(sorted(names.items()))
 
 
@@ -117,10 +125,14 @@ def _geometry_fault(files: CaseFiles) -> InputError | None:
 def score_files(
     files: CaseFiles, *, labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None
 ) -> CaseScores:
-    """Read and score one case; see `score_case`."""
+    """Read and score one case; see `score_case`. An InputError names the case's file."""
     reference = read_labels(files.reference)
     prediction = read_labels(files.prediction) if files.prediction else None
-    scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+    try:
+        scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+    except InputError as error:
+        error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
     unlisted: tuple[int, ...] = ()
     if prediction is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
         overlap = measure_overlap(reference.array, prediction.array)

@@ -42,6 +42,7 @@ def main(arguments: argparse.Namespace) -> int | None:
         conventions = applicable(load_conventions(arguments.conventions_file).values(), metrics, labels, cases)
     else:
         conventions = [get_convention(arguments.convention, file=arguments.conventions_file)]
+        choose_metrics(conventions[0], metrics)
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.out or Path(folder) / "scores.parquet"
         score_folders(
@@ -64,10 +65,14 @@ def applicable(
     """The conventions that can score these cases with at least one of the metrics, each cut down to what it can score.
 
     Says which are left out and why: no tolerance for a class, or a spacing for another number of axes.
+
+    Raises:
+        InputError: a metric that none of the conventions defines, or none that these cases can be scored by.
     """
     geometry = read_geometry(cases[0].reference)
     sample = LabelMap(array=np.empty(geometry.shape, np.bool_), geometry=geometry)
-    usable = []
+    conventions, usable = list(conventions), []
+    choose_metrics(conventions[0], metrics, conventions)
     for convention in conventions:
         rules = {metric: rule for metric, rule in convention.rules.items() if metric in metrics}
         try:
@@ -85,8 +90,7 @@ def applicable(
             usable.append(convention.model_copy(update={"rules": rules}))
     if not usable:
         raise InputError("No convention defines any of these metrics", found=", ".join(metrics))
-    for metric in metrics:
-        choose_metrics(usable[0], [metric], usable)
+    choose_metrics(usable[0], metrics, usable)
     return usable
 
 

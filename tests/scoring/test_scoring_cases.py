@@ -14,7 +14,7 @@ from scoring_masks import label_maps, mask_pairs
 from benchmark.errors import InputError
 from benchmark.scoring.aggregate import COLUMNS, summarise
 from benchmark.scoring.cases import score_case
-from benchmark.scoring.conventions import get_convention, load_conventions
+from benchmark.scoring.conventions import Crop, get_convention, load_conventions
 from benchmark.scoring.images import Geometry, LabelMap
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -193,6 +193,18 @@ def test_microscopy_by_hand():
     assert aware["cell", "f1"] == (pytest.approx(2 * 2 / (5 + 3)), "ok")
     assert aware["cell", "f1@0.75"] == (pytest.approx(2 * 1 / (5 + 3)), "ok")
     assert math.isnan(values(empty, empty, "canonical", metrics=["f1"])["one", "f1"][0])
+
+
+def test_a_prediction_that_the_crop_empties_scores_as_a_miss():
+    """Not a distance of 0, which would be the best there is."""
+    crop = Crop(classes=("aorta",), axis=2, upper="exclusive")
+    convention = get_convention("canonical").model_copy(update={"crop": crop})
+    reference, prediction = np.zeros((2, 5, 5, 10), np.uint8)
+    reference[2, 2, 3:8] = 1
+    prediction[2, 2, 7:9] = 1  # only on the slice that is lost, and beyond
+    scores = score_case(as_map(reference), as_map(prediction), labels={1: "aorta"}, conventions=[convention])
+    found = {score.metric: score.value for score in scores}
+    assert found == {"dsc": 0, "iou": 0, "nsd": 0, "hd": 400, "hd95": 400, "assd": 400}
 
 
 @settings(max_examples=30, deadline=None)
