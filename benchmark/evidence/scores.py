@@ -7,7 +7,7 @@ resample its cases.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,19 @@ class ScoreMatrix:
     Attributes:
         values: [cases, classes]; NaN where the convention leaves a score out.
         cases, classes: their names, in the order of `values`; cases are sorted.
+        missing: cases without a prediction, whatever they score.
     """
 
     values: NDArray[np.float64]
     cases: tuple[str, ...]
     classes: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Cases without a prediction that the convention gives no value: the mean is over the others alone."""
+        valued = ~np.isnan(self.values).all(axis=1)
+        return self.missing - {case for case, has_value in zip(self.cases, valued, strict=True) if has_value}
 
     def restricted(self, classes: Sequence[str] | None) -> ScoreMatrix:
         """Only the named classes (None: all). Raises InputError naming a class that was not scored."""
@@ -47,22 +55,27 @@ class ScoreMatrix:
                 remedy="score with the labels of this dataset, or correct the group",
             )
         columns = [self.classes.index(name) for name in classes]
-        return ScoreMatrix(self.values[:, columns], self.cases, tuple(classes))
+        return replace(self, values=self.values[:, columns], classes=tuple(classes))
 
     def as_case_means(self, decimals: int) -> ScoreMatrix:
         """One column, the rounded mean over classes of each case: for conventions that round before averaging cases."""
         means = row_means(self.values)
-        return ScoreMatrix(np.round(means, decimals)[:, None], self.cases, ("mean",))
+        return replace(self, values=np.round(means, decimals)[:, None], classes=("mean",))
 
 
 @dataclass(frozen=True, eq=False)
 class RunScores:
-    """Everything scored of one run, with the provenance written in the file's metadata."""
+    """Everything scored of one run, with the provenance written in the file's metadata.
+
+    Attributes:
+        scale: of the run that predicted; empty where the file does not say.
+    """
 
     run: str
     table: pa.Table
     config_digest: str
     code_version: str
+    scale: str = ""
     _matrices: dict[tuple[str, str], ScoreMatrix | None] = field(default_factory=dict, repr=False)
 
     def matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
@@ -97,7 +110,10 @@ class RunScores:
         values = np.full((len(cases), len(classes)), np.nan)
         values[row, column] = chosen["value"].to_numpy()
         order = np.argsort(np.array(cases), kind="stable")
-        return ScoreMatrix(values[order], tuple(cases[index] for index in order), tuple(classes))
+        lost = chosen.filter(compute.equal(chosen["status"], "missing_prediction"))["case"]
+        return ScoreMatrix(
+            values[order], tuple(cases[index] for index in order), tuple(classes), frozenset(lost.to_pylist())
+        )
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
@@ -121,7 +137,13 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
             if run in runs:
                 raise InputError(f"two score files hold run {run!r}", where=path, remedy="name each run's file once")
             part = table.filter(compute.equal(table["run"], run))
-            runs[run] = RunScores(run, part, metadata.get("config_digest", ""), metadata.get("code_version", ""))
+            runs[run] = RunScores(
+                run,
+                part,
+                config_digest=metadata.get("config_digest", ""),
+                code_version=metadata.get("code_version", ""),
+                scale=metadata.get("scale", ""),
+            )
     return runs
 
 
