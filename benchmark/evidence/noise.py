@@ -66,7 +66,8 @@ def band_of(
     values: Sequence[float], published: Published, *, cases: int, dataset: str, metric: str, unit: float
 ) -> Band | None:
     """The first that exists: our own seeds, a band borrowed for this task, the paper's ± over cases."""
-    own = band_from_seeds(float(np.std(values, ddof=1)), len(values)) if len(values) > 1 else None
+    several = len(values) > 1 and bool(np.isfinite(values).all())
+    own = band_from_seeds(float(np.std(values, ddof=1)), len(values)) if several else None
     if own:
         return own
     known = _noise_bands().get(metric, {})
