@@ -225,8 +225,10 @@ def _not_comparable(source: CellSource, evidence: Evidence, matrices: Sequence[S
 
 def matrices_of(source: CellSource, metric: str, evidence: Evidence) -> list[ScoreMatrix]:
     """Scores of every seed that has been run, restricted to the cell's structures, rounded as the convention does."""
-    found = [evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores]
-    matrices = [matrix.restricted(source.classes) for matrix in found if matrix is not None]
+    found = {
+        run: evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores
+    }
+    matrices = [matrix.restricted(source.classes, where=run) for run, matrix in found.items() if matrix is not None]
     if source.case_decimals is None:
         return matrices
     return [matrix.as_case_means(source.case_decimals) for matrix in matrices]

@@ -230,6 +230,8 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
         NotDrawable: no row has one; with the reason of the first.
         InputError: a map was made with another configuration of its run, or has no record beside it.
     """
+    if request.published_only:
+        raise NotDrawable("the paper prints no numbers of this figure")
     sources = cell_sources(request.catalog, request.target, request.scale)
     maps, missing, notes = {}, {}, {}
     for row in request.target.rows:

@@ -78,7 +78,10 @@ def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -
     paths = arguments.scores
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
-    return read_scores(paths)
+    scores = read_scores(paths)
+    for run in sorted(set(scores) - set(catalog.runs(target))):
+        say(f"{target.target}: no row is made from the scored run {run!r}")
+    return scores
 
 
 def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]]:

@@ -18,7 +18,10 @@ from pyarrow import compute
 
 from benchmark.errors import InputError
 from benchmark.evidence.resampling import row_means
-from benchmark.scoring.aggregate import COLUMNS, Rates, failure_rates
+from benchmark.scoring.aggregate import COLUMNS, SCHEMA, Rates, failure_rates
+from benchmark.scoring.conventions import INSTANCE_METRICS, OVERLAP_METRICS
+
+SHARES = (*OVERLAP_METRICS, *INSTANCE_METRICS, "nsd")  # metrics that lie between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,15 @@ class ScoreMatrix:
         valued = ~np.isnan(self.values).all(axis=1)
         return self.missing - {case for case, has_value in zip(self.cases, valued, strict=True) if has_value}
 
-    def restricted(self, classes: Sequence[str] | None) -> ScoreMatrix:
-        """Only the named classes (None: all). Raises InputError naming a class that was not scored."""
+    def restricted(self, classes: Sequence[str] | None, *, where: str = "") -> ScoreMatrix:
+        """Only the named classes (None: all). Raises InputError naming a class that was not scored, and `where`."""
         if classes is None:
             return self
         missing = [name for name in classes if name not in self.classes]
         if missing:
             raise InputError(
                 "a label group names structures that the scores do not have",
+                where=where or None,
                 found=", ".join(missing[:5]),
                 expected="structures of the scored dataset",
                 remedy="score with the labels of this dataset, or correct the group",
@@ -149,7 +153,9 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
-        raise InputError("a score file is missing", where=path, remedy="run `python -m benchmark score` for this run")
+        found = "a folder" if path.is_dir() else "nothing"
+        remedy = "name the scores.parquet that `python -m benchmark score` wrote for each run"
+        raise InputError("a score file is missing", where=path, expected="a file", found=found, remedy=remedy)
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -157,4 +163,29 @@ def _read(path: Path) -> pa.Table:
     absent = [name for name in COLUMNS if name not in table.column_names]
     if absent:
         raise InputError("a score file lacks columns", where=path, expected=COLUMNS, found=table.column_names)
+    return _checked(table.select(COLUMNS), path)
+
+
+def _checked(table: pa.Table, path: Path) -> pa.Table:
+    """The table, with the types that scoring writes; shares lie between 0 and 1, whatever unit a paper prints them in.
+
+    Raises:
+        InputError: another type, an empty name, or a share out of bounds.
+    """
+    try:
+        table = table.cast(SCHEMA.with_metadata(table.schema.metadata))
+    except pa.ArrowInvalid as error:
+        raise InputError("a column of a score file has another type", where=path, found=error) from None
+    names = [name for name in COLUMNS if name != "value" and table[name].null_count]
+    if names:
+        raise InputError("a score file has rows without a name", where=path, found=", ".join(names))
+    shares = table.filter(compute.is_in(table["metric"], pa.array(SHARES)))["value"].to_numpy()
+    outside = shares[(shares < 0) | (shares > 1 + 1e-9)]
+    if len(outside):
+        raise InputError(
+            "a share is out of bounds",
+            where=path,
+            expected="values from 0 to 1, not in percent",
+            found=f"{len(outside)} values, such as {outside[0]:g}",
+        )
     return table

@@ -105,6 +105,10 @@ def test_from_raw_volumes_to_the_figure(folder, capsys):
     assert "UNETR: not attempted (not run)" in figure and "Swin-UMamba†: not attempted (pre-training not" in figure
     assert draw(folder, "again") == (0, figure)
 
+    published = f"figure {FIGURE} {options(folder)} --published --results {folder}/results --out-dir {folder}/none"
+    assert main(published.split()) == EXIT_INPUT  # what was rebuilt is never drawn as published
+    assert "prints no numbers" in capsys.readouterr().err
+
     record = Path(layout(folder).receptive_field(RUN)).with_suffix(".json")
     kept = read_json(record)
     write_json(record, {**kept, "digest": "of another configuration"})

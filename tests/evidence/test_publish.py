@@ -138,6 +138,15 @@ def test_bubbles_are_drawn_from_the_rebuilt_table(results):
     assert "UNETR ‡" in text and "nnU-Net" not in text and "demo scale" in text
 
 
+def test_scores_that_no_row_is_made_from_are_named(results, tmp_path, capsys):
+    """Most often a run id given to `benchmark score --run` that the table does not have."""
+    path = write_scores(tmp_path / "scores.parquet", "swin_smt/totalseg/unet/seed0", np.ones((2, 7)))
+    assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
+    assert "no row is made from the scored run 'swin_smt/totalseg/unet/seed0'" in capsys.readouterr().err
+    assert table(results, "--out-dir", str(tmp_path / "out")) == 0
+    assert "no row" not in capsys.readouterr().err
+
+
 def test_a_figure_without_data_says_why(tmp_path):
     for target in ("fig3a_subgroups", "fig3b_speed_vs_dsc"):
         assert main(["figure", target, "--results", str(tmp_path), "--scale", "demo"]) == 0

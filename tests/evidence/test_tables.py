@@ -216,17 +216,20 @@ def test_scores_of_the_demo_are_known_by_their_file(tmp_path, scores):
 def test_infinite_distances_are_printed_and_judged(tmp_path):
     values = simulated(89, 0.70, 1)
     values[3, 0] = np.inf
-    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values)])
-    table = build_table(TARGET, sources_of(TARGET), Evidence(scores=scores))
+    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values, metric="hd95")])
+    columns = {name: column.model_copy(update={"metric": "hd95"}) for name, column in TARGET.columns.items()}
+    target = TARGET.model_copy(update={"columns": columns})
+    table = build_table(target, sources_of(target), Evidence(scores=scores))
     cell = table.cells["UNETR", "Overall"]
-    assert cell.text == "inf" and str(cell.verdict) == "above"
+    assert cell.text == "inf" and str(cell.verdict) == "not separable (no noise band)"
     line = next(line for line in lines_of(compare_csv(table)) if (line["row"], line["column"]) == ("UNETR", "Overall"))
     assert line["rebuilt"] == "inf" and line["spread"] == ""
     assert "| UNETR" in table_markdown(table)
     other = UNETR.replace("seed0", "seed1")
-    seeds = {**scores, **read_scores([write_scores(tmp_path / "b.parquet", other, simulated(89, 0.7, 1))])}
+    finite = write_scores(tmp_path / "b.parquet", other, simulated(89, 0.7, 1), metric="hd95")
     source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=(UNETR, other))
-    assert cell_of(Evidence(scores=seeds), source).text == "inf"
+    seeds = Evidence(scores={**scores, **read_scores([finite])})
+    assert cell_of(seeds, source, column=columns["Overall"]).text == "inf"
 
 
 def test_conventions_that_round_each_case(tmp_path):
@@ -323,8 +326,9 @@ def test_unknown_units_and_structures_are_refused(scores):
     source = sources_of(TARGET)["UNETR", "Overall"]
     with pytest.raises(InputError, match="unknown unit"):
         cell_of(Evidence(scores=scores), source, column=OVERALL.model_copy(update={"unit": "furlong"}))
-    with pytest.raises(InputError, match="structures that the scores do not have"):
+    with pytest.raises(InputError, match="structures that the scores do not have") as caught:
         cell_of(Evidence(scores=scores), replace(source, classes=("spleen", "antler")))
+    assert caught.value.where == UNETR and caught.value.found == "antler"
 
 
 def test_bad_score_files_are_refused(tmp_path, scores):
@@ -335,6 +339,23 @@ def test_bad_score_files_are_refused(tmp_path, scores):
         read_scores([tmp_path / "cut.parquet"])
     with pytest.raises(InputError, match="two score files hold run"):
         read_scores([tmp_path / "smt.parquet", tmp_path / "smt.parquet"])
+    with pytest.raises(InputError, match="missing") as caught:
+        read_scores([tmp_path])
+    assert caught.value.found == "a folder"
+    table = scores[UNETR].table
+    for column, kept, message in (
+        ("value", [100 * value for value in table["value"].to_pylist()], "out of bounds"),
+        ("value", ["high"] * len(table), "another type"),
+        ("class", [None] * len(table), "without a name"),
+    ):
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, [kept]), tmp_path / "other.parquet")
+        with pytest.raises(InputError, match=message) as caught:
+            read_scores([tmp_path / "other.parquet"])
+        assert caught.value.where == tmp_path / "other.parquet"
+    nothing = table.set_column(4, "value", [[np.nan] * len(table)])
+    pq.write_table(nothing, tmp_path / "nothing.parquet")
+    assert np.isnan(read_scores([tmp_path / "nothing.parquet"])[UNETR].matrix("dsc", "swin_smt").values).all()
     values = simulated(2, 0.7, 1)[:, :2]
     twice = write_scores(tmp_path / "twice.parquet", UNETR, values, classes=("spleen", "spleen"))
     with pytest.raises(InputError, match="scored twice"):
