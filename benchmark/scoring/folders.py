@@ -19,7 +19,7 @@ from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
-from benchmark.scoring.images import check_geometry, find_cases, read_geometry, read_labels
+from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels
 from benchmark.scoring.overlap import measure_overlap
 from benchmark.workers import map_processes
 
@@ -37,11 +37,17 @@ class CaseFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseScores:
-    """Scores of one case, and label values in its maps that the labels file does not list."""
+    """Scores of one case, and values that counted as background.
+
+    Attributes:
+        unlisted: label values in its maps that the labels file does not list.
+        undecoded: whether its prediction has values that no decoding of instances makes use of.
+    """
 
     files: CaseFiles
     scores: list[Score]
     unlisted: tuple[int, ...]
+    undecoded: bool = False
 
 
 def read_label_names(path: Path) -> dict[int, str]:
@@ -138,7 +144,16 @@ def score_files(
         overlap = measure_overlap(reference.array, prediction.array)
         found = np.flatnonzero(overlap.reference + overlap.prediction)
         unlisted = tuple(int(value) for value in found if value and value not in labels)
-    return CaseScores(files=files, scores=scores, unlisted=unlisted)
+    undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
+    return CaseScores(files=files, scores=scores, unlisted=unlisted, undecoded=undecoded)
+
+
+def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:
+    """Whether a prediction has larger values than those that its instances, if any were scored, are decoded from."""
+    names = {score.convention for score in scores if score.metric.split("@")[0] in INSTANCE_METRICS}
+    rules = [convention.instances for convention in conventions if convention.instances and convention.name in names]
+    known = [max(rule.foreground, rule.boundary) for rule in rules if rule.decoding != "labels"]
+    return bool(known) and int(prediction.array.max(initial=0)) > max(known)
 
 
 def score_folders(
@@ -174,13 +189,20 @@ def score_folders(
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
     unlisted: Counter[int] = Counter()
+    undecoded = 0
     with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=kept) as writer:
         for result in _in_order(results):
             unlisted.update(result.unlisted)
+            undecoded += result.undecoded
             writer.add([_row(run, result.files.case, score) for score in result.scores])
     if unlisted:
         listed = ", ".join(f"{value} ({count} cases)" for value, count in sorted(unlisted.items())[:FAULTS_SHOWN])
         say(f"label values that the labels file does not list counted as background: {listed}")
+    if undecoded:
+        say(
+            f"{undecoded} predictions have values beside interior and boundary, which no instance is made of; "
+            "score instance maps with --instance-maps"
+        )
 
 
 def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:

@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convention", required=True, help="name of a scoring convention, or all to compare them")
     parser.add_argument("--conventions-file", type=Path, default=BUILT_IN, help="your own conventions.yaml")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="default: all that the convention defines")
+    parser.add_argument(
+        "--instance-maps", action="store_true", help="predictions are instance maps: for f1, every value is one cell"
+    )
     parser.add_argument("--out", type=Path, help="scores.parquet to write")
     parser.add_argument("--run", help="run id written to every row; default: name of the prediction folder")
     parser.add_argument("--processes", type=int, help="worker processes; default: the cores of this job")
@@ -43,6 +46,8 @@ def main(arguments: argparse.Namespace) -> int | None:
     else:
         conventions = [get_convention(arguments.convention, file=arguments.conventions_file)]
         choose_metrics(conventions[0], metrics)
+    if arguments.instance_maps:
+        conventions = [take_instance_maps(convention) for convention in conventions]
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.out or Path(folder) / "scores.parquet"
         score_folders(
@@ -57,6 +62,13 @@ def main(arguments: argparse.Namespace) -> int | None:
         table = summary_table(out, conventions)
     print(comparison(table) if compare else details(table))
     return None
+
+
+def take_instance_maps(convention: Convention) -> Convention:
+    """The convention for predictions that need no decoding of instances."""
+    if convention.instances is None:
+        return convention
+    return convention.model_copy(update={"instances": convention.instances.model_copy(update={"decoding": "labels"})})
 
 
 def applicable(

@@ -262,6 +262,24 @@ def test_instances_from_files(tmp_path, capsys):
     assert set(frame["class"]) == {"interior"}
 
 
+def test_instance_maps_of_other_programs(tmp_path, capsys):
+    """Three cells, of which one was found whole, one cut in two halves and one missed."""
+    reference, prediction = np.zeros((2, 40, 40), np.uint16)
+    reference[5:15, 5:15], reference[5:15, 20:30], reference[20:30, 5:15] = 7, 8, 9
+    prediction[5:15, 5:15], prediction[5:10, 20:30], prediction[10:15, 20:30] = 40, 41, 42
+    write(tmp_path / "reference/cell_1_label.tiff", reference)
+    write(tmp_path / "prediction/cell_1.tiff", prediction)
+    (tmp_path / "labels.json").write_text('{"1": "cell"}')
+    found = {}
+    for options in ((), ("--instance-maps",)):
+        out = tmp_path / "scores.parquet"
+        run(tmp_path, "--convention", "canonical", "--metrics", "f1", "--out", str(out), "--processes", "1", *options)
+        frame = read_scores(out, metric="f1")
+        found[options] = float(frame["value"].iloc[0]), "--instance-maps" in capsys.readouterr().err
+    assert found[()] == (0.0, True)
+    assert found["--instance-maps",] == (pytest.approx(2 * 2 / (3 + 3)), False)  # a half has an IoU of exactly 0.5
+
+
 def test_scoring_imports_neither_torch_nor_monai():
     command = "import sys, benchmark.scoring.score, benchmark.scoring.controls as c; "
     command += "assert not {'torch', 'monai', 'lightning', 'snakemake'} & set(sys.modules)"
