@@ -13,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from benchmark.evidence.published import Published
-from benchmark.evidence.resampling import Order, bootstrap_average, row_means, seed_interval
+from benchmark.evidence.resampling import Estimate, Order, average, bootstrap_average, row_means, seed_interval
 from benchmark.evidence.scores import ScoreMatrix
 from benchmark.evidence.verdict import (
     INTERVAL_LEVEL,
@@ -23,6 +23,8 @@ from benchmark.evidence.verdict import (
     band_from_spread,
     borrowed_band,
 )
+
+FEW_CASES = 20
 
 
 def with_interval(
@@ -50,16 +52,32 @@ def with_interval(
     if len(values) == 1 and not sampled:
         return Rebuilt.point(values[0]), ""
     if len(values) == 1:
-        estimate = bootstrap_average(matrices[0].values, order, level=INTERVAL_LEVEL)
+        estimate = _over_cases(matrices[0].values, order)
         return Rebuilt(estimate.value / unit, estimate.lower / unit, estimate.upper / unit), "cases"
     seeds = seed_interval(values, level=INTERVAL_LEVEL)
     if not sampled or len({(matrix.cases, matrix.classes) for matrix in matrices}) > 1:
         return Rebuilt(seeds.value, seeds.lower, seeds.upper, len(values)), "seeds"
-    # Independent sources of noise add as variances do. The bootstrap is of the seeds' mean score of each case.
-    cases = bootstrap_average(_mean_over(matrices), order, level=INTERVAL_LEVEL)
+    # Independent sources of noise add as variances do. Cases are resampled by the seeds' mean score of each.
+    cases = _over_cases(_mean_over(matrices), order)
     below = math.hypot(seeds.value - seeds.lower, (cases.value - cases.lower) / unit)
     above = math.hypot(seeds.upper - seeds.value, (cases.upper - cases.value) / unit)
     return Rebuilt(seeds.value, seeds.value - below, seeds.value + above, len(values)), "seeds and cases"
+
+
+def _over_cases(scores: NDArray[np.float64], order: Order) -> Estimate:
+    """Interval of the average of scores [cases, classes] that the sampling of cases gives.
+
+    The bootstrap of a few cases is far too narrow, that of a single one has no width at all. So below `FEW_CASES` it is
+    Student's t of the cases' means, around the average; for one case that is unbounded.
+    """
+    means = row_means(scores)
+    means = means[~np.isnan(means)]
+    if len(means) >= FEW_CASES:
+        return bootstrap_average(scores, order, level=INTERVAL_LEVEL)
+    value, student = average(scores, order), seed_interval(means, level=INTERVAL_LEVEL)
+    return Estimate(
+        value, value - (student.value - student.lower), value + (student.upper - student.value), INTERVAL_LEVEL
+    )
 
 
 def band_of(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.targets import Claim, Column
@@ -133,6 +134,24 @@ def test_three_seeds_bring_their_own_band(tmp_path):
     assert cell.measured.rebuilt.runs == 3 and cell.measured.interval_over == "seeds"
     assert cell.measured.rebuilt.value == pytest.approx(70.2)
     assert str(cell.verdict) == "below"
+
+
+@pytest.mark.parametrize("cases", [1, 2, 5, 19, 20])
+def test_a_handful_of_other_cases_shows_little(tmp_path, cases):
+    """A single case that happens to score the published value reproduces nothing."""
+    values = simulated(cases, 0.70, 1)
+    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values)])
+    source = replace(sources_of(TARGET)["UNETR", "Overall"], test_cases=frozenset(), order="classes_then_cases")
+    cell = cell_of(Evidence(scores=scores), source, published=f"{100 * values.mean():.2f}")
+    rebuilt, means = cell.measured.rebuilt, 100 * values.mean(axis=1)
+    if cases == 1:
+        assert rebuilt.lower == -np.inf and rebuilt.upper == np.inf and str(cell.verdict) == "not separable"
+    elif cases < 20:
+        expected = stats.t.interval(0.9, cases - 1, means.mean(), stats.sem(means))
+        assert (rebuilt.lower, rebuilt.upper) == pytest.approx(expected)
+    else:
+        assert rebuilt.lower == pytest.approx(100 * bootstrap_average(values, level=0.9).lower)
+    assert rebuilt.value == pytest.approx(means.mean()) and cell.measured.interval_over == "cases"
 
 
 def test_seeds_on_other_cases_have_the_noise_of_both(tmp_path):
