@@ -79,8 +79,15 @@ def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
     scores = read_scores(paths)
-    for run in sorted(set(scores) - set(catalog.runs(target))):
-        say(f"{target.target}: no row is made from the scored run {run!r}")
+    known = set(catalog.runs(target))
+    for run in sorted(scores):
+        recorded = scores[run].config_digest
+        if run not in known:
+            say(f"{target.target}: no row is made from the scored run {run!r}")
+        elif recorded and recorded != (current := catalog.run(run, arguments.scale).digest):
+            say(
+                f"{run}: scored with configuration {recorded}; its settings have changed since, or the scale: {current}"
+            )
     return scores
 
 
