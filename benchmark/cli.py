@@ -22,6 +22,7 @@ COMMANDS = {
     "prepare": ("benchmark.data.prepare", "raw cases to the prepared-case store"),
     "train": ("benchmark.training.train", "train one run, or continue it"),
     "predict": ("benchmark.inference.predict", "label the cases of a trained run"),
+    "receptive-field": ("benchmark.inference.receptive_field", "how far the encoder of a trained run sees"),
     "score": ("benchmark.scoring.score", "score a folder of predictions against references"),
     "score-run": ("benchmark.scoring.run", "score the predictions of one run, or of a control, by its convention"),
     "controls": ("benchmark.scoring.controls", "predictions of the oracle, empty and class-prior controls"),

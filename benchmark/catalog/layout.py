@@ -53,6 +53,10 @@ class Layout:
         """Folder <case>.nii.gz."""
         return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predictions"
 
+    def receptive_field(self, run: str) -> str:
+        """Map [H, W]; its record has the suffix .json."""
+        return f"{self.root}/runs/{run}/receptive_field.npy"
+
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
 

@@ -122,5 +122,10 @@ class Target(Settings):
             raise ValueError(f"significance.against: no row {self.significance.against!r}")
         return self
 
+    @property
+    def draws_receptive_fields(self) -> bool:
+        """Whether it is made from maps that only trained networks can give."""
+        return self.figure is not None and self.figure.style == "receptive_field"
+
     def claim(self, row: str, column: str) -> Claim | None:
         return next((claim for claim in self.published if (claim.row, claim.column) == (row, column)), None)

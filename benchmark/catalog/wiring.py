@@ -21,6 +21,7 @@ PAGES = ("coverage", "audit", "budget")
 CONTROLS = ("oracle", "empty", "class_prior")
 CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on them
 MEGABYTES_PER_GPU = 32000
+FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
 
 
 def set_job_environment() -> None:
@@ -211,6 +212,20 @@ class Wiring:
         drawn = figure.parameters if figure else {}
         names = [*drawn.get("tables", ()), *([drawn["table"]] if "table" in drawn else [])]
         return [path for name in names for path in self.layout.table(name)]
+
+    def receptive_fields(self, wildcards: Wildcards) -> list[str]:
+        """The maps that a figure of receptive fields draws; without trained weights there are none to make."""
+        target = self.target(wildcards)
+        if not target.draws_receptive_fields or self.settings.start_from != "data":
+            return []
+        return [self.layout.receptive_field(run) for run in self._ready_runs(target)]
+
+    def receptive_field_options(self, wildcards: Wildcards) -> str:
+        """How a run's map is made: by the parameters of the figure that draws it, else by the command's defaults."""
+        figures = [target for target in self.catalog.targets.values() if target.draws_receptive_fields]
+        drawn = (target.figure.parameters for target in figures if wildcards.run in self.catalog.runs(target))
+        parameters = next(drawn, {})
+        return " ".join(f"--{name} {parameters[name]}" for name in FIELD_PARAMETERS if name in parameters)
 
     def specification(self, wildcards: Wildcards) -> str:
         """Changes with the target's rows, columns and published cells: any of them rebuilds the file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +29,7 @@ class RunPlan:
         pending: why it cannot run yet; None if it can.
         budget: estimate; None where the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
+        drawn: whether one of the targets asked for draws its receptive field.
     """
 
     run: str
@@ -37,6 +38,7 @@ class RunPlan:
     pending: str | None
     budget: RunBudget | None
     method: str
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,10 @@ class Planner:
 
     def runs(self, targets: Iterable[str]) -> list[RunPlan]:
         """Runs that are trained for these targets, each once."""
-        names = dict.fromkeys(
-            run for target in targets for run in self.catalog.runs(self.catalog.target(target), scored=True)
-        )
-        return [self.plan(run) for run in names]
+        wanted = [self.catalog.target(target) for target in targets]
+        names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
+        drawn = {run for target in wanted if target.draws_receptive_fields for run in self.catalog.runs(target)}
+        return [replace(self.plan(run), drawn=run in drawn) for run in names]
 
     def plan(self, run: str) -> RunPlan:
         if run not in self._plans:
@@ -130,11 +132,12 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
 
 
 def jobs(plans: Sequence[RunPlan]) -> int:
-    """Jobs of the stages before the table, for runs that can run today: per dataset, per preparation, per run."""
+    """Jobs of the stages before table or figure, for runs that can run today: per dataset, per preparation, per run."""
     ready = [plan for plan in plans if plan.pending is None]
     datasets = {plan.dataset for plan in ready}
     preparations = {plan.preparation for plan in ready}
-    return len(datasets) * (len(STAGES) - 1) + len(preparations) + len(ready) * len(RUN_STAGES)
+    per_run = len(ready) * len(RUN_STAGES) + sum(plan.drawn for plan in ready)
+    return len(datasets) * (len(STAGES) - 1) + len(preparations) + per_run
 
 
 def _printed_costs(catalog: Catalog) -> dict[tuple[str, str, str], Counted]:

@@ -6,29 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.errors import InputError
+from benchmark.evidence.noise import band_of, with_interval
 from benchmark.evidence.published import Published, exact, parse_published
-from benchmark.evidence.resampling import Order, average, bootstrap_average, row_means, seed_interval
+from benchmark.evidence.resampling import Order, average, row_means
 from benchmark.evidence.scores import RunScores, ScoreMatrix
-from benchmark.evidence.verdict import (
-    INTERVAL_LEVEL,
-    Band,
-    Mode,
-    Rebuilt,
-    Verdict,
-    band_from_seeds,
-    band_from_spread,
-    borrowed_band,
-    judge,
-)
+from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge
 
 UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "s": 1.0, "h": 3600.0, "hours": 3600.0, "mm": 1.0}
 DEMO = "demo scale"
@@ -206,23 +193,42 @@ def _score(column: Column, source: CellSource, evidence: Evidence, published: Pu
     unit = UNITS[column.unit]
     values = [_statistic(matrix, column.statistic, source.order) / unit for matrix in matrices]
     per_case = np.array(list(case_scores(matrices).values()))
-    present = per_case[np.isfinite(per_case)]
-    rebuilt, over = _with_interval(values, matrices, source, column, unit)
+    present = per_case[~np.isnan(per_case)]
+    rebuilt, over = with_interval(
+        values, matrices, order=source.order, statistic=column.statistic, test_cases=source.test_cases, unit=unit
+    )
     return Measured(
         mode="score",
         rebuilt=rebuilt,
         interval_over=over,
-        spread=float(present.std(ddof=1) / unit) if len(present) > 1 else math.nan,
-        cases=len(per_case),
-        band=_band(values, published, len(per_case), source.dataset, str(column.metric), unit),
-        not_comparable=DEMO if evidence.scale == "demo" else "",
+        spread=float(present.std(ddof=1) / unit) if len(present) > 1 and np.isfinite(present).all() else math.nan,
+        cases=len(present),
+        band=band_of(
+            values, published, cases=len(present), dataset=source.dataset, metric=str(column.metric), unit=unit
+        ),
+        not_comparable=_not_comparable(source, evidence, matrices),
     )
+
+
+def _not_comparable(source: CellSource, evidence: Evidence, matrices: Sequence[ScoreMatrix]) -> str:
+    """Why a score answers another question than the published one, or an empty string.
+
+    A convention that leaves cases without a prediction out of the mean would let a run choose its own test set.
+    """
+    scales = {evidence.scores[run].scale for run in source.runs if run in evidence.scores}
+    if evidence.scale == "demo" or "demo" in scales:
+        return DEMO
+    worst = max(matrices, key=lambda matrix: len(matrix.left_out))
+    lost = len(worst.left_out)
+    return f"no prediction of {lost} of {len(worst.cases)} cases" if lost else ""
 
 
 def matrices_of(source: CellSource, metric: str, evidence: Evidence) -> list[ScoreMatrix]:
     """Scores of every seed that has been run, restricted to the cell's structures, rounded as the convention does."""
-    found = [evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores]
-    matrices = [matrix.restricted(source.classes) for matrix in found if matrix is not None]
+    found = {
+        run: evidence.scores[run].matrix(metric, source.convention) for run in source.runs if run in evidence.scores
+    }
+    matrices = [matrix.restricted(source.classes, where=run) for run, matrix in found.items() if matrix is not None]
     if source.case_decimals is None:
         return matrices
     return [matrix.as_case_means(source.case_decimals) for matrix in matrices]
@@ -242,41 +248,10 @@ def _statistic(matrix: ScoreMatrix, statistic: str, order: Order) -> float:
     if statistic == "mean":
         return average(matrix.values, order)
     means = np.array(list(case_scores([matrix]).values()))
-    means = means[np.isfinite(means)]
+    means = means[~np.isnan(means)]
     if statistic == "median":
         return float(np.median(means)) if len(means) else math.nan
-    return float(means.std(ddof=1)) if len(means) > 1 else math.nan
-
-
-def _with_interval(
-    values: list[float], matrices: list[ScoreMatrix], source: CellSource, column: Column, unit: float
-) -> tuple[Rebuilt, str]:
-    """The value with the interval that the verdict needs, and what that interval runs over (docs/verdicts.md)."""
-    if len(values) > 1:
-        estimate = seed_interval(values, level=INTERVAL_LEVEL)
-        return Rebuilt(estimate.value, estimate.lower, estimate.upper, len(values)), "seeds"
-    same_cases = bool(source.test_cases) and set(matrices[0].cases) == source.test_cases
-    if same_cases or column.statistic != "mean" or math.isnan(values[0]):
-        return Rebuilt.point(values[0]), ""
-    estimate = bootstrap_average(matrices[0].values, source.order, level=INTERVAL_LEVEL)
-    return Rebuilt(estimate.value / unit, estimate.lower / unit, estimate.upper / unit), "cases"
-
-
-def _band(values: list[float], published: Published, cases: int, dataset: str, metric: str, unit: float) -> Band | None:
-    """The first that exists: our own seeds, a band borrowed for this task, the paper's ± over cases."""
-    own = band_from_seeds(float(np.std(values, ddof=1)), len(values)) if len(values) > 1 else None
-    if own:
-        return own
-    known = _noise_bands().get(metric, {})
-    entry = known.get(dataset) or known.get("default")
-    if entry:
-        return borrowed_band(round(entry["half_width"] / unit, 9), entry["source"])
-    return band_from_spread(float(published.spread), cases) if published.spread is not None else None
-
-
-@lru_cache(maxsize=1)
-def _noise_bands() -> dict[str, Any]:
-    return yaml.safe_load(Path(__file__).with_name("noise_bands.yaml").read_text(encoding="utf-8"))
+    return float(means.std(ddof=1)) if len(means) > 1 and np.isfinite(means).all() else math.nan
 
 
 def _cell_text(column: Column, published: Published, measured: Measured, verdict: Verdict) -> str:
@@ -292,6 +267,8 @@ def _cell_text(column: Column, published: Published, measured: Measured, verdict
 
 
 def format_number(value: float, decimals: int, *, truncate: bool = False) -> str:
-    """`value` with a fixed number of decimals, cut the way the authors cut theirs."""
+    """`value` with a fixed number of decimals, cut the way the authors cut theirs; `inf` for an infinite distance."""
+    if math.isinf(value):
+        return str(value)
     mode = ROUND_DOWN if truncate else ROUND_HALF_EVEN
     return str(exact(round(value, 10)).quantize(Decimal(1).scaleb(-decimals), rounding=mode))

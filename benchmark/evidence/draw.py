@@ -135,7 +135,8 @@ def _curves(request: Request) -> Figure:
 
 
 def _receptive_fields(request: Request) -> Figure:
-    return draw_receptive_fields(receptive_fields_of(request), demo=request.demo)
+    fields = receptive_fields_of(request)
+    return draw_receptive_fields(fields.maps, missing=fields.missing, title=fields.note, demo=request.demo)
 
 
 def _not_yet(request: Request) -> Figure:

@@ -214,17 +214,54 @@ def curves_of(request: Request) -> dict[str, Curve]:
     return curves
 
 
-def receptive_fields_of(request: Request) -> dict[str, np.ndarray]:
-    """Row → contribution map, from each run's receptive_field.npy."""
-    maps = {}
+@dataclass(frozen=True)
+class ReceptiveFields:
+    """Row → contribution map [H, W], row → why it has none, and what the maps are means over."""
+
+    maps: dict[str, np.ndarray]
+    missing: dict[str, str]
+    note: str
+
+
+def receptive_fields_of(request: Request) -> ReceptiveFields:
+    """The maps that `benchmark receptive-field` wrote for the rows' runs.
+
+    Raises:
+        NotDrawable: no row has one; with the reason of the first.
+        InputError: a map was made with another configuration of its run, or has no record beside it.
+    """
+    if request.published_only:
+        raise NotDrawable("the paper prints no numbers of this figure")
+    sources = cell_sources(request.catalog, request.target, request.scale)
+    maps, missing, notes = {}, {}, {}
     for row in request.target.rows:
-        for run in request.catalog.cell_runs(request.target, row)[:1]:
-            path = Path(request.layout.trained(run)).with_name("receptive_field.npy")
-            if path.is_file():
-                maps[row] = np.load(path, allow_pickle=False)
+        source = sources[row, next(iter(request.target.columns))]
+        path = Path(request.layout.receptive_field(source.runs[0])) if source.runs else None
+        if path is None or not path.is_file():
+            begun = Path(request.layout.source(source.dataset)).is_file()
+            missing[row] = source.pending or ("not run" if begun else source.without_scores)
+            continue
+        record = _field_record(path, request.catalog.run(source.runs[0], request.scale).digest)
+        maps[row] = np.load(path, allow_pickle=False)
+        notes[f"mean of {record['samples']} samples, {record['contribution']} part of the gradient"] = None
     if not maps:
-        raise NotDrawable("not run")
-    return maps
+        raise NotDrawable("; ".join(dict.fromkeys(missing.values())) or "no row names a run")
+    return ReceptiveFields(maps, missing, "; ".join(notes))
+
+
+def _field_record(path: Path, digest: str) -> dict[str, Any]:
+    """What a map was made from. Raises InputError if nothing says so or it was another configuration."""
+    beside = path.with_suffix(".json")
+    record = read_json(beside) if beside.is_file() else {}
+    if record.get("digest") != digest:
+        raise InputError(
+            "a receptive field map is not of this configuration of its run",
+            where=path,
+            expected=f"configuration {digest} in {beside.name}",
+            found=record.get("digest", f"no {beside.name}"),
+            remedy="remove it, then run `benchmark receptive-field` (or the workflow) again",
+        )
+    return record
 
 
 def _read_compare(path: Path) -> dict[tuple[str, str], dict[str, str]]:

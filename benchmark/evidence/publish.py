@@ -78,7 +78,17 @@ def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -
     paths = arguments.scores
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
-    return read_scores(paths)
+    scores = read_scores(paths)
+    known = set(catalog.runs(target))
+    for run in sorted(scores):
+        recorded = scores[run].config_digest
+        if run not in known:
+            say(f"{target.target}: no row is made from the scored run {run!r}")
+        elif recorded and recorded != (current := catalog.run(run, arguments.scale).digest):
+            say(
+                f"{run}: scored with configuration {recorded}; its settings have changed since, or the scale: {current}"
+            )
+    return scores
 
 
 def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]]:

@@ -2,7 +2,8 @@
 
 One matrix of resampling weights serves every statistic here: row r says how often each case was drawn in resample r, so
 a resampled mean is a product of matrices and 10,000 resamples of a table take milliseconds. NaN marks a score that
-does not enter its mean. Generators are seeded, hence the same scores always give the same intervals.
+does not enter its mean; an infinite one (a distance to nothing) does, and makes it infinite. Generators are seeded,
+hence the same scores always give the same intervals.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def bootstrap_average(
     stack = np.asarray(scores, dtype=float)
     stack = stack[None] if stack.ndim == 2 else stack[None, :, None] if stack.ndim == 1 else stack
     value = float(np.mean([average(matrix, order) for matrix in stack])) if stack.size else np.nan
-    if not np.isfinite(value):
+    if np.isnan(value):
         return Estimate(np.nan, np.nan, np.nan, level)
     generator = np.random.default_rng(seed)
     drawn = []
@@ -100,8 +101,10 @@ def bootstrap_average(
         cases = draw_weights(stack.shape[1], size, generator)
         by_seed = np.stack([_weighted_average(matrix, cases, order) for matrix in stack], axis=1)
         seeds = draw_weights(len(stack), size, generator) / len(stack)
-        drawn.append((by_seed * seeds).sum(axis=1))
-    lower, upper = np.nanquantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+        drawn.append(np.multiply(by_seed, seeds, out=np.zeros_like(seeds), where=seeds > 0).sum(axis=1))
+    values = np.concatenate(drawn)
+    method = "inverted_cdf" if np.isinf(values).any() else "linear"  # nothing lies between a number and infinity
+    lower, upper = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], method=method)
     return Estimate(value, float(lower), float(upper), level)
 
 
@@ -170,8 +173,11 @@ def _weighted_average(matrix: NDArray, weights: NDArray, order: Order) -> NDArra
 
 def _weighted_means(matrix: NDArray, weights: NDArray) -> NDArray[np.float64]:
     """Means of each column [cases, columns] under weights [resamples, cases], NaN left out → [resamples, columns]."""
-    present = np.isfinite(matrix)
-    total = weights @ np.where(present, matrix, 0.0)
+    present = ~np.isnan(matrix)
+    total = weights @ np.where(np.isfinite(matrix), matrix, 0.0)
+    for infinite in (np.inf, -np.inf):
+        if (matrix == infinite).any():
+            total[weights @ (matrix == infinite) > 0] += infinite
     if present.all():
         return total / weights.sum(axis=1, keepdims=True)
     count = weights @ present
@@ -180,7 +186,7 @@ def _weighted_means(matrix: NDArray, weights: NDArray) -> NDArray[np.float64]:
 
 def row_means(matrix: NDArray) -> NDArray[np.float64]:
     """Mean of each row of a matrix, NaN left out; NaN for a row without values (and no warning about it)."""
-    present = np.isfinite(matrix)
+    present = ~np.isnan(matrix)
     count = present.sum(axis=1)
     total = np.where(present, matrix, 0.0).sum(axis=1)
     return np.divide(total, count, out=np.full(len(matrix), np.nan), where=count > 0)

@@ -7,7 +7,7 @@ resample its cases.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,10 @@ from pyarrow import compute
 
 from benchmark.errors import InputError
 from benchmark.evidence.resampling import row_means
-from benchmark.scoring.aggregate import COLUMNS, Rates, failure_rates
+from benchmark.scoring.aggregate import COLUMNS, SCHEMA, Rates, failure_rates
+from benchmark.scoring.conventions import INSTANCE_METRICS, OVERLAP_METRICS
+
+SHARES = (*OVERLAP_METRICS, *INSTANCE_METRICS, "nsd")  # metrics that lie between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -28,41 +31,55 @@ class ScoreMatrix:
     Attributes:
         values: [cases, classes]; NaN where the convention leaves a score out.
         cases, classes: their names, in the order of `values`; cases are sorted.
+        missing: cases without a prediction, whatever they score.
     """
 
     values: NDArray[np.float64]
     cases: tuple[str, ...]
     classes: tuple[str, ...]
+    missing: frozenset[str] = frozenset()
 
-    def restricted(self, classes: Sequence[str] | None) -> ScoreMatrix:
-        """Only the named classes (None: all). Raises InputError naming a class that was not scored."""
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Cases without a prediction that the convention gives no value: the mean is over the others alone."""
+        valued = ~np.isnan(self.values).all(axis=1)
+        return self.missing - {case for case, has_value in zip(self.cases, valued, strict=True) if has_value}
+
+    def restricted(self, classes: Sequence[str] | None, *, where: str = "") -> ScoreMatrix:
+        """Only the named classes (None: all). Raises InputError naming a class that was not scored, and `where`."""
         if classes is None:
             return self
         missing = [name for name in classes if name not in self.classes]
         if missing:
             raise InputError(
                 "a label group names structures that the scores do not have",
+                where=where or None,
                 found=", ".join(missing[:5]),
                 expected="structures of the scored dataset",
                 remedy="score with the labels of this dataset, or correct the group",
             )
         columns = [self.classes.index(name) for name in classes]
-        return ScoreMatrix(self.values[:, columns], self.cases, tuple(classes))
+        return replace(self, values=self.values[:, columns], classes=tuple(classes))
 
     def as_case_means(self, decimals: int) -> ScoreMatrix:
         """One column, the rounded mean over classes of each case: for conventions that round before averaging cases."""
         means = row_means(self.values)
-        return ScoreMatrix(np.round(means, decimals)[:, None], self.cases, ("mean",))
+        return replace(self, values=np.round(means, decimals)[:, None], classes=("mean",))
 
 
 @dataclass(frozen=True, eq=False)
 class RunScores:
-    """Everything scored of one run, with the provenance written in the file's metadata."""
+    """Everything scored of one run, with the provenance written in the file's metadata.
+
+    Attributes:
+        scale: of the run that predicted; empty where the file does not say.
+    """
 
     run: str
     table: pa.Table
     config_digest: str
     code_version: str
+    scale: str = ""
     _matrices: dict[tuple[str, str], ScoreMatrix | None] = field(default_factory=dict, repr=False)
 
     def matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
@@ -97,7 +114,10 @@ class RunScores:
         values = np.full((len(cases), len(classes)), np.nan)
         values[row, column] = chosen["value"].to_numpy()
         order = np.argsort(np.array(cases), kind="stable")
-        return ScoreMatrix(values[order], tuple(cases[index] for index in order), tuple(classes))
+        lost = chosen.filter(compute.equal(chosen["status"], "missing_prediction"))["case"]
+        return ScoreMatrix(
+            values[order], tuple(cases[index] for index in order), tuple(classes), frozenset(lost.to_pylist())
+        )
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
@@ -121,13 +141,21 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
             if run in runs:
                 raise InputError(f"two score files hold run {run!r}", where=path, remedy="name each run's file once")
             part = table.filter(compute.equal(table["run"], run))
-            runs[run] = RunScores(run, part, metadata.get("config_digest", ""), metadata.get("code_version", ""))
+            runs[run] = RunScores(
+                run,
+                part,
+                config_digest=metadata.get("config_digest", ""),
+                code_version=metadata.get("code_version", ""),
+                scale=metadata.get("scale", ""),
+            )
     return runs
 
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
-        raise InputError("a score file is missing", where=path, remedy="run `python -m benchmark score` for this run")
+        found = "a folder" if path.is_dir() else "nothing"
+        remedy = "name the scores.parquet that `python -m benchmark score` wrote for each run"
+        raise InputError("a score file is missing", where=path, expected="a file", found=found, remedy=remedy)
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
@@ -135,4 +163,29 @@ def _read(path: Path) -> pa.Table:
     absent = [name for name in COLUMNS if name not in table.column_names]
     if absent:
         raise InputError("a score file lacks columns", where=path, expected=COLUMNS, found=table.column_names)
+    return _checked(table.select(COLUMNS), path)
+
+
+def _checked(table: pa.Table, path: Path) -> pa.Table:
+    """The table, with the types that scoring writes; shares lie between 0 and 1, whatever unit a paper prints them in.
+
+    Raises:
+        InputError: another type, an empty name, or a share out of bounds.
+    """
+    try:
+        table = table.cast(SCHEMA.with_metadata(table.schema.metadata))
+    except pa.ArrowInvalid as error:
+        raise InputError("a column of a score file has another type", where=path, found=error) from None
+    names = [name for name in COLUMNS if name != "value" and table[name].null_count]
+    if names:
+        raise InputError("a score file has rows without a name", where=path, found=", ".join(names))
+    shares = table.filter(compute.is_in(table["metric"], pa.array(SHARES)))["value"].to_numpy()
+    outside = shares[(shares < 0) | (shares > 1 + 1e-9)]
+    if len(outside):
+        raise InputError(
+            "a share is out of bounds",
+            where=path,
+            expected="values from 0 to 1, not in percent",
+            found=f"{len(outside)} values, such as {outside[0]:g}",
+        )
     return table

@@ -2,8 +2,9 @@
 
 The methods of one table are scored on the same cases, so their scores are paired. A one-way ANOVA treats them as
 independent groups and loses power to the variation between cases; it is computed because the papers report it. Every
-function takes float arrays in which NaN marks a missing score, and returns a `Test` for every input: degenerate data
-(ties, constant columns, two cases) give a defined p-value or NaN, with a note that says why.
+function takes float arrays in which NaN marks a missing score (an infinite distance counts as missing), and returns a
+`Test` for every input: degenerate data (ties, constant columns, two cases) give a defined p-value or NaN, with a note
+that says why.
 """
 
 from __future__ import annotations
@@ -65,19 +66,19 @@ def one_way_anova(*groups: ArrayLike) -> Test:
 def wilcoxon(first: ArrayLike, second: ArrayLike) -> Test:
     """Two-sided Wilcoxon signed-rank test of paired scores; pairs with a missing side are left out.
 
-    Zero differences are dropped (Wilcoxon's own treatment). The p-value is exact where there are no ties and at most 50
-    pairs, or few enough ties to enumerate. All differences zero: p = 1. Fewer than six informative pairs cannot reach
-    p < 0.05, and the note says so.
+    Zero differences are dropped (Wilcoxon's own treatment), before scipy sees them: it would count them when it decides
+    whether few enough pairs are left for an exact p-value. That is so without ties for at most 50 pairs, with ties for
+    at most 13. All differences zero: p = 1. Fewer than six informative pairs cannot reach p < 0.05, and the note says
+    so.
     """
     difference = paired_differences(first, second)
-    informative = int(np.count_nonzero(difference))
+    informative = difference[difference != 0]
     if len(difference) == 0:
         return Test("Wilcoxon", np.nan, np.nan, 0, "no pairs")
-    if informative == 0:
+    if len(informative) == 0:
         return Test("Wilcoxon", 0.0, 1.0, len(difference), "all differences are zero")
-    result = stats.wilcoxon(difference, zero_method="wilcox", alternative="two-sided")
-    note = "fewer than six differing pairs cannot reach p < 0.05" if informative < 6 else ""
-    return Test("Wilcoxon", float(result.statistic), float(result.pvalue), len(difference), note)
+    result = stats.wilcoxon(informative, alternative="two-sided")
+    return Test("Wilcoxon", float(result.statistic), float(result.pvalue), len(difference), _too_few(difference))
 
 
 def paired_permutation(first: ArrayLike, second: ArrayLike, *, permutations: int = PERMUTATIONS, seed: int = 0) -> Test:
@@ -92,10 +93,10 @@ def paired_permutation(first: ArrayLike, second: ArrayLike, *, permutations: int
         return Test("paired permutation", np.nan, np.nan, 0, "no pairs")
     observed = abs(difference.mean())
     reached = observed - 10.0**-TIE_DIGITS
+    note = _too_few(difference)
     if 2**n <= permutations:
         signs = np.array(list(product((1.0, -1.0), repeat=n)))
         p = float(np.mean(np.abs(signs @ difference) / n >= reached))
-        note = "" if n >= 6 else "fewer than six pairs cannot reach p < 0.05"
         return Test("paired permutation", float(difference.mean()), p, n, note)
     generator = np.random.default_rng(seed)
     hits, left = 0, permutations
@@ -104,7 +105,7 @@ def paired_permutation(first: ArrayLike, second: ArrayLike, *, permutations: int
         signs = generator.integers(0, 2, size=(rows, n), dtype=np.int8) * 2.0 - 1.0
         hits += int(np.count_nonzero(np.abs(signs @ difference) / n >= reached))
         left -= rows
-    return Test("paired permutation", float(difference.mean()), (hits + 1) / (permutations + 1), n)
+    return Test("paired permutation", float(difference.mean()), (hits + 1) / (permutations + 1), n, note)
 
 
 def repeated_measures(scores: ArrayLike) -> Test:
@@ -141,6 +142,11 @@ def paired_differences(first: ArrayLike, second: ArrayLike) -> NDArray[np.float6
         raise ValueError(f"paired scores need equal lengths, found {left.shape} and {right.shape}")
     difference = left - right
     return np.round(difference[np.isfinite(difference)], TIE_DIGITS)
+
+
+def _too_few(difference: NDArray[np.float64]) -> str:
+    """A note where not even equal signs of all differences would be significant: 2 / 2^5 is above 0.05."""
+    return "fewer than six differing pairs cannot reach p < 0.05" if np.count_nonzero(difference) < 6 else ""
 
 
 def _present(values: ArrayLike) -> NDArray[np.float64]:

@@ -242,7 +242,7 @@ def _significance(
 def _number(value: float | None, decimals: int) -> str:
     if value is None or math.isnan(value):
         return ""
-    return format_number(value, decimals) if math.isfinite(value) else str(value)
+    return format_number(value, decimals)
 
 
 def _csv(rows: Iterable[Iterable[str]]) -> str:

@@ -123,8 +123,10 @@ def _compare(printed: Interval, rebuilt: Rebuilt, mode: Mode, band: Band | None)
         if printed.contains(rebuilt.value):
             return Outcome.WITHIN, ""
         return (Outcome.ABOVE if exact(rebuilt.value) >= printed.upper else Outcome.BELOW), ""
-    if band is None:
+    if band is None or math.isnan(band.half_width):
         return Outcome.NOT_SEPARABLE, "no noise band"
+    if math.isnan(rebuilt.lower) or math.isnan(rebuilt.upper):
+        return Outcome.NOT_SEPARABLE, "no interval"
     zone = printed.widened(band.half_width)
     lower, upper = _end(rebuilt.lower), _end(rebuilt.upper)
     if zone.contains(lower) and zone.contains(upper):

@@ -69,16 +69,7 @@ def predict_run(
     """
     weights, digest = read_trained(trained, config)
     key = value_digest([digest, config.inference.model_dump(mode="json"), store.digest])
-    wanted = [case for part in config.inference.splits for case in split[part]]
-    cases = [case for case in wanted if case in set(store.cases)]
-    missing = sorted(set(wanted) - set(cases))
-    if not cases:
-        raise InputError(
-            "there is no case to predict",
-            where=store.folder,
-            expected="cases of " + ", ".join(config.inference.splits),
-            found=f"{len(wanted)} in the split, none of them in the store",
-        )
+    cases, missing = cases_to_predict(config, store, split)
     folder = out.parent / "predictions"
     remaining = [case for case in cases if not _is_done(folder / f"{case}.nii.gz", store.open(case), key)]
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
@@ -98,6 +89,24 @@ def predict_run(
     }
     write_json(out, summary)
     return summary
+
+
+def cases_to_predict(config: RunConfig, store: PreparedStore, split: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Cases of `config.inference.splits` that the store has, in the split's order, and those that it lacks.
+
+    Raises:
+        InputError: the store has none of them.
+    """
+    wanted = [case for part in config.inference.splits for case in split[part]]
+    cases = [case for case in wanted if case in set(store.cases)]
+    if not cases:
+        raise InputError(
+            "there is no case to predict",
+            where=store.folder,
+            expected="cases of " + ", ".join(config.inference.splits),
+            found=f"{len(wanted)} in the split, none of them in the store",
+        )
+    return cases, sorted(set(wanted) - set(cases))
 
 
 def read_trained(path: Path, config: RunConfig) -> tuple[Path, str]:

@@ -74,7 +74,13 @@ class Experts(nn.Module):
                 self.gating_network.weight[:-1], self.gating_network.bias[:-1] = old.weight, old.bias
 
 
-@register("m4oe", demo={"width": 8, "attention_heads": (1, 2, 4, 8), "window": 4, "experts": 3}, spatial_dims=(2,))
+@register(
+    "m4oe",
+    demo={"width": 8, "attention_heads": (1, 2, 4, 8), "window": 4, "experts": 3},
+    spatial_dims=(2,),
+    decoder="layers_up.0",
+    channels_last=True,
+)
 class M4oE(SwinUNet):
     """[B, in, H, W] -> [B, out, H, W]. Any H and W.
 

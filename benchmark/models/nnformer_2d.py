@@ -101,6 +101,8 @@ class _NNFormer2d(nn.Module):
     "nnformer_2d",
     demo={"width": 16, "heads": (1, 2, 4, 8), "windows": (4, 4, 4, 2), "deep_supervision": False},
     spatial_dims=(2,),
+    decoder="decoder.0",
+    channels_last=True,
 )
 class NNFormer2d(PadToMultiple, _NNFormer2d):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/2, 1/4. Any H and W.

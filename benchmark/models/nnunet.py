@@ -37,7 +37,12 @@ class _ResidualUNet(PadToMultiple, ResidualEncoderUNet):
     pass
 
 
-@register("nnunet", demo={"base_features": 8, "max_features": 64, "deep_supervision": False}, spatial_dims=(2, 3))
+@register(
+    "nnunet",
+    demo={"base_features": 8, "max_features": 64, "deep_supervision": False},
+    spatial_dims=(2, 3),
+    decoder="decoder",
+)
 def nnunet(
     *,
     in_channels: int,

@@ -32,6 +32,9 @@ class ModelEntry:
         demo: options that make it small (under 2 M parameters) for the demo scale.
         spatial_dims: the input dimensions it supports, e.g. (3,) or (2, 3).
         divisor: every side of the input must be a multiple of it; 1 where the network pads inside.
+        decoder: dotted name of the submodule whose first argument is the encoder's deepest features, or a list of
+            levels that ends in them; None where no such place is declared.
+        channels_last: those features are [B, *spatial, C], not [B, C, *spatial].
     """
 
     name: str
@@ -39,15 +42,23 @@ class ModelEntry:
     demo: dict[str, Any] = field(default_factory=dict)
     spatial_dims: tuple[int, ...] = (3,)
     divisor: int = 1
+    decoder: str | None = None
+    channels_last: bool = False
 
 
 _entries: dict[str, ModelEntry] = {}
 
 
 def register(
-    name: str, *, demo: dict[str, Any] | None = None, spatial_dims: Sequence[int] = (3,), divisor: int = 1
+    name: str,
+    *,
+    demo: dict[str, Any] | None = None,
+    spatial_dims: Sequence[int] = (3,),
+    divisor: int = 1,
+    decoder: str | None = None,
+    channels_last: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Class or function decorator that enters a network under `name`.
+    """Class or function decorator that enters a network under `name`; the keywords are those of `ModelEntry`.
 
     Raises:
         ValueError: `name` is taken by another builder.
@@ -58,7 +69,9 @@ def register(
             raise ValueError(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
-        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims), divisor)
+        _entries[name] = ModelEntry(
+            name, builder, dict(demo or {}), tuple(spatial_dims), divisor, decoder, channels_last
+        )
         return builder
 
     return enter

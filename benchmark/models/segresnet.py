@@ -15,7 +15,7 @@ from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
 
-@register("segresnet", demo={"width": 8}, spatial_dims=(2, 3))
+@register("segresnet", demo={"width": 8}, spatial_dims=(2, 3), decoder="up_samples.0")
 class SegResNet(PadToMultiple, MonaiSegResNet):
     """[B, in, *spatial] -> [B, out, *spatial], any size.
 

@@ -39,7 +39,13 @@ class Reconstruction(NamedTuple):
     mask: Tensor
 
 
-@register("swin_mae", demo={"width": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "window": 4}, spatial_dims=(2,))
+@register(
+    "swin_mae",
+    demo={"width": 16, "depths": (1, 1, 1, 1), "heads": (1, 2, 4, 8), "window": 4},
+    spatial_dims=(2,),
+    decoder="first_patch_expanding",
+    channels_last=True,
+)
 class SwinMAE(nn.Module):
     """`forward`: image [B, in, H, W] -> predicted pixels [B, out, H, W] of the unmasked image, any H and W.
 

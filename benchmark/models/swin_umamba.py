@@ -59,7 +59,12 @@ class _SwinUMamba(nn.Module):
         return [head(features) for head, features in zip(self.out_layers, reversed(maps), strict=False)]
 
 
-@register("swin_umamba", demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False}, spatial_dims=(2,))
+@register(
+    "swin_umamba",
+    demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False},
+    spatial_dims=(2,),
+    decoder="decoder6",
+)
 class SwinUMamba(PadToMultiple, _SwinUMamba):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/2, 1/4, 1/8. Any H and W.
 

@@ -66,7 +66,13 @@ class _SwinUMambaD(nn.Module):
         return [head(grid.permute(0, 3, 1, 2)) for head, grid in zip(heads, maps, strict=True)]
 
 
-@register("swin_umamba_d", demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False}, spatial_dims=(2,))
+@register(
+    "swin_umamba_d",
+    demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False},
+    spatial_dims=(2,),
+    decoder="decoder",
+    channels_last=True,
+)
 class SwinUMambaD(PadToMultiple, _SwinUMambaD):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/4, 1/8, 1/16. Any H and W.
 

@@ -28,7 +28,13 @@ class _SwinUnet(SwinUNet):
         return self.output(self.features(image).permute(0, 3, 1, 2))
 
 
-@register("swin_unet", demo={"width": 16, "heads": (1, 2, 4, 8), "window": 4}, spatial_dims=(2,))
+@register(
+    "swin_unet",
+    demo={"width": 16, "heads": (1, 2, 4, 8), "window": 4},
+    spatial_dims=(2,),
+    decoder="layers_up.0",
+    channels_last=True,
+)
 class SwinUnet(PadToMultiple, _SwinUnet):
     """[B, in, H, W] -> [B, out, H, W]. Any H and W.
 

@@ -22,6 +22,7 @@ from benchmark.models.registry import register
     "swin_unetr",
     demo={"feature_size": 8, "num_heads": (1, 2, 4, 8), "window_size": 4},
     spatial_dims=(2, 3),
+    decoder="encoder10",
 )
 def swin_unetr(*, in_channels: int, out_channels: int, spatial_shape: Sequence[int], **options: Any) -> SwinPyramid:
     """Options: those of `SwinPyramid`. Any input size; `spatial_shape` only tells 2-D from 3-D."""

@@ -204,7 +204,7 @@ DEMO = {
 }
 
 
-@register("transunet", demo=DEMO, spatial_dims=(2,))
+@register("transunet", demo=DEMO, spatial_dims=(2,), decoder="decoder")
 class TransUNet(nn.Module):
     """[B, in, H, W] -> [B, out, H, W], H and W no larger than the built shape.
 

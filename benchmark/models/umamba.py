@@ -73,7 +73,12 @@ class _UMamba(nn.Module):
         return self.decoder(skips)
 
 
-@register("umamba", demo={"base_features": 8, "max_features": 32, "deep_supervision": False}, spatial_dims=(2,))
+@register(
+    "umamba",
+    demo={"base_features": 8, "max_features": 32, "deep_supervision": False},
+    spatial_dims=(2,),
+    decoder="decoder",
+)
 class UMamba(PadToMultiple, _UMamba):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list of all decoder levels, full resolution first.
 

@@ -22,7 +22,12 @@ from benchmark.models.registry import register
 PATCH = 16
 
 
-@register("unetr", demo={"feature_size": 8, "hidden_size": 48, "mlp_dim": 192, "num_heads": 4}, spatial_dims=(2, 3))
+@register(
+    "unetr",
+    demo={"feature_size": 8, "hidden_size": 48, "mlp_dim": 192, "num_heads": 4},
+    spatial_dims=(2, 3),
+    decoder="decoder5",
+)
 class Unetr(UNETR):
     """[B, in, *spatial] → logits [B, out, *spatial], spatial no larger than the built shape.
 

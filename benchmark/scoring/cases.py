@@ -119,13 +119,24 @@ def score_case(
 def choose_metrics(
     convention: Convention, metrics: Iterable[str] | None, among: Sequence[Convention] = ()
 ) -> tuple[str, ...]:
-    """The wanted metrics that a convention defines; an error unless it or one of `among` defines each."""
+    """The wanted metrics that a convention defines.
+
+    Raises:
+        InputError: a metric that neither it nor one of `among` defines.
+    """
     if metrics is None:
         return convention.default_metrics
-    known = set(VOLUME_METRICS).union(*(other.rules for other in (*among, convention)))
+    asked = {other.name: other for other in (convention, *among)}
+    known = dict.fromkeys([*(metric for other in asked.values() for metric in other.rules), *VOLUME_METRICS])
     for metric in metrics:
         if metric not in known:
-            convention.rule(metric)
+            asks = f"Convention {convention.name} does not define" if len(asked) == 1 else "No convention defines"
+            raise InputError(
+                f"{asks} {metric}",
+                expected=f"one of {', '.join(known)}",
+                found=metric,
+                remedy="choose one of these metrics, or another convention",
+            )
     return tuple(metric for metric in metrics if metric in convention.rules or metric in VOLUME_METRICS)
 
 
@@ -199,10 +210,10 @@ class _ClassScorer:
         pair = self._cropped
         if pair is None:
             return math.nan
+        if not pair.count("prediction", self.label):  # the crop has left nothing of it
+            return self.convention.empty_value(metric, "empty_prediction")
         if metric in OVERLAP_METRICS:
             return float(_OVERLAP[metric](pair.overlap)[self.label])
-        if not pair.count("prediction", self.label):
-            return 0.0
         value = self._surface_value(metric, pair)
         limit = self.convention.worst_distance
         return min(value, limit) if limit is not None and metric in DISTANCE_METRICS else value

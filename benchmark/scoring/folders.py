@@ -19,7 +19,7 @@ from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
-from benchmark.scoring.images import check_geometry, find_cases, read_geometry, read_labels
+from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels
 from benchmark.scoring.overlap import measure_overlap
 from benchmark.workers import map_processes
 
@@ -37,11 +37,17 @@ class CaseFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class CaseScores:
-    """Scores of one case, and label values in its maps that the labels file does not list."""
+    """Scores of one case, and values that counted as background.
+
+    Attributes:
+        unlisted: label values in its maps that the labels file does not list.
+        undecoded: whether its prediction has values that no decoding of instances makes use of.
+    """
 
     files: CaseFiles
     scores: list[Score]
     unlisted: tuple[int, ...]
+    undecoded: bool = False
 
 
 def read_label_names(path: Path) -> dict[int, str]:
@@ -51,7 +57,7 @@ def read_label_names(path: Path) -> dict[int, str]:
     out.
 
     Raises:
-        InputError: if the file is absent, or is none of these.
+        InputError: if the file is absent, is none of these, names no class, or one name twice.
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
@@ -69,6 +75,14 @@ def read_label_names(path: Path) -> dict[int, str]:
             found=str(content)[:120],
         ) from error
     names.pop(0, None)
+    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
+    if twice or not names:
+        raise InputError(
+            "The labels file names no class" if not names else "The labels file gives one name to several values",
+            where=path,
+            expected="one name for each value above 0",
+            found=", ".join(twice) or str(content)[:120],
+        )
     return dict(sorted(names.items()))
 
 
@@ -117,16 +131,29 @@ def _geometry_fault(files: CaseFiles) -> InputError | None:
 def score_files(
     files: CaseFiles, *, labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None
 ) -> CaseScores:
-    """Read and score one case; see `score_case`."""
+    """Read and score one case; see `score_case`. An InputError names the case's file."""
     reference = read_labels(files.reference)
     prediction = read_labels(files.prediction) if files.prediction else None
-    scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+    try:
+        scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+    except InputError as error:
+        error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
     unlisted: tuple[int, ...] = ()
     if prediction is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
         overlap = measure_overlap(reference.array, prediction.array)
         found = np.flatnonzero(overlap.reference + overlap.prediction)
         unlisted = tuple(int(value) for value in found if value and value not in labels)
-    return CaseScores(files=files, scores=scores, unlisted=unlisted)
+    undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
+    return CaseScores(files=files, scores=scores, unlisted=unlisted, undecoded=undecoded)
+
+
+def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:
+    """Whether a prediction has larger values than those that its instances, if any were scored, are decoded from."""
+    names = {score.convention for score in scores if score.metric.split("@")[0] in INSTANCE_METRICS}
+    rules = [convention.instances for convention in conventions if convention.instances and convention.name in names]
+    known = [max(rule.foreground, rule.boundary) for rule in rules if rule.decoding != "labels"]
+    return bool(known) and int(prediction.array.max(initial=0)) > max(known)
 
 
 def score_folders(
@@ -162,13 +189,20 @@ def score_folders(
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
     unlisted: Counter[int] = Counter()
+    undecoded = 0
     with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=kept) as writer:
         for result in _in_order(results):
             unlisted.update(result.unlisted)
+            undecoded += result.undecoded
             writer.add([_row(run, result.files.case, score) for score in result.scores])
     if unlisted:
         listed = ", ".join(f"{value} ({count} cases)" for value, count in sorted(unlisted.items())[:FAULTS_SHOWN])
         say(f"label values that the labels file does not list counted as background: {listed}")
+    if undecoded:
+        say(
+            f"{undecoded} predictions have values beside interior and boundary, which no instance is made of; "
+            "score instance maps with --instance-maps"
+        )
 
 
 def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:

@@ -15,6 +15,7 @@ from benchmark.errors import InputError
 NIFTI, IMAGES = (".nii.gz", ".nii"), (".png", ".tiff", ".tif")
 SUFFIXES = (*NIFTI, *IMAGES)
 AFFINE_TOLERANCE = 1e-3  # mm; files that went through float32 or SimpleITK differ by less
+LARGEST_LABEL = 2**22  # counts take room for every value up to the largest one
 
 Image.MAX_IMAGE_PIXELS = None  # whole-slide label maps are large on purpose
 
@@ -68,6 +69,8 @@ def read_geometry(path: Path) -> Geometry:
         if path.name.lower().endswith(NIFTI):
             image = nib.load(path)
             shape = _without_trailing_ones(image.shape)
+            if len(shape) not in (2, 3) or 0 in shape or image.get_data_dtype().kind not in "biuf":
+                raise _not_a_label_map(path, found=f"{image.get_data_dtype()} of shape {image.shape}")
             zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[: len(shape)])
             return Geometry(shape=shape, spacing=zooms, affine=np.asarray(image.affine, dtype=np.float64))
         if path.suffix.lower() == ".png":
@@ -78,7 +81,7 @@ def read_geometry(path: Path) -> Geometry:
                 shape = image.series[0].shape
     except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError, tifffile.TiffFileError) as error:
         raise _unreadable(path, error) from error
-    if len(shape) != 2:
+    if len(shape) != 2 or 0 in shape:
         raise InputError("A label image has one channel", where=path, expected="(height, width)", found=shape)
     return Geometry(shape=tuple(shape), spacing=(1.0, 1.0))
 
@@ -107,14 +110,14 @@ def read_labels(path: Path) -> LabelMap:
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
     """The smallest unsigned type that holds the labels, C-contiguous."""
-    smallest, largest = (array.min(), array.max()) if array.size else (0, 0)
+    smallest, largest = array.min(), array.max()
     whole = array.dtype.kind in "bui" or bool(np.all(np.isfinite(array)) and np.all(array == np.rint(array)))
-    if not whole or smallest < 0:
+    if not whole or smallest < 0 or largest > LARGEST_LABEL:
         raise InputError(
-            "A label map holds integers from 0 on",
+            f"A label map holds integers from 0 to {LARGEST_LABEL}",
             where=path,
             found=f"{array.dtype} values from {smallest} to {largest}",
-            remedy="pass label maps, not probabilities or images",
+            remedy="pass label maps, not probabilities or images; renumber larger values",
         )
     return np.ascontiguousarray(array, dtype=np.min_scalar_type(int(largest)))
 
@@ -156,6 +159,16 @@ def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     while len(shape) > 2 and shape[-1] == 1:
         shape = shape[:-1]
     return tuple(int(length) for length in shape)
+
+
+def _not_a_label_map(path: Path, *, found: str) -> InputError:
+    return InputError(
+        "This is not a label map",
+        where=path,
+        expected="whole numbers on two or three axes, one channel",
+        found=found,
+        remedy="pass label maps, not images or probabilities",
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

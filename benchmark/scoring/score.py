@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--convention", required=True, help="name of a scoring convention, or all to compare them")
     parser.add_argument("--conventions-file", type=Path, default=BUILT_IN, help="your own conventions.yaml")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="default: all that the convention defines")
+    parser.add_argument(
+        "--instance-maps", action="store_true", help="predictions are instance maps: for f1, every value is one cell"
+    )
     parser.add_argument("--out", type=Path, help="scores.parquet to write")
     parser.add_argument("--run", help="run id written to every row; default: name of the prediction folder")
     parser.add_argument("--processes", type=int, help="worker processes; default: the cores of this job")
@@ -42,6 +45,9 @@ def main(arguments: argparse.Namespace) -> int | None:
         conventions = applicable(load_conventions(arguments.conventions_file).values(), metrics, labels, cases)
     else:
         conventions = [get_convention(arguments.convention, file=arguments.conventions_file)]
+        choose_metrics(conventions[0], metrics)
+    if arguments.instance_maps:
+        conventions = [take_instance_maps(convention) for convention in conventions]
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.out or Path(folder) / "scores.parquet"
         score_folders(
@@ -58,16 +64,27 @@ def main(arguments: argparse.Namespace) -> int | None:
     return None
 
 
+def take_instance_maps(convention: Convention) -> Convention:
+    """The convention for predictions that need no decoding of instances."""
+    if convention.instances is None:
+        return convention
+    return convention.model_copy(update={"instances": convention.instances.model_copy(update={"decoding": "labels"})})
+
+
 def applicable(
     conventions: Sequence[Convention], metrics: Sequence[str], labels: Mapping[int, str], cases: Sequence[CaseFiles]
 ) -> list[Convention]:
     """The conventions that can score these cases with at least one of the metrics, each cut down to what it can score.
 
     Says which are left out and why: no tolerance for a class, or a spacing for another number of axes.
+
+    Raises:
+        InputError: a metric that none of the conventions defines, or none that these cases can be scored by.
     """
     geometry = read_geometry(cases[0].reference)
     sample = LabelMap(array=np.empty(geometry.shape, np.bool_), geometry=geometry)
-    usable = []
+    conventions, usable = list(conventions), []
+    choose_metrics(conventions[0], metrics, conventions)
     for convention in conventions:
         rules = {metric: rule for metric, rule in convention.rules.items() if metric in metrics}
         try:
@@ -85,8 +102,7 @@ def applicable(
             usable.append(convention.model_copy(update={"rules": rules}))
     if not usable:
         raise InputError("No convention defines any of these metrics", found=", ".join(metrics))
-    for metric in metrics:
-        choose_metrics(usable[0], [metric], usable)
+    choose_metrics(usable[0], metrics, usable)
     return usable
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
@@ -24,6 +25,40 @@ def test_the_demo_runs_what_it_has_data_for():
     with_root = wiring(scale="demo", roots={"neurips_cellseg": "/data"}).scores(TARGET)
     assert with_root == [path.replace("results/", "results/demo/") for path in wiring().scores(TARGET)] != []
     assert wiring(scale="demo", roots={"endovis17": "/data"}).scores(TARGET) == []
+
+
+def test_a_figure_of_receptive_fields_waits_for_the_maps_of_its_runs():
+    figure = SimpleNamespace(target="fig7_receptive_field")
+    networks = ("segresnet", "nnunet", "unetr")  # the fourth row waits for pre-training
+    maps = [f"runs/swin_umamba/abdomen_mri-{name}/{name}/seed0/receptive_field.npy" for name in networks]
+    assert wiring().receptive_fields(figure) == [f"results/{path}" for path in maps]
+    assert wiring(scale="demo").receptive_fields(figure) == []
+    with_root = wiring(scale="demo", roots={"abdomen_mri": "/data"})
+    assert with_root.receptive_fields(figure) == [f"results/demo/{path}" for path in maps]
+    assert wiring(start_from="scores", scores="scores").receptive_fields(figure) == []
+    assert wiring().receptive_fields(SimpleNamespace(target="fig1_score_vs_flops")) == []
+
+
+def test_maps_are_made_as_their_figure_says():
+    drawn = SimpleNamespace(run="swin_umamba/abdomen_mri-unetr/unetr/seed0")
+    assert wiring().receptive_field_options(drawn) == "--samples 1000 --contribution positive"
+    other = SimpleNamespace(run="swin_umamba/endovis17-unetr/unetr/seed0")
+    assert wiring().receptive_field_options(other) == ""
+
+
+@pytest.mark.parametrize("dataset", ["abdomen_mri", "endovis17", "neurips_cellseg"])
+def test_networks_of_pictures_and_slices_have_a_demo(dataset):
+    """Small patches, few steps, numbers that a CPU can: for a folder given as root."""
+    catalog = load_catalog()
+    runs = {run for target in catalog.targets.values() for run in catalog.runs(target)}
+    configs = [catalog.run(run, "demo") for run in runs if catalog.run(run).dataset == dataset]
+    assert configs
+    for config in configs:
+        training = config.training
+        assert np.prod(training.patch) * training.batch <= 2**18 and training.batch == 4
+        assert training.total_steps(1) <= 2400 and training.loss.deep_supervision is None
+        assert training.precision == config.inference.precision == "32-true" and training.freeze_epochs == 0
+        assert training.schedule.total_epochs is None
 
 
 def test_a_cell_without_data_says_so():

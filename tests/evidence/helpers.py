@@ -22,7 +22,9 @@ TEST_CASES = frozenset(f"s{number:04d}" for number in range(89))
 CLASSES = tuple(name for group in GROUPS.values() for name in group)
 
 
-def write_scores(path: Path, run: str, values: np.ndarray, *, classes=CLASSES, status: str = "ok") -> Path:
+def write_scores(
+    path: Path, run: str, values: np.ndarray, *, classes=CLASSES, status: str = "ok", metric: str = "dsc"
+) -> Path:
     """A scores.parquet of the values [cases, classes] of one run, as the scoring stage writes it."""
     cases = [f"s{number:04d}" for number in range(len(values)) for _ in classes]
     table = pa.table(
@@ -30,7 +32,7 @@ def write_scores(path: Path, run: str, values: np.ndarray, *, classes=CLASSES, s
             "run": [run] * len(cases),
             "case": cases,
             "class": list(classes) * len(values),
-            "metric": ["dsc"] * len(cases),
+            "metric": [metric] * len(cases),
             "value": values.ravel().astype(float),
             "convention": ["swin_smt"] * len(cases),
             "status": [status] * len(cases),

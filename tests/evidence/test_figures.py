@@ -185,6 +185,15 @@ def test_side_holding_by_hand():
     assert side_holding(point, 0.99) == pytest.approx(1 / 11)
 
 
+def test_networks_without_a_map_are_named_beside_the_others():
+    one = draw_receptive_fields(
+        {"net": np.eye(4)}, title="mean of 3 samples", missing={"other": "not run " + "x " * 40}
+    )
+    words = one.get_supxlabel()
+    assert words.startswith("mean of 3 samples\nother: not attempted (not run") and words.count("\n") > 2
+    assert one.get_figheight() > draw_receptive_fields({"net": np.eye(4)}).get_figheight()
+
+
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), -np.ones((4, 4)), np.full((4, 4), np.nan), np.ones(4)])
 def test_bad_receptive_fields_are_refused(bad):
     with pytest.raises(InputError, match="not a receptive field map: net"):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
@@ -136,6 +137,25 @@ def test_bubbles_are_drawn_from_the_rebuilt_table(results):
     assert main(["figure", "fig3b_speed_vs_dsc", "--results", str(results), "--scale", "demo"]) == 0
     text = (results / "fig3b_speed_vs_dsc.svg").read_text(encoding="utf-8")
     assert "UNETR ‡" in text and "nnU-Net" not in text and "demo scale" in text
+
+
+def test_scores_that_no_row_is_made_from_are_named(results, tmp_path, capsys):
+    """Most often a run id given to `benchmark score --run` that the table does not have."""
+    path = write_scores(tmp_path / "scores.parquet", "swin_smt/totalseg/unet/seed0", np.ones((2, 7)))
+    assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
+    assert "no row is made from the scored run 'swin_smt/totalseg/unet/seed0'" in capsys.readouterr().err
+    assert table(results, "--out-dir", str(tmp_path / "out")) == 0
+    assert "no row" not in capsys.readouterr().err
+
+
+def test_scores_of_other_settings_are_named(results, tmp_path, capsys):
+    run = RUNS["UNETR"]
+    scores = pq.read_table(results / "runs" / run / "scores.parquet")
+    for digest, said in ((load_catalog().run(run).digest, False), ("0123456789abcdef", True), ("", False)):
+        path = tmp_path / "scores.parquet"
+        pq.write_table(scores.replace_schema_metadata({"config_digest": digest}), path)
+        assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
+        assert (f"{run}: scored with configuration 0123456789abcdef" in capsys.readouterr().err) == said
 
 
 def test_a_figure_without_data_says_why(tmp_path):

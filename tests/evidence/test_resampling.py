@@ -26,6 +26,25 @@ def test_average_is_that_of_the_scoring_package(name):
     assert average(RAGGED, convention.averaging) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("name", sorted(load_conventions()))
+def test_an_infinite_distance_is_no_missing_score(name):
+    """A missed structure must not leave the mean: the table and `benchmark score` say the same of it."""
+    convention = load_conventions()[name].model_copy(update={"rounding": None})
+    scores = np.where(RAGGED > 0.95, np.inf, RAGGED)
+    assert np.isinf(aggregate.average(pd.DataFrame(scores), convention=convention))
+    assert average(scores, convention.averaging) == np.inf
+    estimate = bootstrap_average(scores, convention.averaging)
+    assert estimate.value == np.inf and not np.isnan(estimate.lower) and estimate.upper == np.inf
+
+
+def test_one_infinite_case_is_in_two_thirds_of_the_resamples():
+    """P(a given case is drawn) is 1 - (1 - 1/n)^n; the 90 % interval reaches from a number to infinity."""
+    scores = np.array([np.inf, *np.linspace(1, 2, 9)])
+    estimate = bootstrap_average(scores, level=0.9)
+    assert 1 < estimate.lower < 2 and estimate.upper == np.inf
+    assert rank_stability(np.column_stack([scores, np.full(10, 30.0)]), higher_is_better=False).ranks.tolist() == [2, 1]
+
+
 def test_orders_differ_by_hand():
     scores = [[1.0, np.nan], [0.0, 0.5]]
     assert average(scores, "cases_then_classes") == pytest.approx((0.5 + 0.5) / 2)

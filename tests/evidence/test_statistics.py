@@ -75,6 +75,20 @@ def test_wilcoxon_by_hand():
     assert "cannot reach" in result.note
 
 
+@pytest.mark.parametrize("zeros", [0, 5, 9, 60])
+@pytest.mark.parametrize("differing", [[1, 2, 3, 4, 5], [1, 1, 1, 1, 1], [1, 1, 2, 2, 3], [1, 2, 3, 4, 5, 6]])
+def test_ties_between_the_methods_do_not_make_few_differences_significant(zeros, differing):
+    """All differences of one sign: exactly 2 of 2^k sign patterns are as extreme, however many pairs are equal."""
+    difference = np.array([*differing, *[0.0] * zeros])
+    signed = wilcoxon(difference, np.zeros_like(difference))
+    permuted = paired_permutation(difference, np.zeros_like(difference))
+    expected = 2 / 2 ** len(differing)
+    assert signed.p == pytest.approx(expected) and signed.n == len(difference)
+    assert permuted.p == pytest.approx(expected, abs=0.005)
+    few = len(differing) < 6
+    assert ("cannot reach" in signed.note) == ("cannot reach" in permuted.note) == few == (signed.p >= 0.05)
+
+
 def test_wilcoxon_of_degenerate_pairs():
     assert wilcoxon([1, 2, 3], [1, 2, 3]).p == 1.0
     assert wilcoxon([1, 2, 3], [1, 2, 3]).note == "all differences are zero"

@@ -5,13 +5,16 @@ import io
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.targets import Claim, Column
 from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource, Evidence, build_cell, format_number
 from benchmark.evidence.markdown import DEMO_BANNER, aligned, table_markdown
+from benchmark.evidence.resampling import bootstrap_average
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.tables import COMPARE_COLUMNS, build_table, compare_csv, table_csv
 
@@ -124,12 +127,55 @@ def test_three_seeds_bring_their_own_band(tmp_path):
         write_scores(tmp_path / f"{i}.parquet", run, np.full((4, len(CLASSES)), 0.70 + 0.002 * i))
         for i, run in enumerate(runs)
     ]
-    source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=tuple(runs))
+    own = frozenset(f"s{number:04d}" for number in range(4))
+    source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=tuple(runs), test_cases=own)
     cell = cell_of(Evidence(scores=read_scores(paths)), source, published="72.88")
     assert cell.measured.band.source == "3 seeds"
     assert cell.measured.rebuilt.runs == 3 and cell.measured.interval_over == "seeds"
     assert cell.measured.rebuilt.value == pytest.approx(70.2)
     assert str(cell.verdict) == "below"
+
+
+@pytest.mark.parametrize("cases", [1, 2, 5, 19, 20])
+def test_a_handful_of_other_cases_shows_little(tmp_path, cases):
+    """A single case that happens to score the published value reproduces nothing."""
+    values = simulated(cases, 0.70, 1)
+    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values)])
+    source = replace(sources_of(TARGET)["UNETR", "Overall"], test_cases=frozenset(), order="classes_then_cases")
+    cell = cell_of(Evidence(scores=scores), source, published=f"{100 * values.mean():.2f}")
+    rebuilt, means = cell.measured.rebuilt, 100 * values.mean(axis=1)
+    if cases == 1:
+        assert rebuilt.lower == -np.inf and rebuilt.upper == np.inf and str(cell.verdict) == "not separable"
+    elif cases < 20:
+        expected = stats.t.interval(0.9, cases - 1, means.mean(), stats.sem(means))
+        assert (rebuilt.lower, rebuilt.upper) == pytest.approx(expected)
+    else:
+        assert rebuilt.lower == pytest.approx(100 * bootstrap_average(values, level=0.9).lower)
+    assert rebuilt.value == pytest.approx(means.mean()) and cell.measured.interval_over == "cases"
+
+
+def test_seeds_on_other_cases_have_the_noise_of_both(tmp_path):
+    runs = [UNETR.replace("seed0", f"seed{seed}") for seed in range(3)]
+    matrices = [simulated(30, 0.70 + 0.01 * seed, 1) for seed in range(3)]
+    paths = [
+        write_scores(tmp_path / f"{i}.parquet", run, values)
+        for i, (run, values) in enumerate(zip(runs, matrices, strict=True))
+    ]
+    scores = read_scores(paths)
+    cells = {}
+    for name, cases in (("same", frozenset(f"s{number:04d}" for number in range(30))), ("other", frozenset())):
+        source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=tuple(runs), test_cases=cases)
+        cells[name] = cell_of(Evidence(scores=scores), source).measured
+    alone = bootstrap_average(np.mean(matrices, axis=0), "cases_then_classes", level=0.9)
+    assert (cells["same"].interval_over, cells["other"].interval_over) == ("seeds", "seeds and cases")
+    seeds, both = cells["same"].rebuilt, cells["other"].rebuilt
+    assert both.value == pytest.approx(seeds.value) == pytest.approx(100 * alone.value)
+    assert both.upper - both.value == pytest.approx(
+        np.hypot(seeds.upper - seeds.value, 100 * (alone.upper - alone.value))
+    )
+    assert both.value - both.lower == pytest.approx(
+        np.hypot(seeds.value - seeds.lower, 100 * (alone.value - alone.lower))
+    )
 
 
 def test_a_published_spread_is_the_last_resort_for_a_band(tmp_path):
@@ -145,6 +191,64 @@ def test_a_published_spread_is_the_last_resort_for_a_band(tmp_path):
         "published ± over 50 cases"
     )
     assert cell_of(evidence, source, published="0.7767", column=unknown).verdict.reason == "no noise band"
+
+
+def lost(path, cases: int, *, value: float) -> dict:
+    """Scores of 89 cases of which the first `cases` have no prediction and score `value`."""
+    values = simulated(89, 0.70, 1)
+    values[:cases] = value
+    scores = read_scores([write_scores(path, UNETR, values)])[UNETR]
+    status = ["missing_prediction"] * cases * len(CLASSES) + ["ok"] * (89 - cases) * len(CLASSES)
+    return {UNETR: replace(scores, table=scores.table.set_column(6, "status", [status]))}
+
+
+def test_a_mean_without_the_missing_predictions_is_no_reproduction(tmp_path):
+    """A convention that leaves such cases out would let a run choose its own test set."""
+    source = sources_of(TARGET)["UNETR", "Overall"]
+    cell = cell_of(Evidence(scores=lost(tmp_path / "a.parquet", 9, value=np.nan)), source, published="70.0")
+    assert str(cell.verdict) == "not comparable (no prediction of 9 of 89 cases)"
+    assert cell.measured.cases == 80
+    whole = cell_of(Evidence(scores=lost(tmp_path / "b.parquet", 0, value=np.nan)), source, published="70.0")
+    assert str(whole.verdict) == "within" and whole.measured.cases == 89
+    counted = cell_of(Evidence(scores=lost(tmp_path / "c.parquet", 9, value=0.0)), source, published="70.0")
+    assert str(counted.verdict) == "below" and counted.measured.cases == 89
+    nothing = cell_of(Evidence(scores=lost(tmp_path / "d.parquet", 89, value=np.nan)), source, published="70.0")
+    assert str(nothing.verdict) == "not attempted (no value)"
+
+
+def test_a_structure_that_a_case_lacks_is_no_missing_prediction(tmp_path):
+    values = simulated(89, 0.70, 1)
+    values[:30, CLASSES.index("rib_left_1")] = np.nan
+    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values)])
+    cell = build_table(TARGET, sources_of(TARGET), Evidence(scores=scores)).cells["UNETR", "Ribs"]
+    assert cell.measured.cases == 59 and cell.verdict.outcome != "not comparable"
+
+
+def test_scores_of_the_demo_are_known_by_their_file(tmp_path, scores):
+    table = scores[UNETR].table
+    demo = tmp_path / "demo.parquet"
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"scale": b"demo"}), demo)
+    cell = cell_of(Evidence(scale="paper", scores=read_scores([demo])), sources_of(TARGET)["UNETR", "Overall"])
+    assert str(cell.verdict) == "not comparable (demo scale)"
+
+
+def test_infinite_distances_are_printed_and_judged(tmp_path):
+    values = simulated(89, 0.70, 1)
+    values[3, 0] = np.inf
+    scores = read_scores([write_scores(tmp_path / "a.parquet", UNETR, values, metric="hd95")])
+    columns = {name: column.model_copy(update={"metric": "hd95"}) for name, column in TARGET.columns.items()}
+    target = TARGET.model_copy(update={"columns": columns})
+    table = build_table(target, sources_of(target), Evidence(scores=scores))
+    cell = table.cells["UNETR", "Overall"]
+    assert cell.text == "inf" and str(cell.verdict) == "not separable (no noise band)"
+    line = next(line for line in lines_of(compare_csv(table)) if (line["row"], line["column"]) == ("UNETR", "Overall"))
+    assert line["rebuilt"] == "inf" and line["spread"] == ""
+    assert "| UNETR" in table_markdown(table)
+    other = UNETR.replace("seed0", "seed1")
+    finite = write_scores(tmp_path / "b.parquet", other, simulated(89, 0.7, 1), metric="hd95")
+    source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=(UNETR, other))
+    seeds = Evidence(scores={**scores, **read_scores([finite])})
+    assert cell_of(seeds, source, column=columns["Overall"]).text == "inf"
 
 
 def test_conventions_that_round_each_case(tmp_path):
@@ -241,8 +345,9 @@ def test_unknown_units_and_structures_are_refused(scores):
     source = sources_of(TARGET)["UNETR", "Overall"]
     with pytest.raises(InputError, match="unknown unit"):
         cell_of(Evidence(scores=scores), source, column=OVERALL.model_copy(update={"unit": "furlong"}))
-    with pytest.raises(InputError, match="structures that the scores do not have"):
+    with pytest.raises(InputError, match="structures that the scores do not have") as caught:
         cell_of(Evidence(scores=scores), replace(source, classes=("spleen", "antler")))
+    assert caught.value.where == UNETR and caught.value.found == "antler"
 
 
 def test_bad_score_files_are_refused(tmp_path, scores):
@@ -253,6 +358,23 @@ def test_bad_score_files_are_refused(tmp_path, scores):
         read_scores([tmp_path / "cut.parquet"])
     with pytest.raises(InputError, match="two score files hold run"):
         read_scores([tmp_path / "smt.parquet", tmp_path / "smt.parquet"])
+    with pytest.raises(InputError, match="missing") as caught:
+        read_scores([tmp_path])
+    assert caught.value.found == "a folder"
+    table = scores[UNETR].table
+    for column, kept, message in (
+        ("value", [100 * value for value in table["value"].to_pylist()], "out of bounds"),
+        ("value", ["high"] * len(table), "another type"),
+        ("class", [None] * len(table), "without a name"),
+    ):
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, [kept]), tmp_path / "other.parquet")
+        with pytest.raises(InputError, match=message) as caught:
+            read_scores([tmp_path / "other.parquet"])
+        assert caught.value.where == tmp_path / "other.parquet"
+    nothing = table.set_column(4, "value", [[np.nan] * len(table)])
+    pq.write_table(nothing, tmp_path / "nothing.parquet")
+    assert np.isnan(read_scores([tmp_path / "nothing.parquet"])[UNETR].matrix("dsc", "swin_smt").values).all()
     values = simulated(2, 0.7, 1)[:, :2]
     twice = write_scores(tmp_path / "twice.parquet", UNETR, values, classes=("spleen", "spleen"))
     with pytest.raises(InputError, match="scored twice"):

@@ -14,10 +14,11 @@ from scoring_masks import label_maps, mask_pairs
 from benchmark.errors import InputError
 from benchmark.scoring.aggregate import COLUMNS, summarise
 from benchmark.scoring.cases import score_case
-from benchmark.scoring.conventions import get_convention, load_conventions
+from benchmark.scoring.conventions import Crop, get_convention, load_conventions
 from benchmark.scoring.images import Geometry, LabelMap
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+THREE = {1: "one", 2: "two", 3: "three"}
 FLARE = dict(enumerate(get_convention("umamba_abdomen").tolerances.classes, start=1))
 
 
@@ -195,6 +196,18 @@ def test_microscopy_by_hand():
     assert math.isnan(values(empty, empty, "canonical", metrics=["f1"])["one", "f1"][0])
 
 
+def test_a_prediction_that_the_crop_empties_scores_as_a_miss():
+    """Not a distance of 0, which would be the best there is."""
+    crop = Crop(classes=("aorta",), axis=2, upper="exclusive")
+    convention = get_convention("canonical").model_copy(update={"crop": crop})
+    reference, prediction = np.zeros((2, 5, 5, 10), np.uint8)
+    reference[2, 2, 3:8] = 1
+    prediction[2, 2, 7:9] = 1  # only on the slice that is lost, and beyond
+    scores = score_case(as_map(reference), as_map(prediction), labels={1: "aorta"}, conventions=[convention])
+    found = {score.metric: score.value for score in scores}
+    assert found == {"dsc": 0, "iou": 0, "nsd": 0, "hd": 400, "hd95": 400, "assd": 400}
+
+
 @settings(max_examples=30, deadline=None)
 @given(mask_pairs(), mask_pairs(), st.sampled_from(("missing", "empty", "false positive")), st.integers(0, 1))
 def test_canonical_failure_never_helps(first, second, failure, which):
@@ -217,16 +230,50 @@ def test_canonical_failure_never_helps(first, second, failure, which):
         assert math.isnan(before[metric]) or worse >= -1e-12, metric
 
 
-def canonical_means(cases, convention):
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(("missing", "missed structure", "invented structure")),
+    st.sampled_from(("cases_then_classes", "classes_then_cases")),
+)
+def test_canonical_failure_never_helps_whatever_the_order_of_averaging(seed, failure, order):
+    """Three images of up to three structures, of which some lack some: one more failure improves no metric's mean."""
+    random, shape = np.random.default_rng(seed), (8, 9)
+    convention = get_convention("canonical").model_copy(update={"averaging": order})
+    cases = []
+    for _ in range(3):
+        reference = random.choice([0, 0, 0, 1, 2, 3], shape)
+        reference[np.isin(reference, random.permutation(4)[: random.integers(0, 4)])] = 0
+        prediction = np.where(random.random(shape) < 0.7, reference, random.choice([0, 0, 1, 2, 3], shape))
+        cases.append([reference, prediction, (1.0, 1.0)])
+    before = canonical_means(cases, convention, labels=THREE, metrics=tuple(convention.rules))
+    reference, prediction, _ = cases[0]
+    label, free = int(random.integers(1, 4)), np.argwhere((reference == 0) & (prediction == 0))
+    if failure == "missing":
+        cases[0][1] = None
+    elif failure == "missed structure":
+        assume((reference == label).any())
+        cases[0][1] = np.where(prediction == label, 0, prediction)
+    else:
+        assume(not (reference == label).any() and not (prediction == label).any() and len(free))
+        prediction[tuple(free[0])] = label
+    after = canonical_means(cases, convention, labels=THREE, metrics=tuple(convention.rules))
+    for metric, value in after.items():
+        if metric in ("f1", "precision", "recall") and failure != "missing":
+            continue  # fewer instances may be fewer wrong ones
+        worse = value - before[metric] if metric in ("hd", "hd95", "assd") else before[metric] - value
+        assert math.isnan(before[metric]) or worse >= -1e-12, metric
+
+
+def canonical_means(cases, convention, *, labels=None, metrics=None):
     rows = []
     for number, (reference, prediction, spacing) in enumerate(cases):
         maps = [None if m is None else as_map(m.astype(np.uint8), spacing) for m in (reference, prediction)]
-        scores = score_case(*maps, labels={1: "one"}, conventions=[convention])
+        scores = score_case(*maps, labels=labels or {1: "one"}, conventions=[convention], metrics=metrics)
         rows += [("run", str(number), s.class_name, s.metric, s.value, s.convention, s.status) for s in scores]
     frame = pd.DataFrame(rows, columns=COLUMNS)
-    return {
-        metric: summarise(frame, metric=metric, convention=convention).mean for metric in convention.default_metrics
-    }
+    metrics = metrics or convention.default_metrics
+    return {metric: summarise(frame, metric=metric, convention=convention).mean for metric in metrics}
 
 
 def test_canonical_distances_end_at_the_penalty():

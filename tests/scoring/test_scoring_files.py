@@ -90,6 +90,10 @@ def test_volumes_keep_their_axes_and_single_slices_become_images(tmp_path):
         ("a.nii.gz", np.full((2, 2, 2), 0.5, np.float32), "integers from 0"),
         ("a.nii.gz", np.full((2, 2, 2), np.nan, np.float32), "integers from 0"),
         ("a.nii.gz", np.full((2, 2, 2), -1, np.int16), "integers from 0"),
+        ("a.nii.gz", np.full((2, 2, 2), 4_000_000_000, np.uint32), "integers from 0 to 4194304"),
+        ("a.nii.gz", np.zeros((3, 3, 3, 2), np.uint8), "not a label map"),
+        ("a.nii.gz", np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "not a label map"),
+        ("a.nii.gz", np.zeros((0, 3, 3), np.uint8), "not a label map"),
         ("a.png", np.zeros((4, 4, 3), np.uint8), "one channel"),
     ],
 )
@@ -139,7 +143,19 @@ def test_label_files(tmp_path, text):
     assert read_label_names(path) == {1: "liver", 2: "spleen"}
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "", '{"labels": {"whole": [1, 2]}}', '{"liver": "spleen"}', "{:"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2]",
+        "",
+        '{"labels": {"whole": [1, 2]}}',
+        '{"liver": "spleen"}',
+        "{:",
+        "{}",
+        '{"0": "background"}',
+        '{"1": "kidney", "2": "kidney"}',
+    ],
+)
 def test_other_label_files_are_refused(tmp_path, text):
     path = tmp_path / "labels.json"
     path.write_text(text)
@@ -196,8 +212,21 @@ def test_all_conventions_leave_out_what_does_not_apply(folder, capsys):
     assert "umamba_abdomen without nsd" in captured.err
     assert "umamba_abdomen" in captured.out
     assert "label values that the labels file does not list counted as background: 2 (4 cases)" in captured.err
-    with pytest.raises(InputError, match="No convention"):
-        run(folder, "--convention", "all", "--metrics", "dice")
+    with pytest.raises(InputError, match="No convention defines dice") as caught:
+        run(folder, "--convention", "all", "--metrics", "dsc", "dice")
+    assert {"dsc", "nsd", "f1"} < set(str(caught.value.expected).replace(",", "").split())
+    with pytest.raises(InputError, match="Convention nnunet does not define nsd") as caught:
+        run(folder, "--convention", "nnunet", "--metrics", "nsd")
+    assert caught.value.where is None  # before any case is read
+
+
+def test_a_case_that_a_convention_cannot_score_is_named(folder):
+    """Volumes and images in one folder: only the first one's axes are known beforehand."""
+    for part in ("reference", "prediction"):
+        write(folder / part / "picture.png", np.ones((5, 6), np.uint8))
+    with pytest.raises(InputError, match=r"3-dimensional") as caught:
+        run(folder, "--convention", "totalsegmentator", "--processes", "1")
+    assert Path(caught.value.where).name == "picture.png"
 
 
 def test_predictions_on_another_grid_are_all_listed_before_scoring(folder):
@@ -231,6 +260,24 @@ def test_instances_from_files(tmp_path, capsys):
     frame = read_scores(tmp_path / "scores.parquet").set_index("metric")
     assert frame["value"].to_dict() == {"f1": 0.6667, "precision": 1.0, "recall": 0.5}
     assert set(frame["class"]) == {"interior"}
+
+
+def test_instance_maps_of_other_programs(tmp_path, capsys):
+    """Three cells, of which one was found whole, one cut in two halves and one missed."""
+    reference, prediction = np.zeros((2, 40, 40), np.uint16)
+    reference[5:15, 5:15], reference[5:15, 20:30], reference[20:30, 5:15] = 7, 8, 9
+    prediction[5:15, 5:15], prediction[5:10, 20:30], prediction[10:15, 20:30] = 40, 41, 42
+    write(tmp_path / "reference/cell_1_label.tiff", reference)
+    write(tmp_path / "prediction/cell_1.tiff", prediction)
+    (tmp_path / "labels.json").write_text('{"1": "cell"}')
+    found = {}
+    for options in ((), ("--instance-maps",)):
+        out = tmp_path / "scores.parquet"
+        run(tmp_path, "--convention", "canonical", "--metrics", "f1", "--out", str(out), "--processes", "1", *options)
+        frame = read_scores(out, metric="f1")
+        found[options] = float(frame["value"].iloc[0]), "--instance-maps" in capsys.readouterr().err
+    assert found[()] == (0.0, True)
+    assert found["--instance-maps",] == (pytest.approx(2 * 2 / (3 + 3)), False)  # a half has an IoU of exactly 0.5
 
 
 def test_scoring_imports_neither_torch_nor_monai():

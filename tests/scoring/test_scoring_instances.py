@@ -10,6 +10,7 @@ from skimage.segmentation import clear_border
 
 from benchmark.scoring.instances import (
     InstanceCounts,
+    connected_components,
     count_matches,
     decode_instances,
     encode_boundaries,
@@ -108,6 +109,44 @@ def test_boundary_aware_decoding_gives_back_touching_discs():
 def test_boundary_pixels_do_not_cross_background():
     labels = np.array([[1, 2, 0, 2, 0]])
     assert decode_instances(labels, decoding="boundary_aware").tolist() == [[1, 1, 0, 0, 0]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 21), st.integers(1, 21), st.sampled_from((0.3, 0.4, 0.6)))
+def test_components_agree_with_scikit_image_for_any_sides(seed, rows, columns, density):
+    """cc3d 4.1.1 labels pixels outside a boolean mask where rows are even and columns odd."""
+    mask = np.random.default_rng(seed).random((rows, columns)) < density
+    found, expected = connected_components(mask), skimage_label(mask, connectivity=2)
+    assert ((found > 0) == mask).all()
+    pairs = set(zip(found[mask].tolist(), expected[mask].tolist(), strict=True))
+    assert len(pairs) == len(np.unique(found[mask])) == expected.max()
+
+
+def test_no_component_lies_outside_an_image_of_even_rows_and_odd_columns():
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        labels = (random.random((500, 701)) < 0.35).astype(np.uint8)
+        assert (decode_instances(labels, decoding="components")[labels == 0] == 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32), st.integers(3, 18), st.integers(3, 18), st.sampled_from((0.4, 0.6, 0.8)))
+def test_rims_join_the_nearest_interior_of_their_own_region(seed, rows, columns, density):
+    random = np.random.default_rng(seed)
+    labels = np.where(random.random((rows, columns)) < density, np.where(random.random((rows, columns)) < 0.3, 1, 2), 0)
+    decoded = decode_instances(labels, decoding="boundary_aware")
+    seeds, regions = skimage_label(labels == 1, connectivity=2), skimage_label(labels > 0, connectivity=2)
+    for pixel in np.argwhere(labels == 2):
+        own = np.argwhere((seeds > 0) & (regions == regions[tuple(pixel)]))
+        distances = ((own - pixel) ** 2).sum(axis=1)
+        nearest = {decoded[tuple(place)] for place in own[distances == distances.min(initial=10**6)]} or {0}
+        assert decoded[tuple(pixel)] in nearest
+    assert (decoded[labels == 0] == 0).all()
+
+
+def test_a_rim_nearer_to_another_cell_stays_with_its_own():
+    labels = np.array([[1, 2, 2, 2, 0, 1, 0]])  # the last rim pixel is two away from the other cell, three from its own
+    assert decode_instances(labels, decoding="boundary_aware").tolist() == [[1, 1, 1, 1, 0, 2, 0]]
 
 
 def test_tiles_count_like_pieces_scored_alone():

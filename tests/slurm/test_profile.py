@@ -32,6 +32,19 @@ def test_no_rule_asks_for_tasks():
         assert not re.search(r"^\s+tasks\s*=", path.read_text(), flags=re.MULTILINE), path
 
 
+def test_every_rule_with_a_gpu_is_named_where_gpus_are_handed_out():
+    """On a workstation each takes all of them; on a cluster with a partition for GPU nodes each must be sent there."""
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    with_gpu = {
+        name for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", rules, re.M | re.S) if "gpu=" in body
+    }
+    assert {"train_run", "predict_cases", "measure_receptive_field"} <= with_gpu
+    settings = yaml.safe_load((ROOT / "workstation/config.yaml").read_text())
+    assert {entry.split(":")[0] for entry in settings["set-resources"]} == with_gpu
+    page = (DOCS / "slurm.md").read_text(encoding="utf-8")
+    assert all(f"{name}:slurm_partition=gpu" in page for name in with_gpu)
+
+
 def test_the_page_of_faults_is_what_was_measured():
     text = (DOCS / "reliability.md").read_text(encoding="utf-8")
     assert with_table(text, table(read_json(DOCS / "reliability.json"))) == text

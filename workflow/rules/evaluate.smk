@@ -1,4 +1,4 @@
-# Trained weights to label maps on the raw grid, label maps to scores. Scoring reads files alone.
+# Trained weights to label maps on the raw grid and to receptive fields, label maps to scores. Scoring reads files alone.
 
 
 rule predict_cases:
@@ -27,6 +27,35 @@ rule predict_cases:
     shell:
         "python -m benchmark predict {wildcards.run} {params.options} --store {input.prepared} --source {input.source}"
         " --split {input.split} --trained {input.trained} --out {output.predicted} > {log} 2>&1"
+
+
+rule measure_receptive_field:
+    input:
+        prepared=wiring.prepared,
+        split=wiring.split,
+        trained=f"{RESULTS}/runs/{{run}}/trained.json",
+    output:
+        map=f"{RESULTS}/runs/{{run}}/receptive_field.npy",
+        record=f"{RESULTS}/runs/{{run}}/receptive_field.json",
+    log:
+        f"{RESULTS}/logs/runs/{{run}}/receptive_field.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/runs/{{run}}/receptive_field.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 8
+    resources:
+        gpu=0 if DEMO else 1,
+        mem_mb=2500 if DEMO else 32000,
+        runtime=120,
+    params:
+        options=wiring.options,
+        measure=wiring.receptive_field_options,
+    message:
+        "{wildcards.run}: how far its encoder sees"
+    shell:
+        "python -m benchmark receptive-field {wildcards.run} {params.options} {params.measure} --store {input.prepared}"
+        " --split {input.split} --trained {input.trained} --out {output.map} > {log} 2>&1"
 
 
 rule score_run:

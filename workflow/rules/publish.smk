@@ -55,6 +55,7 @@ rule build_figure:
         scores=wiring.scores,
         prepared=wiring.stores,
         tables=wiring.drawn_tables,
+        fields=wiring.receptive_fields,
     output:
         svg=report(
             f"{RESULTS}/{{target}}.svg",
