@@ -1,13 +1,16 @@
-# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py.
+# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py, and
+# how long it may run in benchmark/cost/limits.py.
 import sys
 
 from benchmark.catalog.cluster import check_sites
 from benchmark.catalog.wiring import Wiring, set_job_environment
+from benchmark.cost.limits import TimeLimits
 from benchmark.errors import InputError
 
 set_job_environment()
 try:
     wiring = Wiring(config)
+    limits = TimeLimits(wiring)
 except InputError as error:
     sys.exit(f"error: {error}")
 

@@ -19,7 +19,7 @@ rule predict_cases:
     resources:
         gpu=0 if DEMO else 1,
         mem_mb=2500 if DEMO else 64000,
-        runtime=720,
+        runtime=limits.prediction,
     params:
         options=wiring.options,
     message:
