@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.catalog.cluster import Placement, check_sites, running_job, submit_options
+from benchmark.catalog.cluster import Placement, ask_once, check_sites, running_job, submit_options
 from benchmark.catalog.wiring import Wiring
 from benchmark.errors import InputError
 
@@ -95,6 +95,14 @@ def test_without_slurm_the_message_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="workstation"):
         check_sites([{}])
+
+
+def test_an_answer_of_the_controller_outlives_it():
+    answers = iter([None, 600, None])
+    plugin = SimpleNamespace(get_min_job_age=lambda: next(answers))
+    ask_once(plugin, "get_min_job_age")  # no answer yet, so the question stays
+    ask_once(plugin, "get_min_job_age")
+    assert [plugin.get_min_job_age(), plugin.get_min_job_age()] == [600, 600]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 # how long it may run in benchmark/cost/limits.py.
 import sys
 
-from benchmark.catalog.cluster import check_sites
+from benchmark.catalog.cluster import ask_once, check_sites
 from benchmark.catalog.wiring import Wiring, set_job_environment
 from benchmark.cost.limits import TimeLimits
 from benchmark.errors import InputError
@@ -33,3 +33,4 @@ onstart:
             check_sites(job.resources for job in jobs)
         except InputError as error:
             sys.exit(f"error: {error}")
+        ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
