@@ -34,20 +34,20 @@ class TimeLimits:
         self._planner = Planner(wiring.catalog) if estimated else None
 
     def training(self, wildcards: Wildcards, attempt: int) -> int:
-        budget = self._budget(wildcards.run)
+        budget = self._budget(wildcards)
         hours = None if budget is None else budget.training_hours
         if hours is not None:
             hours /= self._wiring.gpus(wildcards)  # the estimate is summed over the GPUs
         return self._minutes("train", hours, attempt)
 
     def prediction(self, wildcards: Wildcards, attempt: int) -> int:
-        budget = self._budget(wildcards.run)
+        budget = self._budget(wildcards)
         return self._minutes("predict", None if budget is None else budget.prediction_hours, attempt)
 
-    def _budget(self, run: str) -> RunBudget | None:
-        if self._planner is None or self._wiring.catalog.run(run).dataset not in self._planner.sources:
+    def _budget(self, wildcards: Wildcards) -> RunBudget | None:
+        if self._planner is None or self._wiring.run(wildcards).dataset not in self._planner.sources:
             return None
-        return self._planner.plan(run).budget
+        return self._planner.plan(wildcards.run).budget
 
     def _minutes(self, stage: str, hours: float | None, attempt: int) -> int:
         if hours is None:
