@@ -50,6 +50,7 @@ KillWait=30
 MinJobAge=600
 SlurmdParameters=config_overrides
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=ALL MaxTime=10 State=UP
 """
 
 
@@ -73,7 +74,10 @@ class Cluster:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), "idle nodes")
+        wait_for(
+            lambda: self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%T").split() == ["idle"] * len(NODES),
+            "idle nodes",
+        )
 
     def stop(self) -> None:
         for name in reversed(list(self._processes)):

@@ -30,7 +30,7 @@ onstart:
     if workflow.executor_plugin.name == "slurm":
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
-            check_sites(job.resources for job in jobs)
+            check_sites((job.name, job.resources) for job in jobs)
         except InputError as error:
             sys.exit(f"error: {error}")
         ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
