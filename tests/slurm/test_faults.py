@@ -59,17 +59,9 @@ class Watcher:
                 self.gone[name] = time.time()
                 del self._processes[name]
 
-    def watch(self, snakemake: subprocess.Popen, *others: Callable[[], object], seconds: float = 900) -> int:
+    def watch(self, snakemake: subprocess.Popen, *others: Callable[[], object]) -> int:
         """Look until Snakemake ends; its exit code."""
-        deadline = time.monotonic() + seconds
-        while snakemake.poll() is None:
-            if time.monotonic() > deadline:
-                os.killpg(snakemake.pid, signal.SIGKILL)
-                raise TimeoutError(f"Snakemake did not end within {seconds:.0f} s; struck: {self.struck}")
-            for look in (self.look, *others):
-                look()
-            time.sleep(0.2)
-        return snakemake.returncode
+        return self.workspace.follow(snakemake, self.look, *others)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def built(cluster, tmp_path_factory) -> Workspace:
     small += ["--set-resources", *(f"{rule}:mem_mb=1500" for rule in SENT)]
     config = [f"roots={{totalseg: {folder / 'phantom'}}}", "longest_job_hours=1"]
     snakemake = workspace.snakemake(TARGET, *small, log="table.log", config=config)
-    assert snakemake.wait(timeout=400) == 0, workspace.tail("table.log")
+    assert workspace.follow(snakemake) == 0, workspace.tail("table.log")
     return workspace
 
 

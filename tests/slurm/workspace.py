@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +75,22 @@ class Workspace:
                 command, cwd=self.folder, env=self.environment, stdout=stream, stderr=stream,
                 start_new_session=True,
             )  # fmt: skip
+
+    def follow(self, snakemake: subprocess.Popen, *looks: Callable[[], object], seconds: float = 900) -> int:
+        """Call `looks` again and again until Snakemake ends; its exit code.
+
+        Raises:
+            TimeoutError: it did not end, and was killed.
+        """
+        deadline = time.monotonic() + seconds
+        while snakemake.poll() is None:
+            if time.monotonic() > deadline:
+                os.killpg(snakemake.pid, signal.SIGKILL)
+                raise TimeoutError(f"Snakemake did not end within {seconds:.0f} s:\n{self.cluster.run('squeue')}")
+            for look in looks:
+                look()
+            time.sleep(0.2)
+        return snakemake.returncode
 
     def lie_about(self, job: str, state: str) -> None:
         """Let the executor plugin see this state of a job, whatever it really is."""
