@@ -61,11 +61,15 @@ class Cluster:
         self.folder, self.small_disk = folder, folder / "disk"
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc/slurm.conf")}
         self._processes: dict[str, subprocess.Popen] = {}
+        self._unmount: subprocess.Popen | None = None
 
     def start(self) -> None:
         self._configure()
         # mounted before the nodes start, so that it is in their namespaces too
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", self.small_disk], check=True)
+        # its input ends with this process, however that ends
+        command = ["sh", "-c", f"cat > /dev/null; umount --lazy {self.small_disk}"]
+        self._unmount = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         munge = self.folder / "munge"
         options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         words = [f"--{option}={munge / name}" for option, name in options.items()]
@@ -82,7 +86,8 @@ class Cluster:
     def stop(self) -> None:
         for name in reversed(list(self._processes)):
             self.kill(name)
-        subprocess.run(["umount", "--lazy", self.small_disk], check=True)
+        if self._unmount is not None:
+            self._unmount.communicate()
 
     def start_controller(self) -> None:
         self._start("controller", "slurmctld", "-D")
