@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmark.errors import InputError
@@ -97,22 +99,42 @@ def running_job(folder: str | Path) -> str | None:
     return str(job) if set(answer.stdout.split()) & LIVE_STATES else None
 
 
-def check_sites(resources: Iterable[Mapping[str, Any]]) -> None:
-    """Ask SLURM whether it would take jobs of these partitions and accounts, before the first one is sent.
+def check_sites(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Ask SLURM whether it would take these jobs, before the first one is sent.
 
     Args:
-        resources: of every job; `slurm_partition` and `slurm_account` are read, and each pair is asked for once.
+        jobs: name of the rule and resources; `slurm_partition`, `slurm_account` and `runtime` (minutes) are read. Each
+            pair of partition and account is asked for once, with its longest job.
 
     Raises:
-        InputError: SLURM is not there, or refuses; its own words and the partitions that exist are shown.
+        InputError: SLURM is not there, refuses (its own words and the partitions that exist are shown), or would let
+            the longest job wait for ever, because the partition's time limit is lower.
     """
     if shutil.which("sbatch") is None:
         raise InputError(
             "this machine has no SLURM", where="PATH", expected="sbatch",
             remedy="start Snakemake on the cluster's login node, or use --profile workstation",
         )  # fmt: skip
-    for partition, account in {(one.get("slurm_partition"), one.get("slurm_account")) for one in resources}:
+    longest: dict[tuple[str | None, str | None], tuple[int, str]] = {}
+    for rule, resources in jobs:
+        site = (resources.get("slurm_partition"), resources.get("slurm_account"))
+        minutes = resources.get("runtime")
+        longest[site] = max(longest.get(site, (0, rule)), (minutes if isinstance(minutes, int) else 0, rule))
+    for (partition, account), (minutes, rule) in longest.items():
         _check_site(partition, account)
+        _check_time(partition, minutes, rule)
+
+
+def ask_once(module: ModuleType, function: str) -> None:
+    """Replace `module.function()`, a question to SLURM's controller, by its answer of now; without one, leave it.
+
+    For the executor plugin's `get_min_job_age`. The plugin (2.8.0) asks before every poll, and where the controller
+    does not answer within ten seconds because it is being restarted, takes that for a time too short for squeue and
+    polls sacct: without an accounting database, sacct fails at every attempt and the plugin loses its jobs.
+    """
+    answer = getattr(module, function)()
+    if answer is not None:
+        setattr(module, function, lambda: answer)
 
 
 def _check_site(partition: str | None, account: str | None) -> None:
@@ -128,3 +150,29 @@ def _check_site(partition: str | None, account: str | None) -> None:
             found=f"{' '.join(given) or 'neither is set'}; SLURM says: {' '.join(answer.stderr.split())}",
             remedy="set slurm_partition and slurm_account there; `sacctmgr show associations` lists accounts",
         )
+
+
+def _check_time(partition: str | None, minutes: int, rule: str) -> None:
+    """SLURM takes jobs that are too long for their partition, and never starts them."""
+    command = ["sinfo", "--noheader", "--format=%P|%l", *([f"--partition={partition}"] if partition else [])]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    limits = dict(line.split("|") for line in answer.stdout.split())
+    name = next((name for name in limits if partition or name.endswith("*")), None)
+    if name and minutes > minutes_of(limits[name]):
+        raise InputError(
+            f"{rule} asks for more time than a partition allows, and would wait for ever",
+            where="slurm/config.yaml",
+            expected=f"at most {limits[name]} in partition {name.removesuffix('*')}",
+            found=f"{minutes} minutes",
+            remedy="trainings, predictions: --config longest_job_hours=HOURS; other rules: set-resources: "
+            f"[{rule}:runtime=MINUTES] there. A job that reaches its limit continues in the next attempt",
+        )
+
+
+def minutes_of(limit: str) -> float:
+    """A time limit as SLURM prints it, "infinite" or [days-][hours:]minutes:seconds, in minutes."""
+    if limit == "infinite":
+        return math.inf
+    days, _, clock = limit.rpartition("-")
+    hours, minutes, seconds = map(int, f"0:{clock}".split(":")[-3:])
+    return (int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60

@@ -23,6 +23,12 @@ class WorkflowConfig(Settings):
         gt=0,
         description="At most so many GPUs for a training; the global batch stays the protocol's. null: the protocol's",
     )
+    longest_job_hours: int = Field(
+        24,
+        gt=0,
+        description="Time limit that no training or prediction asks to exceed, the site's or less; a longer one "
+        "continues in the next attempt",
+    )
     roots: dict[str, str] = Field(
         default_factory=dict,
         description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "

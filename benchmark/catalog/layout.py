@@ -60,8 +60,12 @@ class Layout:
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
 
+    def controls_of(self, paper: str, protocol: str) -> str:
+        """Folder <control>/scores.parquet."""
+        return f"{self.root}/controls/{paper}/{protocol}"
+
     def control(self, paper: str, protocol: str, control: str) -> str:
-        return f"{self.root}/controls/{paper}/{protocol}/{control}/scores.parquet"
+        return f"{self.controls_of(paper, protocol)}/{control}/scores.parquet"
 
     def cost(self, target: str) -> str:
         return f"{self.root}/cost/{target}.csv"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,11 @@ def set_job_environment() -> None:
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """Regular expression that matches any of the names, and nothing where there are none (an empty one matches all)."""
+    return "|".join(names) or "(?!)"
 
 
 class Wildcards(Protocol):
@@ -62,8 +67,13 @@ class Wiring:
         self.layout = self.settings.layout()
         self.is_demo = self.settings.scale == "demo"
         self.targets = [self.catalog.target(name) for name in self.settings.targets or self.catalog.targets]
-        self.tables = [target.target for target in self.catalog.targets.values() if target.kind == "table"]
-        self.figures = [target.target for target in self.catalog.targets.values() if target.kind == "figure"]
+        # constraints of the wildcard `target`
+        self.tables, self.figures = (
+            alternatives(target.target for target in self.catalog.targets.values() if target.kind == kind)
+            for kind in ("table", "figure")
+        )
+        # what `score_controls` writes, with wildcards: outputs of a rule are patterns
+        self.control_outputs = [self.layout.control("{paper}", "{protocol}", control) for control in CONTROLS]
         self._ready: dict[str, list[str]] = {}
         # what every command needs to find the same settings again
         self.options = f"--scale {self.settings.scale} --paper-tables {self.settings.paper_tables}"
@@ -163,6 +173,9 @@ class Wiring:
 
     def control_split(self, wildcards: Wildcards) -> str:
         return self.layout.split(self.catalog.run(self.run_of_protocol(wildcards), self.settings.scale).dataset)
+
+    def control_folder(self, wildcards: Wildcards) -> str:
+        return self.layout.controls_of(wildcards.paper, wildcards.protocol)
 
     # What a table or figure reads
 

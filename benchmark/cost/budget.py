@@ -22,6 +22,13 @@ from benchmark.errors import InputError
 FLOAT_BYTES = 4
 
 
+class LimitAssumptions(Settings):
+    """From an estimate to what a job asks for: see limits.py."""
+
+    factor: float = Field(description="Limit of the first attempt, in estimates")
+    shortest_minutes: dict[str, int] = Field(description="At least so much, by stage")
+
+
 class Assumptions(Settings):
     """Content of budget.yaml."""
 
@@ -32,6 +39,7 @@ class Assumptions(Settings):
     weights_per_checkpoint: int = Field(description="Float32 numbers per parameter in a checkpoint")
     checkpoints_kept: int
     prepared_bytes_per_archive_byte: float
+    time_limits: LimitAssumptions
 
 
 @dataclass(frozen=True)

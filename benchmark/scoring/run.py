@@ -1,10 +1,11 @@
-"""`python -m benchmark score-run`: scores of one run's predictions, or of a control, by the run's own convention."""
+"""`python -m benchmark score-run`: scores of one run's predictions, or of the controls, by the run's own convention."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.catalog.settings import RunConfig
@@ -22,36 +23,51 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", type=Path, required=True, help="split.json")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--predictions", type=Path, help="folder <case>.nii.gz")
-    source.add_argument("--control", choices=CONTROLS, help="score this control in place of a run's predictions")
-    parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write")
+    source.add_argument("--controls", action="store_true", help="score every control in place of a run's predictions")
+    parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write; for controls their folder")
 
 
 def main(arguments: argparse.Namespace) -> None:
     config = run_config(arguments)
-    store = arguments.store.parent
-    split = read_json(arguments.split)
+    store, split = arguments.store.parent, read_json(arguments.split)
+    if not arguments.controls:
+        score(config, store, split, predictions=arguments.predictions, out=arguments.out, run=config.run)
+        return
+    for control in CONTROLS:
+        out = arguments.out / control / "scores.parquet"
+        predict_as_control(control, config, store, split, out=out.parent / "predictions")
+        score(config, store, split, predictions=out.parent / "predictions", out=out, run=f"control/{control}")
+
+
+def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
+    """What `control` would predict for the cases that the run predicts, into the folder `out`."""
+    write_control(
+        control,
+        references=[store / "references" / f"{case}.nii.gz" for case in predicted_cases(config, split)],
+        out=out,
+        labels=tuple(read_label_names(store / "labels.json")),
+        training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
+        instances=get_convention(config.convention).instances is not None,
+    )
+
+
+def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path, run: str) -> None:
+    """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_label_names(store / "labels.json")
-    wanted = [case for part in config.inference.splits for case in split[part]]
-    run, predictions = config.run, arguments.predictions
-    if arguments.control:
-        run, predictions = f"control/{arguments.control}", arguments.out.parent / "predictions"
-        write_control(
-            arguments.control,
-            references=[store / "references" / f"{case}.nii.gz" for case in wanted],
-            out=predictions,
-            labels=tuple(labels),
-            training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
-            instances=get_convention(config.convention).instances is not None,
-        )
-    cases = choose_cases(pair_cases(store / "references", predictions), wanted, store=store)
+    cases = choose_cases(pair_cases(store / "references", predictions), predicted_cases(config, split), store=store)
     score_folders(
         cases,
-        arguments.out,
+        out,
         labels=labels,
         conventions=conventions_of(config, labels, cases),
         run=run,
         metadata={"config_digest": config.digest, "scale": config.scale},
     )
+
+
+def predicted_cases(config: RunConfig, split: dict[str, Any]) -> list[str]:
+    """Ids of the cases of the run's splits, in their order."""
+    return [case for part in config.inference.splits for case in split[part]]
 
 
 def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Path) -> list[CaseFiles]:

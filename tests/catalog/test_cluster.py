@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
 from types import SimpleNamespace
 
 import pytest
 
-from benchmark.catalog.cluster import Placement, check_sites, running_job, submit_options
+from benchmark.catalog.cluster import Placement, ask_once, check_sites, minutes_of, running_job, submit_options
 from benchmark.catalog.wiring import Wiring
 from benchmark.errors import InputError
 
@@ -76,7 +77,8 @@ def test_a_lock_without_a_job_is_nobody_to_wait_for(tmp_path, stand_in, lock):
 
 def test_every_pair_of_partition_and_account_is_asked_for_once(tmp_path, stand_in):
     stand_in("sbatch", f"echo $* >> {tmp_path}/asked")
-    check_sites([{"slurm_partition": "gpu"}, {"slurm_partition": "gpu"}, {"slurm_partition": "cpu"}])
+    stand_in("sinfo", "echo 'gpu|infinite'")
+    check_sites([("train_run", {"slurm_partition": name}) for name in ("gpu", "gpu", "cpu")])
     asked = (tmp_path / "asked").read_text().splitlines()
     assert sorted("cpu" if "--partition=cpu" in line else "gpu" for line in asked) == ["cpu", "gpu"]
     assert all(line.startswith("--test-only") for line in asked)
@@ -86,15 +88,48 @@ def test_a_refusal_shows_slurms_words_and_the_partitions(stand_in):
     stand_in("sbatch", "echo 'invalid account' >&2; exit 1")
     stand_in("sinfo", "echo 'gpu*'; echo cpu")
     with pytest.raises(InputError) as error:
-        check_sites([{"slurm_account": "lab"}])
+        check_sites([("train_run", {"slurm_account": "lab"})])
     for part in ("--account=lab", "invalid account", "gpu*, cpu", "slurm/config.yaml"):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("printed", "minutes"),
+    [("infinite", math.inf), ("2-00:00:00", 2880), ("1-12:30:00", 2190), ("4:00:00", 240), ("30:00", 30)],
+)
+def test_time_limits_as_slurm_prints_them(printed, minutes):
+    assert minutes_of(printed) == minutes
+
+
+@pytest.mark.parametrize(("partition", "refused"), [(None, True), ("long", False)])
+def test_a_job_longer_than_its_partition_allows_is_named(stand_in, partition, refused):
+    stand_in("sbatch", "true")
+    stand_in(
+        "sinfo", """case "$*" in *long*) echo 'long|infinite';; *) echo 'long|infinite'; echo 'short*|4:00:00';; esac"""
+    )
+    jobs = [("score_run", {"runtime": 240}), ("prepare_cases", {"runtime": 720}), ("count_cost", {"runtime": "<TBD>"})]
+    asked = [(rule, {**resources, "slurm_partition": partition}) for rule, resources in jobs]
+    if not refused:
+        check_sites(asked)
+        return
+    with pytest.raises(InputError, match="prepare_cases asks for more time") as error:
+        check_sites(asked)
+    for part in ("at most 4:00:00 in partition short", "720 minutes", "prepare_cases:runtime"):
         assert part in str(error.value)
 
 
 def test_without_slurm_the_message_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="workstation"):
-        check_sites([{}])
+        check_sites([("train_run", {})])
+
+
+def test_an_answer_of_the_controller_outlives_it():
+    answers = iter([None, 600, None])
+    plugin = SimpleNamespace(get_min_job_age=lambda: next(answers))
+    ask_once(plugin, "get_min_job_age")  # no answer yet, so the question stays
+    ask_once(plugin, "get_min_job_age")
+    assert [plugin.get_min_job_age(), plugin.get_min_job_age()] == [600, 600]
 
 
 @pytest.mark.parametrize(

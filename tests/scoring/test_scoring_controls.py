@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_scoring_files import AFFINE, write
 
+from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
+from benchmark.files import write_json
+from benchmark.scoring import run
 from benchmark.scoring.aggregate import read_scores, summarise
-from benchmark.scoring.controls import class_prior, spread_prior, write_control
+from benchmark.scoring.controls import CONTROLS, class_prior, spread_prior, write_control
 from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.folders import pair_cases, score_folders
 from benchmark.scoring.images import find_cases, read_labels
@@ -126,3 +131,23 @@ def test_wrong_controls_are_refused(references, tmp_path):
         write_control("random", references=[], out=tmp_path, labels=(1,))
     with pytest.raises(InputError, match="training references"):
         write_control("class_prior", references=[], out=tmp_path, labels=(1,))
+
+
+def test_one_job_scores_all_controls_of_a_protocol(references, tmp_path, monkeypatch):
+    """The files that a table reads, by the protocol's own convention."""
+    shutil.copytree(references, tmp_path / "store/references")
+    write_json(tmp_path / "store/labels.json", {str(value): name for value, name in LABELS.items()})
+    write_json(tmp_path / "split.json", {"train": ["a"], "val": [], "test": ["b", "a"]})
+    config = load_catalog().run("swin_umamba/abdomen_mri-scratch/swin_umamba-scratch/seed0", "paper")
+    monkeypatch.setattr(run, "run_config", lambda arguments: config)
+    parser = argparse.ArgumentParser()
+    run.add_arguments(parser)
+    words = [config.run, "--store", str(tmp_path / "store/prepared.json"), "--split", str(tmp_path / "split.json")]
+    run.main(parser.parse_args([*words, "--controls", "--out", str(tmp_path / "controls")]))
+    expected = dict(zip(("oracle", "empty"), DSC[config.convention], strict=True))
+    assert {path.parent.name for path in tmp_path.glob("controls/*/scores.parquet")} == set(CONTROLS)
+    for control, mean in expected.items():
+        table = read_scores(tmp_path / "controls" / control / "scores.parquet")
+        assert set(table["run"]) == {f"control/{control}"} and set(table["case"]) == {"a", "b"}
+        summary = summarise(table, metric="dsc", convention=get_convention(config.convention))
+        assert summary.mean == pytest.approx(mean)

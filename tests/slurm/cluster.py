@@ -15,10 +15,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "unshare")
 NODES = ("n1", "n2")
+FIELDS = ("State", "Comment", "RestartCnt", "NodeList", "Name", "TimeLimit", "ArrayJobID", "ArrayTaskID")
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NODE_TIMEOUT_SECONDS = 10  # until the controller gives a silent node up; 300 on a real cluster
 CONFIGURATION = """
@@ -43,10 +45,12 @@ SwitchType=switch/none
 ReturnToService=2
 GresTypes=gpu
 SlurmdTimeout={node_timeout}
+SchedulerParameters=batch_sched_delay=0
 KillWait=30
 MinJobAge=600
 SlurmdParameters=config_overrides
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+PartitionName=short Nodes=ALL MaxTime=10 State=UP
 """
 
 
@@ -57,11 +61,15 @@ class Cluster:
         self.folder, self.small_disk = folder, folder / "disk"
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc/slurm.conf")}
         self._processes: dict[str, subprocess.Popen] = {}
+        self._unmount: subprocess.Popen | None = None
 
     def start(self) -> None:
         self._configure()
         # mounted before the nodes start, so that it is in their namespaces too
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", self.small_disk], check=True)
+        # its input ends with this process, however that ends
+        command = ["sh", "-c", f"cat > /dev/null; umount --lazy {self.small_disk}"]
+        self._unmount = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         munge = self.folder / "munge"
         options = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         words = [f"--{option}={munge / name}" for option, name in options.items()]
@@ -70,12 +78,16 @@ class Cluster:
         self.start_controller()
         for node in NODES:
             self.start_node(node)
-        wait_for(lambda: self.run("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * len(NODES), "idle nodes")
+        wait_for(
+            lambda: self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%T").split() == ["idle"] * len(NODES),
+            "idle nodes",
+        )
 
     def stop(self) -> None:
         for name in reversed(list(self._processes)):
             self.kill(name)
-        subprocess.run(["umount", "--lazy", self.small_disk], check=True)
+        if self._unmount is not None:
+            self._unmount.communicate()
 
     def start_controller(self) -> None:
         self._start("controller", "slurmctld", "-D")
@@ -97,10 +109,17 @@ class Cluster:
         """Output of a SLURM command; empty if it failed."""
         return subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60).stdout
 
+    def has_saved(self) -> bool:
+        """Whether the controller has written all jobs it was given to disk: it does so some seconds later, and what it
+        was told just before it is killed, it does not know any more."""
+        told = self.run("squeue", "-h", "-t", "all", "-O", "SubmitTime").split()
+        return (self.folder / "state/job_state").stat().st_mtime > datetime.fromisoformat(max(told)).timestamp() + 1
+
     def jobs(self) -> dict[str, dict[str, str]]:
-        """What the controller knows of each job: {job id: {"state", "comment", "restarts", "nodes"}}."""
-        table = self.run("squeue", "-h", "-t", "all", "-O", "JobID:|,State:|,Comment:|,RestartCnt:|,NodeList:")
-        fields = ("state", "comment", "restarts", "nodes")
+        """What the controller knows of each job: {job id: FIELDS in lower case}."""
+        columns = ",".join(f"{field}:|" for field in ("JobID", *FIELDS))
+        table = self.run("squeue", "-h", "-t", "all", "-O", columns.removesuffix("|"))
+        fields = [field.lower() for field in FIELDS]
         rows = [line.split("|") for line in table.splitlines()]
         return {job.strip(): dict(zip(fields, map(str.strip, rest), strict=True)) for job, *rest in rows}
 
@@ -153,7 +172,7 @@ def free_ports(number: int) -> list[int]:
     return ports
 
 
-def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -30,4 +30,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def workspace(cluster, tmp_path_factory) -> Workspace:
-    return Workspace(tmp_path_factory.mktemp("clone") / "retable", cluster)
+    """With a prepared store, so that trainings can start at once."""
+    workspace = Workspace(tmp_path_factory.mktemp("clone") / "retable", cluster)
+    workspace.prepare()
+    return workspace

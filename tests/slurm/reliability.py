@@ -29,6 +29,10 @@ FAULTS = {
         "a job reported as finished, output not there",
         "the job runs on; the retry waits in the queue for it",
     ),
+    "controller": (
+        "the controller is killed, and is away for 15 s",
+        "trainings run on; Snakemake asks until it answers",
+    ),
     "disk_full": ("disk full while a checkpoint is written", "message; the last checkpoint is whole; retry"),
     "not_a_number": ("a NaN in the data", "stops with step, rate and advice before saving; retry"),
     "broken_sample": ("an exception in the data loader", "the first error is shown with its place; retry"),

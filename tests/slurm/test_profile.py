@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -25,6 +27,31 @@ def test_the_controller_may_be_down_for_half_an_hour():
     settings = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
     assert settings["slurm-status-attempts"] / settings["max-status-checks-per-second"] >= 1800
     assert settings["slurm-status-command"] == "squeue"
+
+
+def test_why_no_rule_is_sent_as_a_job_array():
+    """The plugin neither submits nor keeps jobs of an array rule while others of that rule are ready but not selected
+    (`jobs` and `max-jobs-per-timespan` limit the selection): Snakemake then waits for them for ever. When this fails,
+    the plugin has learned it, and arrays may be tried again."""
+    from snakemake_executor_plugin_slurm import Executor
+
+    ready = [SimpleNamespace(rule=SimpleNamespace(name="score_run"), is_group=lambda: False) for _ in range(6)]
+    sent = []
+    executor = SimpleNamespace(
+        array_jobs={"score_run"},
+        max_array_size=1000,
+        logger=logging.getLogger(),
+        _main_event_loop=object(),
+        _submit_job=sent.append,
+        _submit_array_jobs=sent.extend,
+        workflow=SimpleNamespace(dag=SimpleNamespace(ready_jobs=ready[2:])),
+    )
+    Executor.run_jobs(executor, ready[:2])
+    assert sent == []
+    executor.workflow.dag.ready_jobs = []  # with all of them selected at once it works
+    Executor.run_jobs(executor, ready)
+    assert sent == ready
+    assert "slurm-array-jobs" not in yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
 
 
 def test_no_rule_asks_for_tasks():

@@ -1,4 +1,4 @@
-"""Partition and account are checked before anything is sent."""
+"""Partition, account and time limits are checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ def test_a_partition_that_is_not_there_is_named_with_those_that_are(workspace):
     assert "--partition=gpuu" in message
     assert "invalid partition" in message.lower()
     assert "Traceback" not in message
-    assert not workspace.cluster.jobs() or "refused" not in str(workspace.cluster.jobs())
+    assert "refused" not in str(workspace.cluster.jobs())
+
+
+def test_a_job_too_long_for_its_partition_is_not_sent_to_wait_for_ever(workspace):
+    target = workspace.trained("faults/one/refused/seed0")
+    short = ["--default-resources", "slurm_partition=short", "mem_mb=1000"]
+    assert workspace.snakemake(target, *short, log="short.log").wait() != 0
+    message = workspace.tail("short.log")
+    assert "train_run asks for more time than a partition allows" in message
+    assert "at most 10:00 in partition short" in message and "1440 minutes" in message
+    assert "refused" not in str(workspace.cluster.jobs())
 
 
 def test_a_dry_run_asks_no_cluster(workspace):

@@ -1,12 +1,15 @@
-"""A clone to run in, with a prepared store of synthetic cases, and what is measured of the runs in it."""
+"""A clone to run in, on request with a prepared store of synthetic cases, and what is measured of the runs in it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 TRIAL = Path(__file__).parent / "trial"
 COPIED = ("Snakefile", "workflow", "config", "slurm", "envs", "benchmark")
 SHAPE = (24, 22, 20)
+LIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING")
 STEPS, BATCH, INTERVAL = 60, 4, 10  # as in trial/faults/protocols.yaml
 
 
@@ -41,31 +45,52 @@ class Workspace:
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder, self.cluster, self.marks = folder, cluster, folder / "faults"
         self.marks.mkdir(parents=True)
-        for name in COPIED:  # a copy, so that nobody's edit in the middle of a training matters
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, folder / name)
+        for source in (*(ROOT / name for name in COPIED), TRIAL):
+            # a copy, so that nobody's edit in the middle of a training matters
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, folder / source.name)
         hooks = str(Path(__file__).parent / "hooks")
         self.environment = {**cluster.environment, "PYTHONPATH": hooks, "FAULTS_FOLDER": str(self.marks)}
         self._install_liar()
         for name in ("OMP_NUM_THREADS", "RETABLE_PROCESSES"):
             self.environment.pop(name, None)
+        self.layout = Layout.at("paper")
         self.plan({})
-        self._prepare()
 
     def plan(self, plan: dict[str, dict[str, float]]) -> None:
         """What hooks/sitecustomize.py does to which run."""
         write_json(self.marks / "plan.json", plan)
 
-    def snakemake(self, *words: str, log: str) -> subprocess.Popen:
+    def let_go(self, run: str) -> None:
+        """End the wait of a training that was planned with `hold_at`."""
+        (self.marks / f"{run.replace('/', '-')}.struck").touch()
+
+    def snakemake(self, *words: str, log: str, config: Sequence[str] = ()) -> subprocess.Popen:
         """Start Snakemake with the profile that users have, but impatient."""
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *words]
         command += ["--max-status-checks-per-second", "1", "--latency-wait", "5", "--config"]
-        command += [f"paper_tables={TRIAL}", "gpus_per_node=2"]
+        command += [f"paper_tables={TRIAL.name}", "gpus_per_node=2", *config]
         with (self.folder / log).open("ab") as stream:
             return subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=stream, stderr=stream,
                 start_new_session=True,
             )  # fmt: skip
+
+    def follow(self, snakemake: subprocess.Popen, *looks: Callable[[], object], seconds: float = 900) -> int:
+        """Call `looks` again and again until Snakemake ends; its exit code.
+
+        Raises:
+            TimeoutError: it did not end, and was killed.
+        """
+        deadline = time.monotonic() + seconds
+        while snakemake.poll() is None:
+            if time.monotonic() > deadline:
+                os.killpg(snakemake.pid, signal.SIGKILL)
+                raise TimeoutError(f"Snakemake did not end within {seconds:.0f} s:\n{self.cluster.run('squeue')}")
+            for look in looks:
+                look()
+            time.sleep(0.2)
+        return snakemake.returncode
 
     def lie_about(self, job: str, state: str) -> None:
         """Let the executor plugin see this state of a job, whatever it really is."""
@@ -77,7 +102,7 @@ class Workspace:
     def train(self, run: str, *, processes: int = 1) -> str:
         """Train a run here, undisturbed and without SLURM; its weights' digest."""
         module = ["benchmark"] if processes == 1 else ["benchmark.training.launch", str(processes)]
-        words = ["train", run, "--scale", "paper", "--paper-tables", str(TRIAL), "--store", self.store, "--split"]
+        words = ["train", run, "--scale", "paper", "--paper-tables", TRIAL.name, "--store", self.store, "--split"]
         words += [self.layout.split("totalseg"), "--out", self.trained(run)]
         environment = {**self.environment, "OMP_NUM_THREADS": "1"}
         subprocess.run(
@@ -113,15 +138,17 @@ class Workspace:
         samples = self.samples(run)
         return (len(samples) - len({sample.index for sample in samples})) / BATCH
 
-    def job_of(self, run: str) -> str:
-        """The live SLURM job of a run."""
-        live = {"PENDING", "RUNNING", "CONFIGURING", "COMPLETING"}
-        jobs = [
+    def starts(self, run: str) -> int:
+        """How many processes have made samples of a run."""
+        return len({(sample.node, sample.process) for sample in self.samples(run)})
+
+    def jobs_of(self, run: str, *states: str) -> list[str]:
+        """The SLURM jobs of a run that are in one of these states (none given: that are alive), the latest last."""
+        return [
             job
             for job, facts in self.cluster.jobs().items()
-            if run.replace("/", "_") in facts["comment"] and facts["state"] in live
+            if facts["comment"].endswith("_" + run.replace("/", "_")) and facts["state"] in (states or LIVE)
         ]
-        return jobs[-1]
 
     def processes(self, *words: str) -> list[int]:
         """Ids of live processes whose command line or environment has all of `words`."""
@@ -146,10 +173,9 @@ class Workspace:
         program.chmod(0o755)
         self.environment["PATH"] = f"{program.parent}:{self.environment['PATH']}"
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """Everything that a training reads, in the order in which the rules would have written it."""
         config = load_catalog(TRIAL).run("faults/one/undisturbed/seed0")
-        self.layout = Layout.at("paper")
         self.store = self.layout.prepared_for(config)
         write_json(self.folder / self.layout.source("totalseg"), {"dataset": "totalseg", "root": ".", "kind": "local"})
         write_text(self.folder / self.layout.verified("totalseg"), "case,file,problem,expected,found\n")

@@ -1,13 +1,16 @@
-# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py.
+# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py, and
+# how long it may run in benchmark/cost/limits.py.
 import sys
 
-from benchmark.catalog.cluster import check_sites
+from benchmark.catalog.cluster import ask_once, check_sites
 from benchmark.catalog.wiring import Wiring, set_job_environment
+from benchmark.cost.limits import TimeLimits
 from benchmark.errors import InputError
 
 set_job_environment()
 try:
     wiring = Wiring(config)
+    limits = TimeLimits(wiring)
 except InputError as error:
     sys.exit(f"error: {error}")
 
@@ -27,6 +30,7 @@ onstart:
     if workflow.executor_plugin.name == "slurm":
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
-            check_sites(job.resources for job in jobs)
+            check_sites((job.name, job.resources) for job in jobs)
         except InputError as error:
             sys.exit(f"error: {error}")
+        ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")

@@ -19,7 +19,7 @@ rule predict_cases:
     resources:
         gpu=0 if DEMO else 1,
         mem_mb=2500 if DEMO else 64000,
-        runtime=720,
+        runtime=limits.prediction,
     params:
         options=wiring.options,
     message:
@@ -85,27 +85,29 @@ rule score_run:
         " --predictions {params.predictions} --out {output.scores} > {log} 2>&1"
 
 
-rule score_control:
+# Three controls in one job: alike, short, and from the same references.
+rule score_controls:
     input:
         prepared=wiring.control_store,
         split=wiring.control_split,
     output:
-        scores=f"{RESULTS}/controls/{{paper}}/{{protocol}}/{{control}}/scores.parquet",
+        scores=wiring.control_outputs,
     log:
-        f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}/{{control}}.log",
+        f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/controls/{{paper}}/{{protocol}}/{{control}}.tsv"
+        f"{RESULTS}/benchmarks/controls/{{paper}}/{{protocol}}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1 if DEMO else 16
     resources:
         mem_mb=2000 if DEMO else 64000,
-        runtime=240,
+        runtime=480,
     params:
         options=wiring.options,
         run=wiring.run_of_protocol,
+        folder=wiring.control_folder,
     message:
-        "{wildcards.paper}, {wildcards.protocol}: scoring the {wildcards.control} control"
+        "{wildcards.paper}, {wildcards.protocol}: scoring the controls"
     shell:
         "python -m benchmark score-run {params.run} {params.options} --store {input.prepared} --split {input.split}"
-        " --control {wildcards.control} --out {output.scores} > {log} 2>&1"
+        " --controls --out {params.folder} > {log} 2>&1"

@@ -32,7 +32,7 @@ rule build_table:
     benchmark:
         f"{RESULTS}/benchmarks/publish/{{target}}.tsv"
     wildcard_constraints:
-        target="|".join(wiring.tables),
+        target=wiring.tables,
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -70,7 +70,7 @@ rule build_figure:
     benchmark:
         f"{RESULTS}/benchmarks/publish/{{target}}.tsv"
     wildcard_constraints:
-        target="|".join(wiring.figures),
+        target=wiring.figures,
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -95,7 +95,7 @@ rule draw_published:
     benchmark:
         f"{RESULTS}/benchmarks/publish/{{target}}-published.tsv"
     wildcard_constraints:
-        target="|".join(wiring.figures),
+        target=wiring.figures,
     conda:
         "../../envs/train.yaml"
     threads: 1

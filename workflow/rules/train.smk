@@ -18,7 +18,7 @@ rule train_run:
     resources:
         gpu=wiring.gpus,
         mem_mb=wiring.memory,
-        runtime=1440,
+        runtime=limits.training,
         nodes=wiring.nodes,
         mpi=wiring.mpi,
         tasks_per_node=wiring.tasks_per_node,
