@@ -35,7 +35,7 @@ LOWEST_MM = np.array([-220.0, -140.0, 0.0])
 PARTIAL_LENGTH_MM = (165.0, 190.0)  # less than a whole thorax or abdomen
 NOISE_HU, BLUR_VOXELS, HU_SPREAD = 12.0, 0.4, 3.0
 STATURE_SPREAD, WAVE_MM, ORGAN_SHIFT_MM, ORGAN_SIZE_SPREAD = 0.03, 5.0, 2.5, 0.05
-VERSION = 2  # raise when the same settings would give other scans
+VERSION = 3  # raise when the same settings would give other scans
 META_COLUMNS = ("image_id", "age", "gender", "institute", "study_type", "split", "manufacturer", "scanner_model")
 META_COLUMNS += ("kvp", "pathology", "pathology_location")
 
