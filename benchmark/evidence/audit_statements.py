@@ -251,7 +251,7 @@ def _starred(statement: Statement, groups: list[list[Cell]]) -> Finding:
 
 
 def _printed_only(statement: Statement, groups: list[list[Cell]]) -> Finding:
-    raise Unreadable("rests on a figure that prints no numbers")
+    raise Unreadable("the paper prints no numbers that it rests on")
 
 
 CHECKS: dict[str, Callable[[Statement, list[list[Cell]]], Finding]] = {

@@ -29,6 +29,7 @@ DOES_NOT_ADD_UP = {
     ("statement: mean_relative_gain", "3.45% over STU-Net-L"),
     ("statement: outperforms", "Our method shows slight performance decreases when introducing MRI"),
     ("statement: rank", "with the highest mean dice scores"),
+    ("statement: rank", "achieving the highest DSC in FALRE and AMOS-CT tasks"),
     ("statement: share_of_mean", "only 30% of its compared methods"),
     ("statement: outperforms", "MoE-SAM outperforms both task-specialized models"),
     ("statement: outperforms", "MoE-SAM outperforms all other SAM adaptations"),
