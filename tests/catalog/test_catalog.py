@@ -128,6 +128,14 @@ def test_unknown_runs_are_refused(run: str) -> None:
         CATALOG.run(run)
 
 
+def test_runs_are_shared_where_they_agree_and_only_there() -> None:
+    """Two run ids never stand for one training: dataset, network, initialisation, recipe and seed tell them apart."""
+    runs = {run for target in CATALOG.targets.values() for run in CATALOG.runs(target)}
+    settings = {run: CATALOG.run(run).model_copy(update={"run": "a/b/c/seed0"}).digest for run in runs}
+    agreeing = [{one, other} for one in runs for other in runs if one < other and settings[one] == settings[other]]
+    assert len(runs) == 168 and agreeing == []
+
+
 def test_unknown_target_lists_the_known() -> None:
     with pytest.raises(InputError, match="table1_totalseg"):
         CATALOG.target("table9")
