@@ -66,6 +66,11 @@ class Catalog:
         spec = target.rows[row]
         return self._row_runs(target, spec, target.columns[column] if column else None)
 
+    def rests_on(self, target: Target, row: str, column: str) -> tuple[str, ...]:
+        """Run ids behind a cell, each once: its own, or those of the columns that it is the mean of."""
+        parts = target.columns[column].of or (column,)
+        return tuple(dict.fromkeys(run for part in parts for run in self.cell_runs(target, row, part)))
+
     def _row_runs(self, target: Target, row: Row, column: Column | None) -> tuple[str, ...]:
         if row.model is None:
             return ()
