@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -11,16 +12,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import InputError
+
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG}
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on normal exit it replaces `path`, on an exception it is removed.
 
     The temporary name keeps the suffixes of `path`, because writers such as nibabel choose the format by them.
+
+    Raises:
+        InputError: nothing can be written there. A full disk is an OSError, which some callers answer themselves.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise InputError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            expected="a folder that can be written",
+            found=error.strerror,
+            remedy="give another folder, or correct its permissions",
+        ) from None
     os.close(descriptor)
     temporary = Path(name)
     try:

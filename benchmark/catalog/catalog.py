@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,11 +56,19 @@ class Catalog:
                 self.targets[target.target] = target
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
+        for name, folder_ in self.papers.items():
+            self._check_ledger(self.folder / name / "ledger.yaml", folder_)
 
     def target(self, name: str) -> Target:
-        if name not in self.targets:
-            raise InputError(f"unknown target {name!r}", expected="one of " + ", ".join(self.targets))
-        return self.targets[name]
+        return _pick(self.targets, name, "target", None)
+
+    def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
+        """Every entry concerns something, under a name that exists."""
+        networks = {model.spec.name for model in folder.models.values()}
+        known = dict.fromkeys([*self.targets, *folder.protocols, *folder.models, *networks])
+        for entry in folder.ledger:
+            for name in entry.concerns or ("",):
+                _pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
         """Run ids that a cell rests on, one per seed; empty for rows of printed text."""
@@ -161,9 +170,11 @@ def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
     return Catalog(folder)
 
 
-def _pick(choices: dict, name: str, kind: str, where: str | Path):
+def _pick(choices: dict, name: str, kind: str, where: str | Path | None):
     if name not in choices:
-        raise InputError(f"unknown {kind}: {name!r}", where=where, expected="one of " + ", ".join(sorted(choices)))
+        close = difflib.get_close_matches(name, choices, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"unknown {kind} {name!r}{hint}", where=where, expected="one of " + ", ".join(sorted(choices)))
     return choices[name]
 
 
@@ -215,9 +226,33 @@ def _load_protocol(name: str, tree: dict[str, Any], path: Path) -> Protocol:
 def _load_target(path: Path) -> Target:
     tree = read_yaml(path)
     published = path.with_name(f"{path.stem}.published.csv")
-    claims = read_csv(published, CLAIM_COLUMNS) if published.exists() else []
+    claims = _read_claims(published, tree) if published.exists() else []
     fields = {"target": path.stem, "paper": path.parent.name, "published": claims, **tree}
     return validate(Target, fields, where=str(path))
+
+
+def _read_claims(path: Path, tree: dict[str, Any]) -> list[dict[str, str]]:
+    """The published cells: each once, each in a row and a column of its table's yaml."""
+    claims = read_csv(path, CLAIM_COLUMNS)
+    lines: dict[tuple[str, str], int] = {}
+    for number, claim in enumerate(claims, start=2):
+        cell, where = (claim["row"], claim["column"]), f"{path}:{number}"
+        if cell in lines:
+            raise InputError(
+                f"the published cell {cell} stands twice", where=where, found=f"first in line {lines[cell]}"
+            )
+        lines[cell] = number
+        for kind in ("row", "column"):
+            names = tree.get(f"{kind}s") or {}
+            if claim[kind] not in names:
+                close = difflib.get_close_matches(claim[kind], map(str, names), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError(
+                    f"the published cell {cell} has no {kind} in the table's yaml{hint}",
+                    where=where,
+                    expected="one of " + ", ".join(map(str, names)),
+                )
+    return claims
 
 
 def _load_ledger(path: Path) -> tuple[LedgerEntry, ...]:

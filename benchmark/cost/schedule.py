@@ -186,9 +186,15 @@ def days(hours: float) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="*", help="tables or figures; default: all of them")
-    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128], help="sizes of cluster")
+    parser.add_argument("--gpus", type=_positive, nargs="+", default=[8, 32, 128], help="sizes of cluster")
     parser.add_argument("--gantt", type=Path, help="folder for a picture per size: gantt-<gpus>.svg")
     add_catalog_arguments(parser)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"a number of GPUs was expected, not {text!r}")
+    return int(text)
 
 
 def main(arguments: argparse.Namespace) -> None:

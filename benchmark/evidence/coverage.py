@@ -18,6 +18,7 @@ from benchmark.catalog.targets import UNREADABLE, Column, Target
 from benchmark.evidence.audit_findings import Outcome
 from benchmark.evidence.audit_statements import statement_findings
 from benchmark.evidence.markdown import aligned
+from benchmark.evidence.tables import read_compare
 from benchmark.files import write_text
 from benchmark.progress import say
 
@@ -87,9 +88,10 @@ def main(arguments: argparse.Namespace) -> int:
 def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]:
     """One line per published cell, then one per statement."""
     for target in catalog.targets.values():
-        verdicts = _verdicts(Path(layout.table(target.target)[1]))
+        built = read_compare(Path(layout.table(target.target)[1]), ["verdict"])
         for claim in target.published:
-            yield _cell(catalog, target, claim.row, claim.column, verdicts.get((claim.row, claim.column)), scale)
+            line = built.get((claim.row, claim.column))
+            yield _cell(catalog, target, claim.row, claim.column, line and line["verdict"], scale)
     for statement, finding in zip(load_statements(catalog), statement_findings(catalog), strict=True):
         readable = finding.outcome is not Outcome.UNREADABLE
         yield Coverage(
@@ -110,7 +112,7 @@ def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]
 def _cell(catalog: Catalog, target: Target, row: str, name: str, verdict: str | None, scale: str) -> Coverage:
     claim, column = target.claim(row, name), target.columns[name]
     assert claim is not None
-    runs = catalog.cell_runs(target, row, name)
+    runs = catalog.rests_on(target, row, name)
     needs = _needs(catalog, column, runs)
     state, reason = _state(catalog, claim.value, column, runs, verdict)
     if state == "rebuilt" and scale == "demo" and needs != NOTHING:
@@ -153,13 +155,6 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
     if verdict.startswith("not attempted"):
         return "not attempted", verdict.removeprefix("not attempted").strip(" ()")
     return "rebuilt", verdict
-
-
-def _verdicts(compare: Path) -> dict[tuple[str, str], str]:
-    if not compare.is_file():
-        return {}
-    with compare.open(encoding="utf-8", newline="") as stream:
-        return {(line["row"], line["column"]): line["verdict"] for line in csv.DictReader(stream)}
 
 
 def coverage_csv(lines: Iterable[Coverage]) -> str:

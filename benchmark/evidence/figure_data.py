@@ -23,7 +23,7 @@ from benchmark.evidence.figures.curves import Curve
 from benchmark.evidence.published import parse_published
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.tables import build_table
+from benchmark.evidence.tables import build_table, read_compare
 from benchmark.files import read_json
 
 
@@ -76,7 +76,8 @@ def drawn_tables(request: Request) -> list[Target]:
 
 def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numbers]:
     """(row, column) → numbers of one table: its claims, and what was rebuilt of them."""
-    rebuilt = {} if request.published_only else _read_compare(Path(request.layout.table(table.target)[1]))
+    compare = Path(request.layout.table(table.target)[1])
+    rebuilt = {} if request.published_only else read_compare(compare, ["rebuilt", "interval_lower", "interval_upper"])
     numbers = {}
     for claim in table.published:
         cell = parse_published(claim.value)
@@ -225,13 +226,6 @@ def receptive_fields_of(request: Request) -> dict[str, np.ndarray]:
     if not maps:
         raise NotDrawable("not run")
     return maps
-
-
-def _read_compare(path: Path) -> dict[tuple[str, str], dict[str, str]]:
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        return {(line["row"], line["column"]): line for line in csv.DictReader(stream)}
 
 
 def _float(text: str | None) -> float:

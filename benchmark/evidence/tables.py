@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from benchmark.catalog.targets import Column, Target
+from benchmark.errors import InputError
 from benchmark.evidence.averages import measure_average
 from benchmark.evidence.cells import (
     UNITS,
@@ -139,6 +141,32 @@ def table_csv(table: Table) -> str:
 def compare_csv(table: Table) -> str:
     """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
     return _csv([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+
+
+def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """(row, column) → line of a compare.csv, which has the columns `needed`; empty where the table has not been built.
+
+    Raises:
+        InputError: the file is not one that `compare_csv` writes.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            lines, columns = list(reader), tuple(reader.fieldnames or ())
+    except UnicodeDecodeError:
+        lines, columns = [], ()
+    wanted = ("row", "column", *needed)
+    if not set(wanted) <= set(columns) or any(None in line or None in line.values() for line in lines):
+        raise InputError(
+            "a rebuilt table is damaged",
+            where=path,
+            expected=f"columns {', '.join(wanted)}",
+            found=", ".join(columns) or "no csv file",
+            remedy="delete it and build the table again",
+        )
+    return {(line["row"], line["column"]): line for line in lines}
 
 
 def _compare_line(cell: Cell) -> list[str]:

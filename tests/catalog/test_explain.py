@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.explain import DECIDED_BY, WITHOUT_A_RUN, explain, ledger_of
 from benchmark.catalog.listing import list_conventions
+from benchmark.errors import InputError
 from benchmark.scoring.conventions import load_conventions
 
 CATALOG = load_catalog()
@@ -96,6 +99,15 @@ def test_every_ledger_entry_is_shown_where_it_bears(paper: str) -> None:
 )
 def test_ledger_entries_go_to_their_own_cells(entry: tuple, cell: tuple, bears: bool) -> None:
     assert (cell in SHOWN[entry]) is bears
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "words"),
+    [("Swin SMT", "Overall", "no row 'Swin SMT'; did you mean 'Swin SMT (ours)'"), ("UNETR", "Overal", "'Overall'")],
+)
+def test_a_cell_that_does_not_exist_names_the_nearest(row: str, column: str, words: str) -> None:
+    with pytest.raises(InputError, match=re.escape(words)):
+        list(explain(CATALOG, CATALOG.target("table1_totalseg"), row, column, "paper"))
 
 
 def test_ledgers_are_kept() -> None:

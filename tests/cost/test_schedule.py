@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from benchmark.cli import main
 from benchmark.cost.schedule import Job, draw, remaining_hours, simulate
 from benchmark.errors import InputError
 
@@ -73,6 +74,13 @@ def test_with_gpus_for_all_it_takes_the_critical_path():
 def test_a_job_that_fits_no_node_is_an_error():
     with pytest.raises(InputError, match="needs 8 GPUs on one node"):
         simulate([Job("a", "train", 8, 1.0)], gpus=4)
+
+
+@pytest.mark.parametrize("gpus", ["0", "-8", "many"])
+def test_a_cluster_without_gpus_is_refused(gpus, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["schedule", f"--gpus={gpus}"])
+    assert caught.value.code == 2 and "a number of GPUs was expected" in capsys.readouterr().err
 
 
 def test_the_picture_is_drawn(tmp_path):
