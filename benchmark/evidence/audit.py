@@ -27,6 +27,12 @@ been printed so, and a result agrees with its parts if the two intervals overlap
 not add up is listed first: two things cannot both hold, and the check cannot tell which one is wrong."""
 SHOWN_CELLS = 2
 LONG_LIST = 3  # from here on findings of one check are a table
+REMARKS = {  # what holds for every finding of a check
+    "counted parameters": "Expected is our count of the network that the row names, on this paper's patch and classes; "
+    "the paper's ledger says what is known of a difference.",
+    "counted flops": "Expected is our count, one multiply-add as one, of the network that the row names; the paper's "
+    "ledger says what is known of a difference.",
+}
 OPEN = (Outcome.DISAGREES, Outcome.NOTABLE, Outcome.ROUNDING, Outcome.UNREADABLE)
 
 
@@ -120,12 +126,16 @@ def _sections(findings: Sequence[Finding]) -> Iterable[str]:
             for check in dict.fromkeys(finding.check for finding in listed):
                 group = [finding for finding in listed if finding.check == check]
                 yield _table(group) if len(group) > LONG_LIST else "\n".join(map(_item, group))
+                if check in REMARKS:
+                    yield REMARKS[check]
 
 
 def _table(findings: Sequence[Finding]) -> str:
     """Many findings of one check, a line each; their cells and notes are in audit.csv."""
     rows = [[findings[0].check, "expected", "printed", "difference"]]
     rows += [[finding.subject, finding.expected, finding.printed, finding.difference] for finding in findings]
+    filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    rows = [list(row) for row in zip(*filled, strict=True)]
     notes = {finding.note.rsplit(";", 1)[0] for finding in findings if finding.note}
     note = notes.pop() if len(notes) == 1 else ""
     return aligned(rows) + (f"\n\n{note[0].upper()}{note[1:]}." if note else "")

@@ -94,7 +94,7 @@ def budget_markdown(planner: Planner) -> str:
     """Targets, then datasets with licence and account, then what the estimate assumes."""
     catalog = planner.catalog
     plans = planner.runs(catalog.targets)
-    rows = [[*HEADER, "by", "download"]]
+    rows = [[*HEADER, "operations", "download"]]
     for name in catalog.targets:
         own = planner.runs([name])
         by = ", ".join(totals(own).methods) or "nothing to run"

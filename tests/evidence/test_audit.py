@@ -114,6 +114,14 @@ def test_the_atlas_mean_by_hand() -> None:
     assert finding.expected == "51.785 in [51.78, 51.79]" and finding.difference == "+0.555"
 
 
+def test_printed_numbers_are_shown_as_printed() -> None:
+    """With their trailing zeros and units; a number of the text that is exact has no interval."""
+    (finding,) = found("mean of columns", "AMOS-CT: MED3D > Mean")
+    assert finding.printed.startswith("79.00 in [78.995")
+    (epochs,) = found("statement: same", "only requires 100 epochs")
+    assert (epochs.printed, epochs.expected) == ("100", "200")
+
+
 def test_truncating_authors_are_not_accused() -> None:
     """Swin SMT cuts digits: 83.628616 M is printed 83.62, which rounding to the nearest would not explain."""
     counts = {"swin_smt/totalseg/swin_smt-n4/seed0": {"parameters": 83_628_616.0}}
