@@ -8,9 +8,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from benchmark.catalog.published import Interval, parse_published
 from benchmark.catalog.statements import Cell
 from benchmark.evidence.audit_arithmetic import Quantity, gap
-from benchmark.evidence.published import Interval, parse_published
 
 
 class Outcome(StrEnum):

@@ -8,13 +8,13 @@ from dataclasses import replace
 from decimal import Decimal
 
 from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.published import Interval, exact, parse_published
 from benchmark.catalog.statements import Cell
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets
 from benchmark.evidence.audit_arithmetic import Quantity, mean
 from benchmark.evidence.audit_findings import Finding, Outcome, arithmetic, describe, plain, quantity
 from benchmark.evidence.cells import UNITS
-from benchmark.evidence.published import Interval, exact, parse_published
 from benchmark.evidence.resolve import group_classes
 
 MARKED_PLACES = {"bold": 1, "underline": 2}

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmark.catalog.published import Published, exact, parse_published
 from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.errors import InputError
-from benchmark.evidence.published import Published, exact, parse_published
 from benchmark.evidence.resampling import Order, average, bootstrap_average, row_means, seed_interval
 from benchmark.evidence.scores import RunScores, ScoreMatrix
 from benchmark.evidence.verdict import (

@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
+from benchmark.catalog.published import parse_published
 from benchmark.catalog.settings import Scale
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
@@ -20,7 +21,6 @@ from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, m
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
 from benchmark.evidence.figures.curves import Curve
-from benchmark.evidence.published import parse_published
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.tables import build_table, read_compare

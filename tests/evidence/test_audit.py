@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from benchmark.catalog import Catalog, load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
+from benchmark.catalog.published import Interval
 from benchmark.evidence import audit as page
 from benchmark.evidence.audit_arithmetic import Quantity, difference, gap, mean, ratio, relative_gain, scaled, total
 from benchmark.evidence.audit_findings import Finding, Outcome, compare, stated
-from benchmark.evidence.published import Interval
 
 CATALOG = load_catalog()
 FINDINGS = page.audit(CATALOG, {})  # counts of networks are a matter of tests/models

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import parse_published
 from benchmark.errors import InputError
 from benchmark.evidence.figures.bars import Bar, draw_bars
 from benchmark.evidence.figures.bubbles import Bubble, draw_bubbles
@@ -17,7 +18,6 @@ from benchmark.evidence.figures.reason import draw_reason
 from benchmark.evidence.figures.receptive_field import draw_receptive_fields, side_holding
 from benchmark.evidence.figures.style import DEMO_NOTE, add_axes, new_figure, save_figure
 from benchmark.evidence.figures.subgroups import draw_subgroups
-from benchmark.evidence.published import parse_published
 
 TABLE = load_catalog().target("table1_totalseg")
 RANDOM = np.random.default_rng(0)
