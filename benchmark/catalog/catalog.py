@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
 from benchmark.catalog.provenance import merge, split_tags
@@ -17,6 +18,7 @@ from benchmark.datasets import available_datasets
 from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 
+Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
@@ -170,7 +172,7 @@ def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
     return Catalog(folder)
 
 
-def _pick(choices: dict, name: str, kind: str, where: str | Path | None):
+def _pick(choices: Mapping[str, Value], name: str, kind: str, where: str | Path | None) -> Value:
     if name not in choices:
         close = difflib.get_close_matches(name, choices, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -27,6 +27,7 @@ def list_papers(catalog: Catalog) -> Rows:
 
 
 def list_targets(catalog: Catalog) -> Rows:
+    """Every target: published cells, runs that are trained for it, and how many of these are pending."""
     rows = []
     for target in catalog.targets.values():
         runs = catalog.runs(target, scored=True)
@@ -38,6 +39,7 @@ def list_targets(catalog: Catalog) -> Rows:
 
 
 def list_runs(catalog: Catalog) -> Rows:
+    """Every run, the targets that share it, and why it cannot run yet."""
     users: dict[str, list[str]] = {}
     for target in catalog.targets.values():
         for run in catalog.runs(target):
@@ -58,6 +60,7 @@ def list_networks(catalog: Catalog) -> Rows:
 
 
 def list_datasets(catalog: Catalog) -> Rows:
+    """Datasets that have a module; the budget page names the pending ones as well."""
     rows = []
     for name in available_datasets():
         facts = get_dataset(name)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.evidence.audit_findings import Contradiction, Finding, Outcome
@@ -17,7 +15,7 @@ from benchmark.evidence.audit_statements import statement_findings
 from benchmark.evidence.audit_tables import table_findings
 from benchmark.evidence.markdown import aligned
 from benchmark.evidence.publish import read_costs
-from benchmark.files import write_text
+from benchmark.files import csv_text, write_text
 from benchmark.progress import say
 
 COLUMNS = ("paper", "check", "subject", "cells", "expected", "printed", "difference", "outcome", "note")
@@ -38,14 +36,14 @@ OPEN = (Outcome.DISAGREES, Outcome.NOTABLE, Outcome.ROUNDING, Outcome.UNREADABLE
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
     parser.add_argument("--contradictions", action="store_true", help="also write paper_tables/*/contradictions.csv")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `audit.csv` (every check) and `audit.md` (what does not add up, and how much was checked)."""
     catalog = catalog_of(arguments)
-    layout = Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    layout = results_of(arguments)
     findings = audit(catalog, counted(catalog, layout))
     write_text(f"{layout.root}/audit.csv", findings_csv(findings))
     write_text(f"{layout.root}/audit.md", findings_markdown(catalog, findings))
@@ -82,21 +80,16 @@ def write_contradictions(catalog: Catalog, findings: Sequence[Finding]) -> None:
     for paper in catalog.papers:
         own = [line for line in found if catalog.target(line.target).paper == paper]
         if own:
-            write_text(catalog.folder / paper / "contradictions.csv", _csv([list(Contradiction._fields), *own]))
+            write_text(catalog.folder / paper / "contradictions.csv", csv_text([list(Contradiction._fields), *own]))
 
 
 def findings_csv(findings: Sequence[Finding]) -> str:
+    """One line per check, with all cells that it rests on."""
     rows = []
     for finding in findings:
         fields = {**vars(finding), "cells": " ; ".join(finding.cells), "outcome": str(finding.outcome)}
         rows.append([fields[name] for name in COLUMNS])
-    return _csv([list(COLUMNS), *rows])
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    return csv_text([list(COLUMNS), *rows])
 
 
 def findings_markdown(catalog: Catalog, findings: Sequence[Finding]) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.statements import load_statements
@@ -19,7 +17,7 @@ from benchmark.evidence.audit_findings import Outcome
 from benchmark.evidence.audit_statements import statement_findings
 from benchmark.evidence.markdown import aligned
 from benchmark.evidence.tables import read_compare
-from benchmark.files import write_text
+from benchmark.files import csv_text, write_text
 from benchmark.progress import say
 
 NOTHING = "nothing"
@@ -70,13 +68,13 @@ class Coverage:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `coverage.csv` and `coverage.md` from the catalog and whatever tables the results folder holds."""
     catalog = catalog_of(arguments)
-    layout = Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    layout = results_of(arguments)
     lines = list(coverage(catalog, layout, arguments.scale))
     write_text(f"{layout.root}/coverage.csv", coverage_csv(lines))
     write_text(f"{layout.root}/coverage.md", coverage_markdown(catalog, lines))
@@ -158,11 +156,8 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
 
 
 def coverage_csv(lines: Iterable[Coverage]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Coverage)])
-    writer.writerows(astuple(line) for line in lines)
-    return buffer.getvalue()
+    """One line per published number."""
+    return csv_text([[field.name for field in fields(Coverage)], *map(astuple, lines)])
 
 
 def coverage_markdown(catalog: Catalog, lines: Sequence[Coverage]) -> str:

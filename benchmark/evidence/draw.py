@@ -8,7 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmark.catalog.arguments import catalog_of
+from benchmark.catalog.arguments import catalog_of, results_of
+from benchmark.catalog.targets import Column
 from benchmark.errors import InputError
 from benchmark.evidence.figure_data import (
     NotDrawable,
@@ -29,7 +30,7 @@ from benchmark.evidence.figures.receptive_field import draw_receptive_fields
 from benchmark.evidence.figures.style import save_figure
 from benchmark.evidence.figures.subgroups import draw_subgroups
 from benchmark.evidence.panel_data import panels_of
-from benchmark.evidence.publish import add_file_arguments, results_of, scores_of
+from benchmark.evidence.publish import add_file_arguments, scores_of
 from benchmark.progress import say
 
 
@@ -154,7 +155,7 @@ STYLES: dict[str, Callable[[Request], Figure]] = {
 }
 
 
-def _axis_name(name: str, column) -> str:
+def _axis_name(name: str, column: Column) -> str:
     """`Overall` in percent of DSC reads `Overall DSC (%)`; a column that names its metric or unit stays as it is."""
     metric = (column.metric or "").upper()
     words = name if not metric or metric in name.upper() else f"{name} {metric}"

@@ -14,7 +14,7 @@ import numpy as np
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.published import parse_published
-from benchmark.catalog.settings import Scale
+from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
@@ -189,7 +189,7 @@ def _group_scores(
     return case_scores(matrices_of(restricted, metric, Evidence(scores=request.scores)))
 
 
-def _case_attribute(request: Request, config, attribute: str) -> dict[str, str]:
+def _case_attribute(request: Request, config: RunConfig, attribute: str) -> dict[str, str]:
     """Case → attribute, from the prepared store's case files; empty where the store is not at hand."""
     folder = Path(request.layout.prepared_for(config)).parent / "cases"
     found = {}

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from benchmark.catalog.targets import Target
 from benchmark.evidence.cells import Cell
 from benchmark.evidence.significance import Comparison, SignificanceReport
 from benchmark.evidence.statistics import Test
@@ -143,7 +144,7 @@ def _by_count(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
 
 
-def _significance(report: SignificanceReport, target) -> Iterable[str]:
+def _significance(report: SignificanceReport, target: Target) -> Iterable[str]:
     unit = target.columns[target.significance.column].unit
     header = ["row", "published", f"{TESTS[report.test]} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
     header += [f"difference{f' ({unit})' if unit else ''}", "95 % interval", "d_z", "rank (95 %)", "best"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from benchmark.evidence.cells import (
 )
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport, compare_rows
+from benchmark.files import csv_text
 from benchmark.scoring.aggregate import Rates
 from benchmark.scoring.conventions import get_convention
 
@@ -135,12 +135,12 @@ def table_csv(table: Table) -> str:
         [row, *(table.controls[row, name].text if (row, name) in table.controls else "" for name in columns)]
         for row in table.control_rows
     ]
-    return _csv([["row", *columns], *rows])
+    return csv_text([["row", *columns], *rows])
 
 
 def compare_csv(table: Table) -> str:
     """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
-    return _csv([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
 
 
 def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
@@ -271,9 +271,3 @@ def _number(value: float | None, decimals: int) -> str:
     if value is None or math.isnan(value):
         return ""
     return format_number(value, decimals) if math.isfinite(value) else str(value)
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
