@@ -96,6 +96,7 @@ def _bubbles(request: Request) -> Figure:
         highlight=request.parameter("highlight", ""),
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
+        legend_sizes=request.parameter("legend_sizes", []),
         demo=request.demo,
     )
 

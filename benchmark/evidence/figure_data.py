@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.published import parse_published
 from benchmark.catalog.settings import RunConfig, Scale
+from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
@@ -25,6 +26,8 @@ from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.tables import build_table, read_compare
 from benchmark.files import read_json
+
+NO_NUMBERS = "the paper prints no numbers of this figure"
 
 
 class NotDrawable(Exception):
@@ -136,10 +139,31 @@ def own_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
     return {place: Numbers(rebuilt=value.value, lower=value.lower, upper=value.upper) for place, value in found.items()}
 
 
+def stated_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
+    """(row, column) → published numbers of a figure that prints none, where the paper's text gives the differences.
+
+    The figure's parameter `stated` names a printed row (`table`, `row`), the figure's own row that it is (`is`), and
+    for other rows by column the statement (of statements.csv) that says by how many points they are less.
+    """
+    stated = request.parameter("stated", {})
+    if not stated or request.demo:
+        return {}
+    printed = table_numbers(request, request.catalog.target(stated["table"]))
+    values = {one.id: one.value for one in load_statements(request.catalog) if one.paper == request.target.paper}
+    numbers = {}
+    for column in request.target.columns:
+        base = printed[stated["row"], column].published
+        numbers[stated["is"], column] = Numbers(published=base)
+        for row, less in stated["less"].items():
+            points = float(parse_published(values[less[column]]).value or math.nan) / 100
+            numbers[row, column] = Numbers(published=round(base - points, 6))
+    return numbers
+
+
 def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
     """Measure → row → series → bar, of the table that the figure names, or of the figure's own rows and columns."""
     drawn = drawn_tables(request)[0] if request.parameter("table", "") else None
-    numbers = table_numbers(request, drawn) if drawn else own_numbers(request)
+    numbers = table_numbers(request, drawn) if drawn else _side_by_side(stated_numbers(request), own_numbers(request))
     wanted = request.parameter("columns", list((drawn or request.target).columns))
     panels: dict[str, dict[str, dict[str, Bar]]] = {}
     for (row, column), cell in numbers.items():
@@ -152,14 +176,21 @@ def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
             if series:
                 panels.setdefault(column, {})[row] = series
     if not panels:
-        raise NotDrawable("no row of the table has been rebuilt")
+        raise NotDrawable(NO_NUMBERS if request.published_only else "no row of the table has been rebuilt")
     return panels
+
+
+def _side_by_side(published: Mapping[tuple[str, str], Numbers], own: Mapping[tuple[str, str], Numbers]):
+    """Numbers of both, each place once, in the order of the published ones where there are any."""
+    places = dict.fromkeys([*published, *own])
+    return {place: replace(own.get(place, Numbers()), published=published.get(place, Numbers()).published)
+            for place in places}  # fmt: skip
 
 
 def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     """Group → kind of scan → one score per scan (in the printed unit), of the figure's only row."""
     if request.published_only:
-        raise NotDrawable("the paper prints no numbers of this figure")
+        raise NotDrawable(NO_NUMBERS)
     target = request.target
     name, column = next(iter(target.columns.items()))
     row = next(iter(target.rows))
@@ -217,6 +248,8 @@ def curves_of(request: Request) -> dict[str, Curve]:
 
 def receptive_fields_of(request: Request) -> dict[str, np.ndarray]:
     """Row → contribution map, from each run's receptive_field.npy."""
+    if request.published_only:
+        raise NotDrawable(NO_NUMBERS)
     maps = {}
     for row in request.target.rows:
         for run in request.catalog.cell_runs(request.target, row)[:1]:

@@ -171,6 +171,23 @@ def test_bars_start_at_zero_unless_they_are_close():
     assert far.get_ylim()[0] == 0 and "cut" not in far.get_ylabel()
 
 
+def test_bars_fill_their_axes():
+    for panel in ({"a": {"p": Bar(0.776)}, "b": {"p": Bar(0.765)}}, {"a": {"p": Bar(0.5, 0.2, 0.8)}}):
+        axes = draw_bars({"DSC": panel}, y_label="score").axes[0]
+        bottom, top = axes.get_ylim()
+        highest = max(bar["p"].value if np.isnan(bar["p"].upper) else bar["p"].upper for bar in panel.values())
+        assert 0.8 < (highest - bottom) / (top - bottom) < 1.0
+
+
+def test_arrows_lead_from_edge_to_edge_and_the_legend_has_the_sizes_asked_for():
+    bubbles = [Bubble("scratch", 1, 1, 40), Bubble("tuned", 1, 2, 10)]
+    arrows = [("scratch", "tuned"), ("scratch", "nobody")]
+    figure = draw_bubbles(bubbles, x_label="x", y_label="y", arrows=arrows, legend_sizes=[10, 40, 70])
+    drawn = [text for text in figure.axes[0].texts if getattr(text, "arrow_patch", None) and not text.get_text()]
+    assert len(drawn) == 1 and drawn[0].arrow_patch.shrinkA == pytest.approx(2 * drawn[0].arrow_patch.shrinkB)
+    assert {"10 M", "40 M", "70 M"} <= {text.get_text() for text in figure.axes[0].texts}
+
+
 def test_smoothing_is_unbiased_and_skips_missing_values():
     assert smooth([2.0, 2.0, 2.0], 0.9) == pytest.approx([2.0, 2.0, 2.0])
     assert smooth([1.0, np.nan, 3.0], 0.0) == pytest.approx([1.0, 1.0, 3.0])
