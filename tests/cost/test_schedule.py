@@ -86,4 +86,7 @@ def test_a_cluster_without_gpus_is_refused(gpus, capsys):
 def test_the_picture_is_drawn(tmp_path):
     jobs = [Job("train p/one/m/seed0", "train", 2, 30.0), Job("predict p/two/m/seed0", "predict", 1, 3.0)]
     draw(simulate(jobs, gpus=4), tmp_path / "gantt.svg", gpus=4)
-    assert b"</svg>" in (tmp_path / "gantt.svg").read_bytes()
+    first = (tmp_path / "gantt.svg").read_bytes()
+    assert b"</svg>" in first and b">days</text>" in first
+    draw(simulate(jobs, gpus=4), tmp_path / "again.svg", gpus=4)
+    assert (tmp_path / "again.svg").read_bytes() == first
