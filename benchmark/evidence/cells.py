@@ -167,6 +167,8 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     unit = UNITS[column.unit]
     if column.measure == "text":
         return Measured(not_attempted="a description")
+    if column.measure == "training_time":
+        return Measured(not_attempted="no record of training time on the published hardware")
     if column.measure in ("option", "setting", "cases"):
         reason = "a description" if published.kind == "text" else source.pending or "not a setting of this row"
         return _count(source.setting, 1.0, reason)
@@ -179,8 +181,6 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
         return Measured(not_attempted=source.pending)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
-    if column.measure == "training_time":
-        return Measured(not_attempted="no record of training time on the published hardware")
     return _score(column, source, evidence, published)
 
 

@@ -146,7 +146,8 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
     if column.measure == "text" or not value:
         return "printed text", "words or marks, compared with nothing"
     if verdict is None:
-        pending = catalog.pending(runs[0]) if runs else None
+        why = catalog.pending if column.measure in ("score", "average", "latency") else catalog.uncountable
+        pending = next(filter(None, map(why, runs)), None)
         return "not attempted", pending or "the table has not been built here"
     if verdict == DESCRIPTION:
         return "printed text", "words, compared with nothing"

@@ -132,3 +132,11 @@ def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a rebuilt table is damaged") as caught:
         list(coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper"))
     assert str(path) in str(caught.value) and "verdict" in str(caught.value)
+
+
+def test_hours_of_training_wait_for_no_dataset(tmp_path: Path) -> None:
+    publish.main(arguments(tmp_path, target="table1_design"))
+    lines = coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper")
+    reasons = {line.column: line.reason for line in lines if line.target == "table1_design" and line.row == "MED3D"}
+    assert reasons["Training hours"] == "no record of training time on the published hardware"
+    assert reasons["# Param"] == "dataset not yet available"  # its classes decide the size of the head
