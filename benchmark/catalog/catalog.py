@@ -22,6 +22,11 @@ Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
+UNKNOWN_RECIPES = {
+    "baseline",
+    "task",
+    "prompt",
+}  # of these nothing is known but the name; their settings are placeholders
 PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
 NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
 
@@ -161,6 +166,10 @@ class Catalog:
         if PRETRAINING & set(model.spec.initialisation.split("-")):
             return "pre-training not yet available"
         return None
+
+    def recipe_known(self, run: str) -> bool:
+        """Whether the protocol says how this run is trained, so that its steps can be estimated."""
+        return self._parts(run, where="run id")[0].engine not in UNKNOWN_RECIPES
 
     def target_path(self, target: Target) -> Path:
         return self.folder / target.paper / f"{target.target}.yaml"

@@ -108,8 +108,8 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
     if scale == "demo":
-        protocol = run.split("/")[1]
-        yield f"  at demo scale overridden by {catalog.papers[run.split('/')[0]].protocols[protocol].demo}"
+        paper, protocol, *_ = run.split("/")
+        yield f"  demo scale sets {_plain(catalog.papers[paper].protocols[protocol].demo)}"
     files = (layout.prepared_for(config), layout.trained(run), layout.predicted(run), layout.scored(run))
     yield "files       " + " → ".join(files)
 
@@ -120,13 +120,15 @@ def _network(config: RunConfig) -> str:
 
 
 def _settings(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str]) -> Iterator[str]:
-    """Settings whose key starts with one of the prefixes, with the source of each."""
+    """Settings whose key starts with one of the prefixes, with the source of each; what the demo changes is ours."""
     paper, protocol, model, _ = run.split("/")
-    folder, config = catalog.papers[paper], catalog.run(run, scale)
+    folder, config, published = catalog.papers[paper], catalog.run(run, scale), catalog.run(run, "paper")
     own = {key.removeprefix(f"{model}."): origin for key, origin in folder.models[model].origins.items()}
     for key, origin in {**own, **folder.protocols[protocol].origins}.items():
         if key.startswith(tuple(prefixes)):
-            yield f"  {key}: {_plain(_value(config, folder, protocol, key))} — {origin.kind}: {origin.text}"
+            value, own_scale = (_plain(_value(at, folder, protocol, key)) for at in (config, published))
+            ours = "" if value == own_scale else f" — demo scale, ours; the paper's scale has {own_scale}"
+            yield f"  {key}: {value}{ours} — {origin.kind}: {origin.text}"
 
 
 def _value(config: RunConfig, folder: PaperFolder, protocol: str, key: str) -> object:

@@ -27,7 +27,7 @@ class RunPlan:
 
     Attributes:
         pending: why it cannot run yet; None if it can.
-        budget: estimate; None where the number of training images is unknown.
+        budget: estimate; None where the recipe or the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
     """
 
@@ -90,7 +90,7 @@ class Planner:
             images = source.training_cases  # epochs have a fixed length, whatever the number of slices
         counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
         budget = None
-        if images is not None:
+        if images is not None and self.catalog.recipe_known(run):
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
             budget = run_budget(config, counted, training_cases=images, predicted_cases=predicted)
         return RunPlan(
@@ -187,7 +187,8 @@ def footnotes(plans: Sequence[RunPlan]) -> list[str]:
     ]
     if whole.without_hours:
         lines.append(
-            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, or slices unknown."
+            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, recipe unknown, "
+            "or number of slices unknown."
         )
     reasons = sorted({plan.pending for plan in plans if plan.pending})
     if reasons:

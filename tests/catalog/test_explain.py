@@ -56,6 +56,14 @@ def test_every_setting_is_shown_with_its_value() -> None:
     assert "  training.epochs: 350 — paper: Table 1" in text
 
 
+def test_what_the_demo_changes_is_not_the_papers() -> None:
+    target = CATALOG.target("table1_totalseg")
+    text = "\n".join(explain(CATALOG, target, "UNETR", "Overall", "demo"))
+    assert "  training.patch: [32, 32, 64] — demo scale, ours; the paper's scale has [128, 128, 128] — paper:" in text
+    assert "  inference.weighting: gaussian — paper: Section 3" in text
+    assert "demo scale, ours" not in "\n".join(explain(CATALOG, target, "UNETR", "Overall", "paper"))
+
+
 def test_a_mean_over_datasets_names_the_run_of_each() -> None:
     text = "\n".join(explain(CATALOG, CATALOG.target("table2_umamba"), "nnU-Net", "AVG", "paper"))
     for dataset in ("abdomen_mri", "endovis17", "neurips_cellseg"):
