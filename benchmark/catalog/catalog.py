@@ -65,6 +65,7 @@ class Catalog:
             self.runs(target)  # every row must resolve
         for name, folder_ in self.papers.items():
             self._check_ledger(self.folder / name / "ledger.yaml", folder_)
+            self._check_scoring(self.folder / name, folder_)
 
     def target(self, name: str) -> Target:
         return _pick(self.targets, name, "target", None)
@@ -76,6 +77,22 @@ class Catalog:
         for entry in folder.ledger:
             for name in entry.concerns or ("",):
                 _pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
+
+    def _check_scoring(self, path: Path, folder: PaperFolder) -> None:
+        """Every convention and metric that is named exists."""
+        from benchmark.scoring.conventions import load_conventions  # which itself reads settings of this package
+
+        conventions = load_conventions()
+        metrics = {metric: True for convention in conventions.values() for metric in convention.rules}
+        for name, protocol in folder.protocols.items():
+            _pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
+        for target in folder.targets.values():
+            for name, column in target.columns.items():
+                where = f"{path / target.target}.yaml: columns: {name}"
+                if column.convention:
+                    _pick(conventions, column.convention, "convention", where)
+                if column.measure == "score":
+                    _pick(metrics, str(column.metric).split("@")[0], "metric", where)
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
         """Run ids that a cell rests on, one per seed; empty for rows of printed text."""

@@ -18,6 +18,7 @@ from benchmark.evidence.figure_data import (
     bubbles_of,
     curves_of,
     drawn_tables,
+    known_name,
     receptive_fields_of,
     subgroups_of,
 )
@@ -86,6 +87,9 @@ def _bubbles(request: Request) -> Figure:
     tables = drawn_tables(request)
     columns = {name: column for table in tables for name, column in table.columns.items()}
     names = {axis: _names(request.parameter(axis)) for axis in ("x", "y", "size")}
+    for axis, wanted in names.items():
+        for name in wanted:
+            known_name(name, columns, request, f"parameters: {axis}")
     mean = "mean of " if len(tables) > 1 else ""
     labels = {axis: mean + ", ".join(_axis_name(name, columns[name]) for name in names[axis]) for axis in names}
     return draw_bubbles(

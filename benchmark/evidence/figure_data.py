@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,14 @@ def own_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
     return {place: Numbers(rebuilt=value.value, lower=value.lower, upper=value.upper) for place, value in found.items()}
 
 
+def known_name(name: str, choices: Collection[str], request: Request, place: str) -> str:
+    """`name`, if it is one of the choices; else an InputError that says where in the figure's yaml it stands."""
+    if name not in choices:
+        where = f"{request.catalog.target_path(request.target)}: figure: {place}"
+        raise InputError(f"there is no {name!r}", where=where, expected="one of " + ", ".join(choices))
+    return name
+
+
 def stated_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
     """(row, column) → published numbers of a figure that prints none, where the paper's text gives the differences.
 
@@ -152,10 +160,12 @@ def stated_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
     values = {one.id: one.value for one in load_statements(request.catalog) if one.paper == request.target.paper}
     numbers = {}
     for column in request.target.columns:
+        known_name(stated["row"], {row for row, _ in printed}, request, "parameters: stated: row")
         base = printed[stated["row"], column].published
         numbers[stated["is"], column] = Numbers(published=base)
         for row, less in stated["less"].items():
-            points = float(parse_published(values[less[column]]).value or math.nan) / 100
+            said = known_name(less[column], values, request, f"parameters: stated: less: {row}")
+            points = float(parse_published(values[said]).value or math.nan) / 100
             numbers[row, column] = Numbers(published=round(base - points, 6))
     return numbers
 

@@ -103,6 +103,21 @@ def test_tables_share_the_run_of_the_headline_model() -> None:
         ("paper.yaml", lambda t: t.pop("year"), ["paper.yaml", "year: missing"]),
         ("ledger.yaml", lambda t: t["slots-from-input"].update(default="maybe"), ["ledger.yaml", "default", "maybe"]),
         (
+            "protocols.yaml",
+            lambda t: t["totalseg"]["convention"].update(value="swin_smtt"),
+            ["protocols.yaml: totalseg", "unknown convention", "did you mean 'swin_smt'"],
+        ),
+        (
+            "table1_totalseg.yaml",
+            lambda t: t["columns"]["Ribs"].update(metric="dcs"),
+            ["table1_totalseg.yaml: columns: Ribs", "unknown metric", "did you mean 'dsc'"],
+        ),
+        (
+            "table1_totalseg.yaml",
+            lambda t: t["columns"]["Ribs"].update(unit="parsec"),
+            ["columns.Ribs.unit", "parsec", "hours"],
+        ),
+        (
             "ledger.yaml",
             lambda t: t["slots-from-input"].update(concerns=["swin_smtt"]),
             ["ledger.yaml: slots-from-input", "did you mean 'swin_smt'"],

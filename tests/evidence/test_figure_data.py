@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import nibabel
@@ -42,6 +43,35 @@ def test_stated_differences_make_a_published_figure(tmp_path: Path) -> None:
             "w/ pretrained decoder": {"published": 0.8319},
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("fig3b_speed_vs_dsc", {"x": "Tim (s)"}, ["fig3b_speed_vs_dsc.yaml: figure: parameters: x", "Time (s)"]),
+        (
+            "fig5_training_procedure",
+            {"less": "without-ds-dcs"},
+            ["stated: less: w/o deep supervision", "without-ds-dsc"],
+        ),
+        ("fig5_training_procedure", {"row": "Nobody"}, ["parameters: stated: row", "nnU-Net"]),
+    ],
+)
+def test_a_name_that_a_figure_cannot_find_is_told_with_its_place(
+    name: str, change: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
+    catalog = load_catalog()
+    target = catalog.target(name)
+    parameters = copy.deepcopy(target.figure.parameters)
+    for key, value in change.items():
+        if key == "less":
+            parameters["stated"]["less"]["w/o deep supervision"]["DSC"] = value
+        else:
+            parameters.get("stated", parameters)[key] = value
+    wrong = target.model_copy(update={"figure": target.figure.model_copy(update={"parameters": parameters})})
+    with pytest.raises(InputError) as caught:
+        draw(Request(catalog, wrong, "paper", Layout(str(tmp_path)), published_only=True))
+    assert all(word in str(caught.value) for word in words)
 
 
 @pytest.mark.parametrize("name", ["fig6_blocks", "fig7_receptive_field", "fig3a_subgroups"])
