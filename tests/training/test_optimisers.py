@@ -8,7 +8,10 @@ from torch import nn
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.settings import Optimiser
-from benchmark.training.optimisers import make_optimiser
+from benchmark.cost.meta import build_on_meta
+from benchmark.datasets import get_dataset
+from benchmark.models.registry import build_for_run
+from benchmark.training.optimisers import frozen_parameters, make_optimiser
 
 ADAM = {"learning_rate": 1e-3, "weight_decay": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-5}
 
@@ -45,3 +48,29 @@ def test_sgd_has_momentum_and_no_epsilon() -> None:
 )
 def test_the_epsilon_of_the_ledger_is_the_one_that_runs(run: str, epsilon: float) -> None:
     assert load_catalog().run(run).training.optimiser.epsilon == epsilon
+
+
+CATALOG = load_catalog()
+FREEZING = sorted(
+    run
+    for run in {run for target in CATALOG.targets.values() for run in CATALOG.runs(target, scored=True)}
+    if CATALOG.uncountable(run) is None
+    and CATALOG.run(run).training.freeze_epochs
+    and CATALOG.run(run).model.initialisation != "scratch"
+)
+
+
+@pytest.mark.parametrize("run", FREEZING)
+def test_every_run_that_freezes_has_something_to_freeze(run: str) -> None:
+    """The whole encoder but its patch embedding, as nnUNetTrainerSwinUMamba(D) @2c1f72e; the decoder trains."""
+    config = CATALOG.run(run)
+    dataset = get_dataset(config.dataset)
+    classes = len(dataset.label_names) + 1
+    network = build_on_meta(build_for_run, config, in_channels=len(dataset.channels), out_channels=classes)
+    fixed = {id(parameter) for parameter in frozen_parameters(network, freeze_epochs=config.training.freeze_epochs)}
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in fixed) is (name.startswith("vssm_encoder.") and "patch_embed" not in name), name
+
+
+def test_the_runs_that_freeze_are_those_of_the_papers() -> None:
+    assert {run.split("/")[0] for run in FREEZING} == {"swin_umamba", "swin_umamba_dagger"} and len(FREEZING) >= 15
