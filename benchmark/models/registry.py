@@ -154,12 +154,17 @@ def _refuse_unknown_options(entry: ModelEntry, options: Mapping[str, Any]) -> No
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
     """The network of a run, on its training patch; narrowed at demo scale by the `demo` options of row or network.
 
+    Where the loss has no weights for several outputs, a network that could give them gives one.
+
     Raises:
         InputError: as `build`.
     """
     name, options = config.model.name, dict(config.model.options)
+    entry = model_entry(name)
     if config.scale == "demo":
-        options |= model_entry(name).demo if config.model.demo is None else config.model.demo
+        options |= entry.demo if config.model.demo is None else config.model.demo
+    if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
+        options.setdefault("deep_supervision", False)
     try:
         return build(
             name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options
