@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import errno
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from benchmark.errors import InputError
+
+UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG}
 
 
 @contextmanager
@@ -17,10 +24,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on normal exit it replaces `path`, on an exception it is removed.
 
     The temporary name keeps the suffixes of `path`, because writers such as nibabel choose the format by them.
+
+    Raises:
+        InputError: nothing can be written there. A full disk is an OSError, which some callers answer themselves.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise InputError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            expected="a folder that can be written",
+            found=error.strerror,
+            remedy="give another folder, or correct its permissions",
+        ) from None
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -53,6 +74,13 @@ def write_text(path: str | Path, text: str) -> None:
     """Write `text` atomically as UTF-8."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as csv, header first, one line each with a newline at its end."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
 from benchmark.catalog.provenance import merge, split_tags
@@ -16,9 +18,15 @@ from benchmark.datasets import available_datasets
 from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 
+Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
+UNKNOWN_RECIPES = {
+    "baseline",
+    "task",
+    "prompt",
+}  # of these nothing is known but the name; their settings are placeholders
 PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
 NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
 
@@ -55,16 +63,46 @@ class Catalog:
                 self.targets[target.target] = target
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
+        for name, folder_ in self.papers.items():
+            self._check_ledger(self.folder / name / "ledger.yaml", folder_)
+            self._check_scoring(self.folder / name, folder_)
 
     def target(self, name: str) -> Target:
-        if name not in self.targets:
-            raise InputError(f"unknown target {name!r}", expected="one of " + ", ".join(self.targets))
-        return self.targets[name]
+        return _pick(self.targets, name, "target", None)
+
+    def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
+        """Every entry concerns something, under a name that exists."""
+        networks = {model.spec.name for model in folder.models.values()}
+        known = dict.fromkeys([*self.targets, *folder.protocols, *folder.models, *networks])
+        for entry in folder.ledger:
+            for name in entry.concerns or ("",):
+                _pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
+
+    def _check_scoring(self, path: Path, folder: PaperFolder) -> None:
+        """Every convention and metric that is named exists."""
+        from benchmark.scoring.conventions import load_conventions  # which itself reads settings of this package
+
+        conventions = load_conventions()
+        metrics = {metric: True for convention in conventions.values() for metric in convention.rules}
+        for name, protocol in folder.protocols.items():
+            _pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
+        for target in folder.targets.values():
+            for name, column in target.columns.items():
+                where = f"{path / target.target}.yaml: columns: {name}"
+                if column.convention:
+                    _pick(conventions, column.convention, "convention", where)
+                if column.measure == "score":
+                    _pick(metrics, str(column.metric).split("@")[0], "metric", where)
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
         """Run ids that a cell rests on, one per seed; empty for rows of printed text."""
         spec = target.rows[row]
         return self._row_runs(target, spec, target.columns[column] if column else None)
+
+    def rests_on(self, target: Target, row: str, column: str) -> tuple[str, ...]:
+        """Run ids behind a cell, each once: its own, or those of the columns that it is the mean of."""
+        parts = target.columns[column].of or (column,)
+        return tuple(dict.fromkeys(run for part in parts for run in self.cell_runs(target, row, part)))
 
     def _row_runs(self, target: Target, row: Row, column: Column | None) -> tuple[str, ...]:
         if row.model is None:
@@ -146,6 +184,10 @@ class Catalog:
             return "pre-training not yet available"
         return None
 
+    def recipe_known(self, run: str) -> bool:
+        """Whether the protocol says how this run is trained, so that its steps can be estimated."""
+        return self._parts(run, where="run id")[0].engine not in UNKNOWN_RECIPES
+
     def target_path(self, target: Target) -> Path:
         return self.folder / target.paper / f"{target.target}.yaml"
 
@@ -156,9 +198,11 @@ def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
     return Catalog(folder)
 
 
-def _pick(choices: dict, name: str, kind: str, where: str | Path):
+def _pick(choices: Mapping[str, Value], name: str, kind: str, where: str | Path | None) -> Value:
     if name not in choices:
-        raise InputError(f"unknown {kind}: {name!r}", where=where, expected="one of " + ", ".join(sorted(choices)))
+        close = difflib.get_close_matches(name, choices, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"unknown {kind} {name!r}{hint}", where=where, expected="one of " + ", ".join(sorted(choices)))
     return choices[name]
 
 
@@ -210,9 +254,33 @@ def _load_protocol(name: str, tree: dict[str, Any], path: Path) -> Protocol:
 def _load_target(path: Path) -> Target:
     tree = read_yaml(path)
     published = path.with_name(f"{path.stem}.published.csv")
-    claims = read_csv(published, CLAIM_COLUMNS) if published.exists() else []
+    claims = _read_claims(published, tree) if published.exists() else []
     fields = {"target": path.stem, "paper": path.parent.name, "published": claims, **tree}
     return validate(Target, fields, where=str(path))
+
+
+def _read_claims(path: Path, tree: dict[str, Any]) -> list[dict[str, str]]:
+    """The published cells: each once, each in a row and a column of its table's yaml."""
+    claims = read_csv(path, CLAIM_COLUMNS)
+    lines: dict[tuple[str, str], int] = {}
+    for number, claim in enumerate(claims, start=2):
+        cell, where = (claim["row"], claim["column"]), f"{path}:{number}"
+        if cell in lines:
+            raise InputError(
+                f"the published cell {cell} stands twice", where=where, found=f"first in line {lines[cell]}"
+            )
+        lines[cell] = number
+        for kind in ("row", "column"):
+            names = tree.get(f"{kind}s") or {}
+            if claim[kind] not in names:
+                close = difflib.get_close_matches(claim[kind], map(str, names), n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise InputError(
+                    f"the published cell {cell} has no {kind} in the table's yaml{hint}",
+                    where=where,
+                    expected="one of " + ", ".join(map(str, names)),
+                )
+    return claims
 
 
 def _load_ledger(path: Path) -> tuple[LedgerEntry, ...]:

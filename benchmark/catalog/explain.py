@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
-from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.catalog import Catalog, PaperFolder
 from benchmark.catalog.layout import Layout
-from benchmark.catalog.settings import Scale
+from benchmark.catalog.papers import LedgerEntry
+from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.statements import load_statements, select
-from benchmark.catalog.targets import Target
+from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError
+
+# Measures that need no training, and the settings that decide them; for all others every setting counts.
+DECIDED_BY = {
+    "parameters": ("options", "training.patch"),
+    "flops": ("options", "training.patch"),
+    "latency": ("options", "training.patch", "inference."),
+    "option": ("options",),
+}
+WITHOUT_A_RUN = {
+    "text": "printed words, compared with nothing",
+    "training_time": "hours of the authors' machine, which nothing here measures",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,24 +50,132 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
     """
     for kind, name, choices in (("row", row, target.rows), ("column", column, target.columns)):
         if name not in choices:
-            raise InputError(f"{target.target} has no {kind} {name!r}", expected="one of " + ", ".join(choices))
-    claim = target.claim(row, column)
-    measure = target.columns[column]
+            close = difflib.get_close_matches(name, choices, n=1)
+            raise InputError(
+                f"{target.target} has no {kind} {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+                expected="one of " + ", ".join(choices),
+            )
+    claim, measure = target.claim(row, column), target.columns[column]
     yield f"{target.number} of {catalog.papers[target.paper].paper.title}: {row}, {column}"
-    yield f"published   {claim.value + ' ' + claim.stars if claim else 'nothing in this cell'}"
+    yield f"published   {f'{claim.value} {claim.stars}'.strip() or '(empty)' if claim else 'nothing in this cell'}"
     described = measure.model_dump(exclude_defaults=True)
-    yield "measure     " + ", ".join(f"{key} {value}" for key, value in described.items())
-    layout = Layout.at(scale)
-    for run in catalog.cell_runs(target, row, column):
-        yield from _explain_run(catalog, run, layout, scale)
-    concerned = {target.target} | {part for run in catalog.runs(target) for part in run.split("/")[1:2]}
-    concerned |= {catalog.run(run).model.name for run in catalog.cell_runs(target, row, column)}
-    for entry in catalog.papers[target.paper].ledger:
-        if concerned & set(entry.concerns):
-            yield f"ledger      {entry.id}: {entry.subject} (default: {entry.default})"
+    yield "measure     " + ", ".join(
+        str(value) if key == "measure" else f"{key} {_plain(value)}" for key, value in described.items()
+    )
+    yield from _rests_on(catalog, target, row, column, scale)
+    for paper, entry in ledger_of(catalog, target, row, column):
+        own = "" if paper == target.paper else f"{paper}/"
+        yield f"ledger      {own}{entry.id}: {entry.subject} (default: {entry.default})"
     yield from _statements(catalog, target, row, column)
-    file = (layout.table if target.kind == "table" else layout.figure)(target.target)[0]
+    file = (Layout.at(scale).table if target.kind == "table" else Layout.at(scale).figure)(target.target)[0]
     yield f"command     snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
+
+
+def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scale) -> Iterator[str]:
+    """What a cell is computed from, by its measure."""
+    column, layout = target.columns[name], Layout.at(scale)
+    for run in catalog.rests_on(target, row, name) if column.measure not in WITHOUT_A_RUN else ():
+        if column.measure == "cases":
+            dataset = catalog.run(run).dataset
+            yield f"dataset     {dataset}: {column.metric} of benchmark/datasets/{dataset}.yaml"
+        elif column.measure == "setting":
+            yield f"protocol    {'/'.join(run.split('/')[:2])}"
+            yield from _settings(catalog, run, "paper", (str(column.metric),))
+        elif column.measure in DECIDED_BY:
+            state = catalog.uncountable(run) or "ready"
+            yield f"run         {run} (network: {state}); nothing is trained for this cell"
+            yield f"network     {_network(catalog.run(run))}"
+            yield from _settings(catalog, run, "paper", DECIDED_BY[column.measure])
+            yield f"files       {_measured_file(catalog, target, column, layout)}"
+        else:
+            yield from _trained(catalog, run, column, layout, scale)
+    if column.measure in WITHOUT_A_RUN:
+        yield f"rests on    {WITHOUT_A_RUN[column.measure]}"
+
+
+def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Layout) -> str:
+    if column.measure == "option":
+        return f"{catalog.folder.name}/{target.paper}/models.yaml"
+    if column.measure == "latency":
+        return f"{catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv (python -m benchmark latency)"
+    return layout.cost(target.target)
+
+
+def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
+    config = catalog.run(run, scale)
+    yield f"run         {run} ({catalog.pending(run) or 'ready'}), configuration {config.digest}"
+    yield f"network     {_network(config)}, from {config.model.initialisation}"
+    yield f"convention  {column.convention or config.convention}"
+    yield from _settings(catalog, run, scale, ("",))
+    if scale == "demo":
+        paper, protocol, *_ = run.split("/")
+        yield f"  demo scale sets {_plain(catalog.papers[paper].protocols[protocol].demo)}"
+    files = (layout.prepared_for(config), layout.trained(run), layout.predicted(run), layout.scored(run))
+    yield "files       " + " → ".join(files)
+
+
+def _network(config: RunConfig) -> str:
+    options = ", ".join(f"{name} {value}" for name, value in config.model.options.items())
+    return config.model.name + (f" ({options})" if options else "")
+
+
+def _settings(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str]) -> Iterator[str]:
+    """Settings whose key starts with one of the prefixes, with the source of each; what the demo changes is ours."""
+    paper, protocol, model, _ = run.split("/")
+    folder, config, published = catalog.papers[paper], catalog.run(run, scale), catalog.run(run, "paper")
+    own = {key.removeprefix(f"{model}."): origin for key, origin in folder.models[model].origins.items()}
+    for key, origin in {**own, **folder.protocols[protocol].origins}.items():
+        if key.startswith(tuple(prefixes)):
+            value, own_scale = (_plain(_value(at, folder, protocol, key)) for at in (config, published))
+            ours = "" if value == own_scale else f" — demo scale, ours; the paper's scale has {own_scale}"
+            yield f"  {key}: {value}{ours} — {origin.kind}: {origin.text}"
+
+
+def _value(config: RunConfig, folder: PaperFolder, protocol: str, key: str) -> object:
+    """The value at a dotted key: of the resolved settings, of the network, or of the protocol alone (`engine`)."""
+    places = (config, config.model, folder.protocols[protocol])
+    first, *rest = key.split(".")
+    value: object = next(getattr(place, first) for place in places if hasattr(place, first))
+    for part in rest:
+        value = getattr(value, part)
+    return value
+
+
+def _plain(value: object) -> str:
+    """A value as in a yaml file: no Python types."""
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    if hasattr(value, "parameters"):
+        return f"{value.name} {_plain(value.parameters)}" if value.parameters else value.name
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def ledger_of(catalog: Catalog, target: Target, row: str, column: str) -> list[tuple[str, LedgerEntry]]:
+    """(paper, entry) of the ledgers that bear on a cell: its own paper's, and that of the paper whose run it borrows.
+
+    An entry that names networks concerns their cells alone, one that names protocols what is trained or scored by them
+    (variants included), any other the targets it names.
+    """
+    runs = catalog.rests_on(target, row, column)
+    papers = dict.fromkeys([target.paper, *(run.split("/")[0] for run in runs)])
+    entries = [(paper, entry) for paper in papers for entry in catalog.papers[paper].ledger]
+    return [(paper, entry) for paper, entry in entries if _bears(catalog, paper, entry, target, column, runs)]
+
+
+def _bears(catalog: Catalog, paper: str, entry: LedgerEntry, target: Target, column: str, runs: Sequence[str]) -> bool:
+    folder, measure, named = catalog.papers[paper], target.columns[column].measure, set(entry.concerns)
+    networks = named & {*folder.models, *(model.spec.name for model in folder.models.values())}
+    protocols = named & set(folder.protocols)
+    if networks and not networks & (
+        {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
+    ):
+        return False
+    if protocols:
+        used = {name for run in runs for name in (run.split("/")[1], run.split("/")[1].split("-")[0])}
+        return bool(protocols & used) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
+    return target.target in named or (bool(networks) and measure not in WITHOUT_A_RUN)
 
 
 def _statements(catalog: Catalog, target: Target, row: str, column: str) -> Iterator[str]:
@@ -63,28 +185,3 @@ def _statements(catalog: Catalog, target: Target, row: str, column: str) -> Iter
         cells = [cell for reference in statement.cells for cell in select(catalog, reference, default)]
         if any((cell.target, cell.claim.row, cell.claim.column) == (target.target, row, column) for cell in cells):
             yield f"statement   {statement.text} ({statement.kind}{' ' + statement.value if statement.value else ''})"
-
-
-def _explain_run(catalog: Catalog, run: str, layout: Layout, scale: Scale) -> Iterator[str]:
-    config = catalog.run(run, scale)
-    paper, protocol, model, _ = run.split("/")
-    folder = catalog.papers[paper]
-    yield f"run         {run} ({catalog.pending(run) or 'ready'}), configuration {config.digest}"
-    yield f"network     {config.model.name} {config.model.options}, from {config.model.initialisation}"
-    yield f"convention  {config.convention}"
-    for key, origin in {**folder.models[model].origins, **folder.protocols[protocol].origins}.items():
-        yield f"  {key}: {_value(config, key)} — {origin.kind}: {origin.text}"
-    if scale == "demo":
-        yield f"  at demo scale overridden by {folder.protocols[protocol].demo}"
-    files = (layout.prepared_for(config), layout.trained(run), layout.predicted(run), layout.scored(run))
-    yield "files       " + " → ".join(files)
-
-
-def _value(config, key: str) -> object:
-    """The value at a dotted key of the resolved settings; model options have no key of their own there."""
-    value: object = config
-    for part in key.split("."):
-        if not hasattr(value, part):
-            return config.model.options if key.endswith("options") else "-"
-        value = getattr(value, part)
-    return value

@@ -27,17 +27,19 @@ def list_papers(catalog: Catalog) -> Rows:
 
 
 def list_targets(catalog: Catalog) -> Rows:
+    """Every target: published cells, runs that are trained for it, and how many of these are pending."""
     rows = []
     for target in catalog.targets.values():
-        runs = catalog.runs(target)
+        runs = catalog.runs(target, scored=True)
         pending = sum(catalog.pending(run) is not None for run in runs)
         rows.append(
             [target.target, target.paper, target.number, str(len(target.published)), str(len(runs)), str(pending)]
         )
-    return ["target", "paper", "number", "published cells", "runs", "pending"], rows
+    return ["target", "paper", "number", "published cells", "trained runs", "pending"], rows
 
 
 def list_runs(catalog: Catalog) -> Rows:
+    """Every run, the targets that share it, and why it cannot run yet."""
     users: dict[str, list[str]] = {}
     for target in catalog.targets.values():
         for run in catalog.runs(target):
@@ -47,16 +49,18 @@ def list_runs(catalog: Catalog) -> Rows:
 
 
 def list_networks(catalog: Catalog) -> Rows:
+    """Every network, with the papers whose rows run it (also where they borrow the run of another paper)."""
     used: dict[str, set[str]] = {name: set() for name in available_models()}
-    for name, folder in catalog.papers.items():
-        for model in folder.models.values():
-            used.setdefault(model.spec.name, set()).add(name)
+    for target in catalog.targets.values():
+        for run in catalog.runs(target):
+            used.setdefault(catalog.run(run).model.name, set()).add(target.paper)
     ready = set(available_models())
     rows = [[name, ", ".join(sorted(used[name])), "ready" if name in ready else "pending"] for name in sorted(used)]
     return ["network", "papers", "state"], rows
 
 
 def list_datasets(catalog: Catalog) -> Rows:
+    """Datasets that have a module; the budget page names the pending ones as well."""
     rows = []
     for name in available_datasets():
         facts = get_dataset(name)

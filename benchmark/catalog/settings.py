@@ -67,6 +67,7 @@ class Optimiser(Settings):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(1e-8, gt=0, description="Adam and AdamW only: added to the root of the second moment")
     momentum: float = Field(0.0, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
 

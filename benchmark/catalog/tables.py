@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,14 +38,28 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: the file is absent, is not yaml, repeats a key, or is not a mapping.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise InputError("a file of paper_tables is missing", where=path) from None
+        value = yaml.load(_text(path), Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else path
+        problem = " ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"not valid yaml: {problem}", where=where, remedy="correct this line") from None
     except yaml.YAMLError as error:
-        raise InputError(f"not valid yaml: {error}", where=path, remedy="correct the line named above") from None
+        raise InputError(f"not valid yaml: {error}", where=path) from None
     if not isinstance(value, dict):
         raise InputError("a mapping was expected at the top", where=path, found=type(value).__name__)
     return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError("a file of paper_tables is missing", where=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "not a text file", where=path, expected="UTF-8", found=f"byte {error.start}: {error.reason}"
+        ) from None
 
 
 def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
@@ -53,20 +68,17 @@ def read_csv(path: Path, columns: list[str]) -> list[dict[str, str]]:
     Raises:
         InputError: the file is absent, its header is not `columns`, or a row has another number of fields.
     """
-    if not path.is_file():
-        raise InputError("a file of paper_tables is missing", where=path)
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, None)
-        if header != columns:
-            raise InputError("the header of a csv file differs", where=path, expected=columns, found=header)
-        rows = []
-        for number, fields in enumerate(reader, start=2):
-            if len(fields) != len(columns):
-                raise InputError(
-                    "a csv row has the wrong number of fields", where=f"{path}:{number}", expected=columns, found=fields
-                )
-            rows.append(dict(zip(columns, fields, strict=True)))
+    reader = csv.reader(io.StringIO(_text(path), newline=""))
+    header = next(reader, None)
+    if header != columns:
+        raise InputError("the header of a csv file differs", where=path, expected=columns, found=header)
+    rows = []
+    for number, fields in enumerate(reader, start=2):
+        if len(fields) != len(columns):
+            raise InputError(
+                "a csv row has the wrong number of fields", where=f"{path}:{number}", expected=columns, found=fields
+            )
+        rows.append(dict(zip(columns, fields, strict=True)))
     return rows
 
 
@@ -92,6 +104,10 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
         return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
     if problem["type"] == "missing":
         return f"{key}: missing"
+    if (
+        problem["type"] == "value_error"
+    ):  # ours, and says what was found where that helps; the input may be a whole file
+        return f"{key}: {problem['ctx']['error']}".removeprefix(": ")
     return f"{key}: {problem['msg']} (found: {problem['input']!r})"
 
 

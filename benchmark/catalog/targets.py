@@ -63,7 +63,7 @@ class Column(Settings):
     protocol: str | None = Field(None, description="Protocol, where a table's columns are different datasets")
     statistic: Literal["mean", "median", "sd"] = Field("mean", description="Over cases, by the convention's order")
     convention: str | None = Field(None, description="Scoring convention, where not the protocol's")
-    unit: str = Field("", description="%, M, G, s, h, mm or empty, as printed")
+    unit: Literal["", "%", "K", "M", "G", "T", "s", "h", "hours", "mm"] = Field("", description="As printed")
     decimals: int | None = Field(None, description="Printed decimals")
     rounding: Literal["nearest", "truncate"] = Field("nearest", description="How the authors cut digits")
     better: Literal["higher", "lower", "neither"] = Field("higher", description="Direction of the arrow")

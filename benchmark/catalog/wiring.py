@@ -284,7 +284,7 @@ class Wiring:
         published = [
             self.layout.published_figure(target.target)
             for target in self.targets
-            if target.figure and target.figure.style == "bubbles"
+            if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
         ]
         trains = self.settings.start_from == "data"
         curves = [

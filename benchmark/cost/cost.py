@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +14,7 @@ from benchmark.cost.meta import build_on_meta
 from benchmark.cost.parameters import count_parameters
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
-from benchmark.files import write_text
+from benchmark.files import csv_text, write_text
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
 
@@ -91,12 +89,8 @@ def rows_of_target(catalog: Catalog, name: str) -> list[tuple[str, str]]:
 def write_costs(path: Path, lines: Iterable[tuple[str, RunCost]]) -> None:
     """Write a cost file: the table row, then the fields of `RunCost`; unknown values are empty."""
     names = [field.name for field in fields(RunCost)]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["row", *names])
-    for row, cost in lines:
-        writer.writerow([row, *("" if (value := getattr(cost, name)) is None else value for name in names)])
-    write_text(path, text.getvalue())
+    rows = [[row, *("" if (value := getattr(cost, name)) is None else value for name in names)] for row, cost in lines]
+    write_text(path, csv_text([["row", *names], *rows]))
 
 
 def count_runs(catalog: Catalog, runs: Sequence[str]) -> dict[str, RunCost]:

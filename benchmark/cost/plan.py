@@ -11,10 +11,10 @@ from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.published import parse_published
 from benchmark.catalog.settings import Scale
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
 from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
-from benchmark.evidence.published import parse_published
 
 MULTIPLES = {"M": 1e6, "G": 1e9}
 STAGES = ("fetch", "verify", "split", "check split", "prepare")  # one job per dataset, the last per preparation
@@ -27,7 +27,7 @@ class RunPlan:
 
     Attributes:
         pending: why it cannot run yet; None if it can.
-        budget: estimate; None where the number of training images is unknown.
+        budget: estimate; None where the recipe or the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
         drawn: whether one of the targets asked for draws its receptive field.
     """
@@ -92,7 +92,7 @@ class Planner:
             images = source.training_cases  # epochs have a fixed length, whatever the number of slices
         counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
         budget = None
-        if images is not None:
+        if images is not None and self.catalog.recipe_known(run):
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
             budget = run_budget(config, counted, training_cases=images, predicted_cases=predicted)
         return RunPlan(
@@ -190,7 +190,8 @@ def footnotes(plans: Sequence[RunPlan]) -> list[str]:
     ]
     if whole.without_hours:
         lines.append(
-            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, or slices unknown."
+            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, recipe unknown, "
+            "or number of slices unknown."
         )
     reasons = sorted({plan.pending for plan in plans if plan.pending})
     if reasons:

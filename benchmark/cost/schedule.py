@@ -142,13 +142,17 @@ def _room(free: Sequence[int], gpus: int) -> int | None:
 def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
     """Gantt chart: a bar on each GPU of a training, and paler of a prediction, coloured by family of protocols."""
     import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import style
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     families = sorted({one.job.family for one in placed if one.job.gpus})
-    colours = dict(zip(families, pyplot.get_cmap("tab10").colors * len(families), strict=False))
-    figure, axes = pyplot.subplots(figsize=(10, 1.5 + min(gpus, 64) * 0.08))
+    palette = style.library["tableau-colorblind10"]["axes.prop_cycle"].by_key()["color"]
+    colours = dict(zip(families, palette * len(families), strict=False))
+    figure = Figure(figsize=(10, 1.5 + min(gpus, 64) * 0.08))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
     ends = [0.0] * gpus
     for one in (one for one in placed if one.node is not None):
         first = one.node * GPUS_PER_NODE
@@ -159,10 +163,10 @@ def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
             bar = {"left": one.start / 24, "height": 0.9, "color": colours[one.job.family], "alpha": shade}
             axes.barh(row, one.job.hours / 24, linewidth=0, **bar)
     axes.set(xlabel="days", ylabel="GPU", title=f"{gpus} GPUs", ylim=(-0.5, gpus - 0.5), xlim=(0, None))
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    handles = [Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
     axes.legend(handles, list(colours), fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    figure.savefig(path, bbox_inches="tight")
-    pyplot.close(figure)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "retable"}):  # text as text, the same bytes
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def summary(jobs: Sequence[Job], sizes: Sequence[int]) -> tuple[Table, dict[int, list[Placed]]]:
@@ -186,9 +190,15 @@ def days(hours: float) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="*", help="tables or figures; default: all of them")
-    parser.add_argument("--gpus", type=int, nargs="+", default=[8, 32, 128], help="sizes of cluster")
+    parser.add_argument("--gpus", type=_positive, nargs="+", default=[8, 32, 128], help="sizes of cluster")
     parser.add_argument("--gantt", type=Path, help="folder for a picture per size: gantt-<gpus>.svg")
     add_catalog_arguments(parser)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"a number of GPUs was expected, not {text!r}")
+    return int(text)
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.evidence.audit_findings import Contradiction, Finding, Outcome
@@ -17,7 +15,7 @@ from benchmark.evidence.audit_statements import statement_findings
 from benchmark.evidence.audit_tables import table_findings
 from benchmark.evidence.markdown import aligned
 from benchmark.evidence.publish import read_costs
-from benchmark.files import write_text
+from benchmark.files import csv_text, write_text
 from benchmark.progress import say
 
 COLUMNS = ("paper", "check", "subject", "cells", "expected", "printed", "difference", "outcome", "note")
@@ -27,19 +25,25 @@ been printed so, and a result agrees with its parts if the two intervals overlap
 not add up is listed first: two things cannot both hold, and the check cannot tell which one is wrong."""
 SHOWN_CELLS = 2
 LONG_LIST = 3  # from here on findings of one check are a table
+REMARKS = {  # what holds for every finding of a check
+    "counted parameters": "Expected is our count of the network that the row names, on this paper's patch and classes; "
+    "the paper's ledger says what is known of a difference.",
+    "counted flops": "Expected is our count, one multiply-add as one, of the network that the row names; the paper's "
+    "ledger says what is known of a difference.",
+}
 OPEN = (Outcome.DISAGREES, Outcome.NOTABLE, Outcome.ROUNDING, Outcome.UNREADABLE)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
     parser.add_argument("--contradictions", action="store_true", help="also write paper_tables/*/contradictions.csv")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `audit.csv` (every check) and `audit.md` (what does not add up, and how much was checked)."""
     catalog = catalog_of(arguments)
-    layout = Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    layout = results_of(arguments)
     findings = audit(catalog, counted(catalog, layout))
     write_text(f"{layout.root}/audit.csv", findings_csv(findings))
     write_text(f"{layout.root}/audit.md", findings_markdown(catalog, findings))
@@ -76,21 +80,16 @@ def write_contradictions(catalog: Catalog, findings: Sequence[Finding]) -> None:
     for paper in catalog.papers:
         own = [line for line in found if catalog.target(line.target).paper == paper]
         if own:
-            write_text(catalog.folder / paper / "contradictions.csv", _csv([list(Contradiction._fields), *own]))
+            write_text(catalog.folder / paper / "contradictions.csv", csv_text([list(Contradiction._fields), *own]))
 
 
 def findings_csv(findings: Sequence[Finding]) -> str:
+    """One line per check, with all cells that it rests on."""
     rows = []
     for finding in findings:
         fields = {**vars(finding), "cells": " ; ".join(finding.cells), "outcome": str(finding.outcome)}
         rows.append([fields[name] for name in COLUMNS])
-    return _csv([list(COLUMNS), *rows])
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    return csv_text([list(COLUMNS), *rows])
 
 
 def findings_markdown(catalog: Catalog, findings: Sequence[Finding]) -> str:
@@ -120,12 +119,16 @@ def _sections(findings: Sequence[Finding]) -> Iterable[str]:
             for check in dict.fromkeys(finding.check for finding in listed):
                 group = [finding for finding in listed if finding.check == check]
                 yield _table(group) if len(group) > LONG_LIST else "\n".join(map(_item, group))
+                if check in REMARKS:
+                    yield REMARKS[check]
 
 
 def _table(findings: Sequence[Finding]) -> str:
     """Many findings of one check, a line each; their cells and notes are in audit.csv."""
     rows = [[findings[0].check, "expected", "printed", "difference"]]
     rows += [[finding.subject, finding.expected, finding.printed, finding.difference] for finding in findings]
+    filled = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    rows = [list(row) for row in zip(*filled, strict=True)]
     notes = {finding.note.rsplit(";", 1)[0] for finding in findings if finding.note}
     note = notes.pop() if len(notes) == 1 else ""
     return aligned(rows) + (f"\n\n{note[0].upper()}{note[1:]}." if note else "")

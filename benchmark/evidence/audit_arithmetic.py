@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from benchmark.evidence.published import Interval
+from benchmark.catalog.published import Interval
 
 
 @dataclass(frozen=True)

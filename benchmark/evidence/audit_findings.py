@@ -8,9 +8,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from benchmark.catalog.published import Interval, parse_published
 from benchmark.catalog.statements import Cell
 from benchmark.evidence.audit_arithmetic import Quantity, gap
-from benchmark.evidence.published import Interval, parse_published
 
 
 class Outcome(StrEnum):
@@ -94,10 +94,14 @@ def arithmetic(
     parts: Sequence[Cell],
     expected: Quantity,
     printed: Quantity,
+    verbatim: str,
     note: str = "",
     contradicted: Sequence[tuple[Cell, str]] = (),
 ) -> Finding:
-    """A finding of `compare`; `contradicted` cells, with the reason, count only where it does not add up."""
+    """A finding of `compare`; `contradicted` cells, with the reason, count only where it does not add up.
+
+    `verbatim` is the printed number as it stands in the paper, trailing zeros and unit included.
+    """
     outcome, delta = compare(expected, printed)
     return Finding(
         paper=paper,
@@ -105,7 +109,7 @@ def arithmetic(
         subject=subject,
         cells=tuple(map(str, parts)),
         expected=describe(expected),
-        printed=describe(printed),
+        printed=_with_span(verbatim, printed.interval),
         outcome=outcome,
         difference=delta,
         note=note,
@@ -118,7 +122,12 @@ def _contradictions(cells: Sequence[tuple[Cell, str]]) -> tuple[Contradiction, .
 
 
 def describe(value: Quantity) -> str:
-    return f"{plain(value.nominal)} in {span(value.interval)}"
+    return _with_span(plain(value.nominal), value.interval)
+
+
+def _with_span(text: str, interval: Interval) -> str:
+    """The number and what it stands for; alone where it is exact."""
+    return text if interval.lower == interval.upper else f"{text} in {span(interval)}"
 
 
 def span(interval: Interval) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from benchmark.catalog.catalog import Catalog
@@ -94,14 +95,16 @@ def _short(groups: Sequence[Sequence[Cell]]) -> Iterator[str]:
 
 
 def _computed(statement: Statement, groups: list[list[Cell]], expected: Quantity) -> Finding:
-    return arithmetic(
+    finding = arithmetic(
         paper=statement.paper,
         check=f"statement: {statement.kind}",
         subject=statement.text,
-        parts=[group[0] for group in groups],
+        parts=[],
         expected=expected,
         printed=stated(statement.value),
+        verbatim=statement.value,
     )
+    return replace(finding, cells=tuple(_short(groups)))
 
 
 def _quote(statement: Statement, groups: list[list[Cell]]) -> Finding:
@@ -125,14 +128,14 @@ def _mean_relative_gain(statement: Statement, groups: list[list[Cell]]) -> Findi
     gains = [relative_gain(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
     finding = _computed(statement, groups, mean(gains))
     each = ", ".join(plain(round(gain.nominal, 2), signed=True) for gain in gains)
-    return Finding(**{**vars(finding), "note": f"gains of the single datasets: {each} %"})
+    return replace(finding, note=f"gains of the single datasets: {each} %")
 
 
 def _share_of_mean(statement: Statement, groups: list[list[Cell]]) -> Finding:
     others = [_number(cell) for group in groups[1:] for cell in group]
     share = scaled(ratio(_number(groups[0][0]), mean(others)), HUNDRED)
     each = ", ".join(plain(round(HUNDRED * ratio(_number(groups[0][0]), other).nominal, 0)) for other in others)
-    return Finding(**{**vars(_computed(statement, groups, share)), "note": f"shares of the single ones: {each} %"})
+    return replace(_computed(statement, groups, share), note=f"shares of the single ones: {each} %")
 
 
 def _sum(statement: Statement, groups: list[list[Cell]]) -> Finding:
@@ -148,6 +151,7 @@ def _same(statement: Statement, groups: list[list[Cell]]) -> Finding:
         parts=[group[0] for group in groups],
         expected=other,
         printed=one,
+        verbatim=groups[0][0].claim.value,
     )
 
 
@@ -177,7 +181,7 @@ def _outperforms(statement: Statement, groups: list[list[Cell]]) -> Finding:
     shown = (f"{_in_words(one)} against {_in_words(other)}" for one, other in (lost or ties)[:3])
     return _finding(
         statement, groups, outcome,
-        expected=f"better in all {len(pairs)} comparisons",
+        expected=f"better in all {len(pairs)} comparisons" if len(pairs) > 1 else "better in the one comparison",
         printed=f"better in {len(pairs) - len(lost) - len(ties)}",
         note="; ".join(shown) + (f"; … ({len(lost)} in all)" if len(lost) > 3 else ""),
     )  # fmt: skip
@@ -251,7 +255,7 @@ def _starred(statement: Statement, groups: list[list[Cell]]) -> Finding:
 
 
 def _printed_only(statement: Statement, groups: list[list[Cell]]) -> Finding:
-    raise Unreadable("rests on a figure that prints no numbers")
+    raise Unreadable("the paper prints no numbers that it rests on")
 
 
 CHECKS: dict[str, Callable[[Statement, list[list[Cell]]], Finding]] = {

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
 from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.published import Interval, exact, parse_published
 from benchmark.catalog.statements import Cell
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets
 from benchmark.evidence.audit_arithmetic import Quantity, mean
 from benchmark.evidence.audit_findings import Finding, Outcome, arithmetic, describe, plain, quantity
 from benchmark.evidence.cells import UNITS
-from benchmark.evidence.published import Interval, exact, parse_published
 from benchmark.evidence.resolve import group_classes
 
 MARKED_PLACES = {"bold": 1, "underline": 2}
@@ -69,6 +70,7 @@ def _averages(target: Target) -> Iterator[Finding]:
                     parts=[cell for cell, _ in parts],
                     expected=expected,
                     printed=whole[0][1],
+                    verbatim=whole[0][0].claim.value,
                     contradicted=[(whole[0][0], f"the columns it is the mean of give {describe(expected)}")],
                 )
 
@@ -98,6 +100,7 @@ def _groups(catalog: Catalog, target: Target) -> Iterator[Finding]:
             parts=[cell for cell, _ in parts],
             expected=mean(values, sizes),
             printed=whole[0][1],
+            verbatim=whole[0][0].claim.value,
             note=f"weighted by {'/'.join(map(str, sizes))} structures, as the dataset divides them; the paper does not "
             f"list its groups, which may differ, or the mean may be taken otherwise; plain mean {by_group}",
         )
@@ -206,6 +209,7 @@ def _same_run(catalog: Catalog) -> Iterator[Finding]:
                 parts=[cells[0]],
                 expected=first,
                 printed=second,
+                verbatim=other.claim.value,
                 note="the same run and measure by the papers' own words",
                 contradicted=[
                     (cells[0], f"{other} prints {other.claim.value}"),
@@ -227,8 +231,8 @@ def _same_number(catalog: Catalog) -> Iterator[Finding]:
                 paper=catalog.target(cell.target).paper,
                 check="same number of other runs",
                 subject=str(cell),
-                cells=(str(first), str(cell)),
-                expected=f"two trainings ({first_runs[0]}; {runs[0]}) that agree to the last digit",
+                cells=(f"{first} ({first_runs[0]})", f"{cell} ({runs[0]})"),
+                expected=f"other digits than {first}",
                 printed=f"{value}",
                 outcome=Outcome.NOTABLE,
                 note="as the papers describe them these are different trainings; probably one run, reported twice",
@@ -253,6 +257,7 @@ def _counted(catalog: Catalog, counted: Mapping[str, Mapping[str, float]]) -> It
             parts=[],
             expected=Quantity(number, Interval(number, number)),
             printed=printed,
+            verbatim=cell.claim.value,
             note=f"network {catalog.run(runs[0]).model.name}; printed is off by {plain(round(off, 2), signed=True)} %",
         )
-        yield Finding(**{**vars(finding), "cells": (runs[0],), "expected": plain(number)})
+        yield replace(finding, cells=(runs[0],))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
-from benchmark.catalog.layout import Layout
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.cost.budget import dataset_budget
 from benchmark.cost.plan import HEADER, Planner, RunPlan, footnotes, size, target_cells, totals
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.evidence.markdown import aligned
-from benchmark.files import write_text
+from benchmark.files import csv_text, write_text
 from benchmark.progress import say
 
 COLUMNS = (
@@ -26,13 +23,13 @@ INTRODUCTION = "Estimates at the paper's scale, made before anything starts: for
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `budget.csv` (one line per target) and `budget.md`; always for the paper's scale."""
     catalog = catalog_of(arguments)
-    layout = Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    layout = results_of(arguments)
     planner = Planner(catalog)
     write_text(f"{layout.root}/budget.csv", budget_csv(planner))
     write_text(f"{layout.root}/budget.md", budget_markdown(planner))
@@ -42,22 +39,20 @@ def main(arguments: argparse.Namespace) -> int:
 
 def budget_csv(planner: Planner) -> str:
     """One line per target; unknown sizes are empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[list[object]] = [list(COLUMNS)]
     for name, target in planner.catalog.targets.items():
         plans = planner.runs([name])
         whole, datasets = totals(plans), datasets_of(plans)
         download, scratch = disk(planner, datasets)
         sources = [planner.source(dataset) for dataset in datasets]
-        writer.writerow([
+        rows.append([
             target.paper, name, whole.runs, whole.pending, whole.jobs, whole.steps, whole.without_steps,
             f"{whole.gpu_hours:.1f}", whole.without_hours, "; ".join(whole.methods), whole.disk_bytes,
             _known(download), _known(scratch), " ".join(datasets),
             "; ".join(dict.fromkeys(source.licence for source in sources)),
             "; ".join(dict.fromkeys(source.account for source in sources)),
         ])  # fmt: skip
-    return buffer.getvalue()
+    return csv_text(rows)
 
 
 def _known(number: int | None) -> str:
@@ -94,7 +89,7 @@ def budget_markdown(planner: Planner) -> str:
     """Targets, then datasets with licence and account, then what the estimate assumes."""
     catalog = planner.catalog
     plans = planner.runs(catalog.targets)
-    rows = [[*HEADER, "by", "download"]]
+    rows = [[*HEADER, "operations", "download"]]
     for name in catalog.targets:
         own = planner.runs([name])
         by = ", ".join(totals(own).methods) or "nothing to run"

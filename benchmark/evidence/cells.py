@@ -9,10 +9,10 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 
+from benchmark.catalog.published import Published, exact, parse_published
 from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.errors import InputError
 from benchmark.evidence.noise import band_of, with_interval
-from benchmark.evidence.published import Published, exact, parse_published
 from benchmark.evidence.resampling import Order, average, row_means
 from benchmark.evidence.scores import RunScores, ScoreMatrix
 from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge
@@ -154,6 +154,8 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     unit = UNITS[column.unit]
     if column.measure == "text":
         return Measured(not_attempted="a description")
+    if column.measure == "training_time":
+        return Measured(not_attempted="no record of training time on the published hardware")
     if column.measure in ("option", "setting", "cases"):
         reason = "a description" if published.kind == "text" else source.pending or "not a setting of this row"
         return _count(source.setting, 1.0, reason)
@@ -166,8 +168,6 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
         return Measured(not_attempted=source.pending)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
-    if column.measure == "training_time":
-        return Measured(not_attempted="no record of training time on the published hardware")
     return _score(column, source, evidence, published)
 
 

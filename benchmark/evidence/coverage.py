@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.statements import load_statements
@@ -18,7 +16,8 @@ from benchmark.catalog.targets import UNREADABLE, Column, Target
 from benchmark.evidence.audit_findings import Outcome
 from benchmark.evidence.audit_statements import statement_findings
 from benchmark.evidence.markdown import aligned
-from benchmark.files import write_text
+from benchmark.evidence.tables import read_compare
+from benchmark.files import csv_text, write_text
 from benchmark.progress import say
 
 NOTHING = "nothing"
@@ -69,13 +68,13 @@ class Coverage:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write `coverage.csv` and `coverage.md` from the catalog and whatever tables the results folder holds."""
     catalog = catalog_of(arguments)
-    layout = Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    layout = results_of(arguments)
     lines = list(coverage(catalog, layout, arguments.scale))
     write_text(f"{layout.root}/coverage.csv", coverage_csv(lines))
     write_text(f"{layout.root}/coverage.md", coverage_markdown(catalog, lines))
@@ -87,9 +86,10 @@ def main(arguments: argparse.Namespace) -> int:
 def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]:
     """One line per published cell, then one per statement."""
     for target in catalog.targets.values():
-        verdicts = _verdicts(Path(layout.table(target.target)[1]))
+        built = read_compare(Path(layout.table(target.target)[1]), ["verdict"])
         for claim in target.published:
-            yield _cell(catalog, target, claim.row, claim.column, verdicts.get((claim.row, claim.column)), scale)
+            line = built.get((claim.row, claim.column))
+            yield _cell(catalog, target, claim.row, claim.column, line and line["verdict"], scale)
     for statement, finding in zip(load_statements(catalog), statement_findings(catalog), strict=True):
         readable = finding.outcome is not Outcome.UNREADABLE
         yield Coverage(
@@ -110,7 +110,7 @@ def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]
 def _cell(catalog: Catalog, target: Target, row: str, name: str, verdict: str | None, scale: str) -> Coverage:
     claim, column = target.claim(row, name), target.columns[name]
     assert claim is not None
-    runs = catalog.cell_runs(target, row, name)
+    runs = catalog.rests_on(target, row, name)
     needs = _needs(catalog, column, runs)
     state, reason = _state(catalog, claim.value, column, runs, verdict)
     if state == "rebuilt" and scale == "demo" and needs != NOTHING:
@@ -146,7 +146,8 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
     if column.measure == "text" or not value:
         return "printed text", "words or marks, compared with nothing"
     if verdict is None:
-        pending = catalog.pending(runs[0]) if runs else None
+        why = catalog.pending if column.measure in ("score", "average", "latency") else catalog.uncountable
+        pending = next(filter(None, map(why, runs)), None)
         return "not attempted", pending or "the table has not been built here"
     if verdict == DESCRIPTION:
         return "printed text", "words, compared with nothing"
@@ -155,19 +156,9 @@ def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], ve
     return "rebuilt", verdict
 
 
-def _verdicts(compare: Path) -> dict[tuple[str, str], str]:
-    if not compare.is_file():
-        return {}
-    with compare.open(encoding="utf-8", newline="") as stream:
-        return {(line["row"], line["column"]): line["verdict"] for line in csv.DictReader(stream)}
-
-
 def coverage_csv(lines: Iterable[Coverage]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Coverage)])
-    writer.writerows(astuple(line) for line in lines)
-    return buffer.getvalue()
+    """One line per published number."""
+    return csv_text([[field.name for field in fields(Coverage)], *map(astuple, lines)])
 
 
 def coverage_markdown(catalog: Catalog, lines: Sequence[Coverage]) -> str:

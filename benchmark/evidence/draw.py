@@ -8,7 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmark.catalog.arguments import catalog_of
+from benchmark.catalog.arguments import catalog_of, results_of
+from benchmark.catalog.targets import Column
 from benchmark.errors import InputError
 from benchmark.evidence.figure_data import (
     NotDrawable,
@@ -17,6 +18,7 @@ from benchmark.evidence.figure_data import (
     bubbles_of,
     curves_of,
     drawn_tables,
+    known_name,
     receptive_fields_of,
     subgroups_of,
 )
@@ -29,7 +31,7 @@ from benchmark.evidence.figures.receptive_field import draw_receptive_fields
 from benchmark.evidence.figures.style import save_figure
 from benchmark.evidence.figures.subgroups import draw_subgroups
 from benchmark.evidence.panel_data import panels_of
-from benchmark.evidence.publish import add_file_arguments, results_of, scores_of
+from benchmark.evidence.publish import add_file_arguments, scores_of
 from benchmark.progress import say
 
 
@@ -85,6 +87,9 @@ def _bubbles(request: Request) -> Figure:
     tables = drawn_tables(request)
     columns = {name: column for table in tables for name, column in table.columns.items()}
     names = {axis: _names(request.parameter(axis)) for axis in ("x", "y", "size")}
+    for axis, wanted in names.items():
+        for name in wanted:
+            known_name(name, columns, request, f"parameters: {axis}")
     mean = "mean of " if len(tables) > 1 else ""
     labels = {axis: mean + ", ".join(_axis_name(name, columns[name]) for name in names[axis]) for axis in names}
     return draw_bubbles(
@@ -95,6 +100,7 @@ def _bubbles(request: Request) -> Figure:
         highlight=request.parameter("highlight", ""),
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
+        legend_sizes=request.parameter("legend_sizes", []),
         demo=request.demo,
     )
 
@@ -155,7 +161,7 @@ STYLES: dict[str, Callable[[Request], Figure]] = {
 }
 
 
-def _axis_name(name: str, column) -> str:
+def _axis_name(name: str, column: Column) -> str:
     """`Overall` in percent of DSC reads `Overall DSC (%)`; a column that names its metric or unit stays as it is."""
     metric = (column.metric or "").upper()
     words = name if not metric or metric in name.upper() else f"{name} {metric}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,21 @@ import numpy as np
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.layout import Layout
-from benchmark.catalog.settings import Scale
+from benchmark.catalog.published import parse_published
+from benchmark.catalog.settings import RunConfig, Scale
+from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
 from benchmark.evidence.figures.curves import Curve
-from benchmark.evidence.published import parse_published
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.tables import build_table
+from benchmark.evidence.tables import build_table, read_compare
 from benchmark.files import read_json
+
+NO_NUMBERS = "the paper prints no numbers of this figure"
 
 
 class NotDrawable(Exception):
@@ -76,7 +79,8 @@ def drawn_tables(request: Request) -> list[Target]:
 
 def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numbers]:
     """(row, column) → numbers of one table: its claims, and what was rebuilt of them."""
-    rebuilt = {} if request.published_only else _read_compare(Path(request.layout.table(table.target)[1]))
+    compare = Path(request.layout.table(table.target)[1])
+    rebuilt = {} if request.published_only else read_compare(compare, ["rebuilt", "interval_lower", "interval_upper"])
     numbers = {}
     for claim in table.published:
         cell = parse_published(claim.value)
@@ -135,10 +139,41 @@ def own_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
     return {place: Numbers(rebuilt=value.value, lower=value.lower, upper=value.upper) for place, value in found.items()}
 
 
+def known_name(name: str, choices: Collection[str], request: Request, place: str) -> str:
+    """`name`, if it is one of the choices; else an InputError that says where in the figure's yaml it stands."""
+    if name not in choices:
+        where = f"{request.catalog.target_path(request.target)}: figure: {place}"
+        raise InputError(f"there is no {name!r}", where=where, expected="one of " + ", ".join(choices))
+    return name
+
+
+def stated_numbers(request: Request) -> dict[tuple[str, str], Numbers]:
+    """(row, column) → published numbers of a figure that prints none, where the paper's text gives the differences.
+
+    The figure's parameter `stated` names a printed row (`table`, `row`), the figure's own row that it is (`is`), and
+    for other rows by column the statement (of statements.csv) that says by how many points they are less.
+    """
+    stated = request.parameter("stated", {})
+    if not stated or request.demo:
+        return {}
+    printed = table_numbers(request, request.catalog.target(stated["table"]))
+    values = {one.id: one.value for one in load_statements(request.catalog) if one.paper == request.target.paper}
+    numbers = {}
+    for column in request.target.columns:
+        known_name(stated["row"], {row for row, _ in printed}, request, "parameters: stated: row")
+        base = printed[stated["row"], column].published
+        numbers[stated["is"], column] = Numbers(published=base)
+        for row, less in stated["less"].items():
+            said = known_name(less[column], values, request, f"parameters: stated: less: {row}")
+            points = float(parse_published(values[said]).value or math.nan) / 100
+            numbers[row, column] = Numbers(published=round(base - points, 6))
+    return numbers
+
+
 def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
     """Measure → row → series → bar, of the table that the figure names, or of the figure's own rows and columns."""
     drawn = drawn_tables(request)[0] if request.parameter("table", "") else None
-    numbers = table_numbers(request, drawn) if drawn else own_numbers(request)
+    numbers = table_numbers(request, drawn) if drawn else _side_by_side(stated_numbers(request), own_numbers(request))
     wanted = request.parameter("columns", list((drawn or request.target).columns))
     panels: dict[str, dict[str, dict[str, Bar]]] = {}
     for (row, column), cell in numbers.items():
@@ -151,14 +186,21 @@ def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
             if series:
                 panels.setdefault(column, {})[row] = series
     if not panels:
-        raise NotDrawable("no row of the table has been rebuilt")
+        raise NotDrawable(NO_NUMBERS if request.published_only else "no row of the table has been rebuilt")
     return panels
+
+
+def _side_by_side(published: Mapping[tuple[str, str], Numbers], own: Mapping[tuple[str, str], Numbers]):
+    """Numbers of both, each place once, in the order of the published ones where there are any."""
+    places = dict.fromkeys([*published, *own])
+    return {place: replace(own.get(place, Numbers()), published=published.get(place, Numbers()).published)
+            for place in places}  # fmt: skip
 
 
 def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     """Group → kind of scan → one score per scan (in the printed unit), of the figure's only row."""
     if request.published_only:
-        raise NotDrawable("the paper prints no numbers of this figure")
+        raise NotDrawable(NO_NUMBERS)
     target = request.target
     name, column = next(iter(target.columns.items()))
     row = next(iter(target.rows))
@@ -188,7 +230,7 @@ def _group_scores(
     return case_scores(matrices_of(restricted, metric, Evidence(scores=request.scores)))
 
 
-def _case_attribute(request: Request, config, attribute: str) -> dict[str, str]:
+def _case_attribute(request: Request, config: RunConfig, attribute: str) -> dict[str, str]:
     """Case → attribute, from the prepared store's case files; empty where the store is not at hand."""
     folder = Path(request.layout.prepared_for(config)).parent / "cases"
     found = {}
@@ -231,7 +273,7 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
         InputError: a map was made with another configuration of its run, or has no record beside it.
     """
     if request.published_only:
-        raise NotDrawable("the paper prints no numbers of this figure")
+        raise NotDrawable(NO_NUMBERS)
     sources = cell_sources(request.catalog, request.target, request.scale)
     maps, missing, notes = {}, {}, {}
     for row in request.target.rows:
@@ -262,13 +304,6 @@ def _field_record(path: Path, digest: str) -> dict[str, Any]:
             remedy="remove it, then run `benchmark receptive-field` (or the workflow) again",
         )
     return record
-
-
-def _read_compare(path: Path) -> dict[tuple[str, str], dict[str, str]]:
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        return {(line["row"], line["column"]): line for line in csv.DictReader(stream)}
 
 
 def _float(text: str | None) -> float:

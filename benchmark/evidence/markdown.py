@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from benchmark.catalog.targets import Target
 from benchmark.evidence.cells import Cell
 from benchmark.evidence.significance import Comparison, SignificanceReport
 from benchmark.evidence.statistics import Test
@@ -24,6 +26,8 @@ FAILURES = (
     ("present structures missed", "missed"),
     ("absent structures predicted", "false_positive"),
 )
+NUMBER = re.compile(r"[-−–+±≥≤<>≈~(\[*· ]*\d.{0,40}$")  # a number, with what stands beside it; no sentence
+NEUTRAL = {"", "-", "–", "unknown"}
 TESTS = {"anova": "one-way ANOVA", "wilcoxon": "Wilcoxon test", "ttest": "paired t test"}
 MARKS = {
     Outcome.WITHIN: "=",
@@ -54,18 +58,29 @@ def table_markdown(table: Table) -> str:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table whose columns line up in plain text; the first row is the header, numbers go right."""
+    """A markdown table whose columns line up in plain text; the first row is the header.
+
+    A column of numbers goes right: one with at least as many numbers as words. The first column never does.
+    """
     cells = [[text.replace("|", "\\|") for text in row] for row in rows]
-    widths = [max(3, *(_width(row[column]) for row in cells)) for column in range(len(cells[0]))]
-    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    lines = [_line(row, widths) for row in cells]
+    columns = list(zip(*cells, strict=True))
+    widths = [max(3, *map(_width, column)) for column in columns]
+    right = [number > 0 and _is_numeric(column[1:]) for number, column in enumerate(columns)]
+    rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
+    lines = [_line(row, widths, right) for row in cells]
     return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    first = row[0] + " " * (widths[0] - _width(row[0]))
-    rest = (" " * (width - _width(text)) + text for text, width in zip(row[1:], widths[1:], strict=True))
-    return "| " + " | ".join([first, *rest]) + " |"
+def _is_numeric(column: Sequence[str]) -> bool:
+    telling = [text for text in column if text not in NEUTRAL]
+    return bool(telling) and 2 * sum(NUMBER.match(text) is not None for text in telling) >= len(telling)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padding = [" " * (width - _width(text)) for text, width in zip(row, widths, strict=True)]
+    fields = (space + text if to_right else text + space
+              for text, space, to_right in zip(row, padding, right, strict=True))  # fmt: skip
+    return "| " + " | ".join(fields) + " |"
 
 
 def _width(text: str) -> int:
@@ -129,7 +144,7 @@ def _by_count(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
 
 
-def _significance(report: SignificanceReport, target) -> Iterable[str]:
+def _significance(report: SignificanceReport, target: Target) -> Iterable[str]:
     unit = target.columns[target.significance.column].unit
     header = ["row", "published", f"{TESTS[report.test]} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
     header += [f"difference{f' ({unit})' if unit else ''}", "95 % interval", "d_z", "rank (95 %)", "best"]

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from benchmark.evidence.published import Published
+from benchmark.catalog.published import Published
 from benchmark.evidence.resampling import Estimate, Order, average, bootstrap_average, row_means, seed_interval
 from benchmark.evidence.scores import ScoreMatrix
 from benchmark.evidence.verdict import (

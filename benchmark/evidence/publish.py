@@ -7,9 +7,8 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.layout import Layout
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 from benchmark.evidence.cells import Evidence
@@ -32,7 +31,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments that tables and figures share: the target, and where its files are."""
     parser.add_argument("target", help="a target of the catalog, e.g. table1_totalseg")
     add_catalog_arguments(parser)
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    add_results_argument(parser)
     parser.add_argument("--scores", nargs="*", metavar="FILE", help="default: every scores.parquet of the results")
     parser.add_argument("--out-dir", metavar="DIR", help="default: the results folder")
 
@@ -66,10 +65,6 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
     )
     sources = cell_sources(catalog, target, arguments.scale)
     return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
-
-
-def results_of(arguments: argparse.Namespace) -> Layout:
-    return Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
 
 
 def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> dict[str, RunScores]:

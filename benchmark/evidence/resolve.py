@@ -18,11 +18,15 @@ NO_PHANTOM = "no phantom of this dataset; give roots"
 
 def cell_sources(catalog: Catalog, target: Target, scale: Scale) -> dict[tuple[str, str], CellSource]:
     """(row, column) → source, for every cell of a target; a row of printed text has no runs."""
-    return {
-        (row, name): _source(catalog, column, catalog.cell_runs(target, row, name), scale)
-        for row in target.rows
-        for name, column in target.columns.items()
-    }
+    sources = {}
+    for row in target.rows:
+        for name, column in target.columns.items():
+            try:
+                sources[row, name] = _source(catalog, column, catalog.cell_runs(target, row, name), scale)
+            except InputError as error:
+                where = f"{catalog.target_path(target)}: columns: {name}"
+                raise InputError(error.problem, where=where, expected=error.expected) from None
+    return sources
 
 
 def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale) -> CellSource:
@@ -58,9 +62,7 @@ def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | Non
         return None
     groups = get_dataset(config.dataset).groups
     if group not in groups:
-        raise InputError(
-            f"unknown label group {group!r} of {config.dataset}", expected="one of " + ", ".join(groups), found=group
-        )
+        raise InputError(f"unknown label group {group!r} of {config.dataset}", expected="one of " + ", ".join(groups))
     return tuple(name for name in groups[group] if config.labels is None or name in config.labels)
 
 

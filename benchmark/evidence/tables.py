@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from benchmark.catalog.targets import Column, Target
+from benchmark.errors import InputError
 from benchmark.evidence.averages import measure_average
 from benchmark.evidence.cells import (
     UNITS,
@@ -22,6 +23,7 @@ from benchmark.evidence.cells import (
 )
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport, compare_rows
+from benchmark.files import csv_text
 from benchmark.scoring.aggregate import Rates
 from benchmark.scoring.conventions import get_convention
 
@@ -133,12 +135,38 @@ def table_csv(table: Table) -> str:
         [row, *(table.controls[row, name].text if (row, name) in table.controls else "" for name in columns)]
         for row in table.control_rows
     ]
-    return _csv([["row", *columns], *rows])
+    return csv_text([["row", *columns], *rows])
 
 
 def compare_csv(table: Table) -> str:
     """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
-    return _csv([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+
+
+def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
+    """(row, column) → line of a compare.csv, which has the columns `needed`; empty where the table has not been built.
+
+    Raises:
+        InputError: the file is not one that `compare_csv` writes.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            reader = csv.DictReader(stream)
+            lines, columns = list(reader), tuple(reader.fieldnames or ())
+    except UnicodeDecodeError:
+        lines, columns = [], ()
+    wanted = ("row", "column", *needed)
+    if not set(wanted) <= set(columns) or any(None in line or None in line.values() for line in lines):
+        raise InputError(
+            "a rebuilt table is damaged",
+            where=path,
+            expected=f"columns {', '.join(wanted)}",
+            found=", ".join(columns) or "no csv file",
+            remedy="delete it and build the table again",
+        )
+    return {(line["row"], line["column"]): line for line in lines}
 
 
 def _compare_line(cell: Cell) -> list[str]:
@@ -243,9 +271,3 @@ def _number(value: float | None, decimals: int) -> str:
     if value is None or math.isnan(value):
         return ""
     return format_number(value, decimals)
-
-
-def _csv(rows: Iterable[Iterable[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()

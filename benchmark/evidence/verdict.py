@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
 
-from benchmark.evidence.published import Interval, Published, Rounding, exact
+from benchmark.catalog.published import Interval, Published, Rounding, exact
 
 INTERVAL_LEVEL = 0.90  # with TOST at 5 %
 REPEATABILITY = 1.959964 * math.sqrt(2)  # 95 % limit of the difference between two runs (ISO 5725-6)

@@ -6,8 +6,10 @@ exist without importing torch. A module registers exactly its own name.
 
 from __future__ import annotations
 
+import difflib
 import importlib
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +131,7 @@ def build(
             expected=f"spatial_shape of length {entry.spatial_dims}",
             found=spatial_shape,
         )
+    _refuse_unknown_options(entry, options)
     try:
         return entry.builder(in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options)
     except (TypeError, ValueError) as error:
@@ -137,18 +140,57 @@ def build(
         ) from error
 
 
+def allowed_options(entry: ModelEntry) -> list[str]:
+    """Names of a builder's options; one that hands `**options` on has those of the class that it returns as well."""
+    signature = inspect.signature(entry.builder)
+    parameters = dict(signature.parameters)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        parameters |= inspect.signature(entry.builder.__globals__[signature.return_annotation]).parameters
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = {"in_channels", "out_channels", "spatial_shape", "spatial_dims"}
+    return sorted(name for name, parameter in parameters.items() if parameter.kind in named and name not in given)
+
+
+def _refuse_unknown_options(entry: ModelEntry, options: Mapping[str, Any]) -> None:
+    allowed = allowed_options(entry)
+    for name in options:
+        if name not in allowed:
+            close = difflib.get_close_matches(name, allowed, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise InputError(
+                f"{entry.name} cannot be built: it has no option {name!r}{hint}",
+                expected="any of " + ", ".join(allowed),
+                remedy=f"see benchmark/models/{entry.name}.py",
+            )
+
+
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
     """The network of a run, on its training patch; narrowed at demo scale by the `demo` options of row or network.
+
+    Where the loss has no weights for several outputs, a network that could give them gives one.
 
     Raises:
         InputError: as `build`.
     """
     name, options = config.model.name, dict(config.model.options)
+    entry = model_entry(name)
     if config.scale == "demo":
-        options |= model_entry(name).demo if config.model.demo is None else config.model.demo
-    return build(
-        name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options
-    )
+        options |= entry.demo if config.model.demo is None else config.model.demo
+    if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
+        options.setdefault("deep_supervision", False)
+    try:
+        return build(
+            name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options
+        )
+    except InputError as error:
+        paper, _, model, _ = config.run.split("/")
+        raise InputError(
+            error.problem,
+            where=error.where or f"paper_tables/{paper}/models.yaml: {model}",
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
 
 
 def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:

@@ -10,7 +10,7 @@ The convolutional blocks are MONAI's, whose instance norms have no parameters, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
@@ -96,6 +96,10 @@ class SwinUMamba(PadToMultiple, _SwinUMamba):
         self.patch_embed = check_patch_embed(patch_embed)
         if not deep_supervision:
             self.unused_parameters = tuple(f"out_layers.{level}.*" for level in range(1, LEVELS - 1))
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """The encoder without its patch embedding, fixed for a protocol's `freeze_epochs`."""
+        return self.vssm_encoder.pretrained_parameters()
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A VMamba-Tiny checkpoint renamed to the encoder's keys; the authors' own are returned as they are."""

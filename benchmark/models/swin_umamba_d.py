@@ -11,7 +11,7 @@ Deviations: none at sides that are multiples of 32; other sides are padded with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -118,6 +118,10 @@ class SwinUMambaD(PadToMultiple, _SwinUMambaD):
         self.apply(InitWeights_He(1e-2))  # every 2-D convolution, those inside SS2D included
         if not deep_supervision:
             self.unused_parameters = tuple(f"decoder.seg_layers.{level}.*" for level in range(len(dims) - 1))
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """The encoder without its patch embedding, fixed for a protocol's `freeze_epochs`."""
+        return self.vssm_encoder.pretrained_parameters()
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A VMamba-Tiny checkpoint renamed to this network's keys; the authors' own are returned as they are."""

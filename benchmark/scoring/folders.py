@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-import benchmark
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, value_digest
 from benchmark.progress import say, track
@@ -21,6 +20,7 @@ from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
 from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels
 from benchmark.scoring.overlap import measure_overlap
+from benchmark.version import code_version
 from benchmark.workers import map_processes
 
 FAULTS_SHOWN = 10
@@ -184,7 +184,7 @@ def score_folders(
         "labels": {str(value): name for value, name in labels.items()},
         "metrics": list(metrics) if metrics else None,
     }
-    kept = {"scoring_digest": value_digest(settings), "code_version": benchmark.__version__, "run": run}
+    kept = {"scoring_digest": value_digest(settings), "code_version": code_version(), "run": run}
     kept.update(metadata or {})
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")

@@ -16,7 +16,7 @@ def make_optimiser(network: nn.Module, optimiser: settings.Optimiser) -> Optimiz
     if optimiser.name == "sgd":
         return SGD(parameters, lr=rate, weight_decay=decay, momentum=optimiser.momentum, nesterov=optimiser.nesterov)
     kind = AdamW if optimiser.name == "adamw" else Adam
-    return kind(parameters, lr=rate, weight_decay=decay, betas=optimiser.betas)
+    return kind(parameters, lr=rate, weight_decay=decay, betas=optimiser.betas, eps=optimiser.epsilon)
 
 
 def frozen_parameters(network: nn.Module, *, freeze_epochs: int) -> list[nn.Parameter]:

@@ -7,6 +7,7 @@ import random
 import resource
 import socket
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,15 @@ def make_deterministic(*, threads: int) -> None:
 def set_up_network(
     fabric: Fabric, network: torch.nn.Module, optimiser: torch.optim.Optimizer, training: Training
 ) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """Move network and optimiser to the device, wrap them for DDP; returns both."""
+    """Move network and optimiser to the device, wrap them for DDP; returns both.
+
+    Parameters that no forward reaches, as the network declares (`unused_parameters`, name patterns), are marked as
+    such: DDP would wait for their gradients. They are not trained either way.
+    """
+    unused = getattr(network, "unused_parameters", ())
+    for name, parameter in network.named_parameters():
+        if any(fnmatchcase(name, pattern) for pattern in unused):
+            parameter.requires_grad_(False)
     if training.synchronise_batch_norm and fabric.world_size > 1:
         if fabric.device.type == "cuda":
             network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)

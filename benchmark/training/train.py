@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmark import __version__
 from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.catalog.settings import RunConfig
 from benchmark.data.sampling import PatchDataset
@@ -28,6 +26,7 @@ from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.signals import StopRequest
 from benchmark.training.validation import Validator
+from benchmark.version import code_version
 from benchmark.workers import available_processes
 
 WEIGHTS = "final.safetensors"
@@ -119,16 +118,6 @@ def initialise(network: nn.Module, name: str, folder: Path) -> None:
 def versions(config: RunConfig) -> dict[str, Any]:
     """What a result is traced to."""
     return {"config_digest": config.digest, "code_version": code_version(), "torch": torch.__version__}
-
-
-def code_version() -> str:
-    """Package version and, in a git clone, the commit, with + if files were changed."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        commit = ""
-    return f"{__version__} {commit}".strip()
 
 
 def finish(

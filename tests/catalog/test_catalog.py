@@ -78,7 +78,11 @@ def test_tables_share_the_run_of_the_headline_model() -> None:
             lambda t: t["rows"]["UNETR"].update(model="untr"),
             ["untr", "unetr", "table1_totalseg.yaml"],
         ),
-        ("table1_totalseg.yaml", lambda t: t["rows"].pop("UNETR"), ["UNETR", "no row or column"]),
+        (
+            "table1_totalseg.yaml",
+            lambda t: t["rows"].pop("UNETR"),
+            ["UNETR", "has no row", "table1_totalseg.published.csv:2"],
+        ),
         ("protocols.yaml", lambda t: t["totalseg"]["training"].update(patch=[1]), ["training.patch", "provenance"]),
         (
             "protocols.yaml",
@@ -98,6 +102,27 @@ def test_tables_share_the_run_of_the_headline_model() -> None:
         ("models.yaml", lambda t: t["unetr"].update(model=None), ["models.yaml", "unetr"]),
         ("paper.yaml", lambda t: t.pop("year"), ["paper.yaml", "year: missing"]),
         ("ledger.yaml", lambda t: t["slots-from-input"].update(default="maybe"), ["ledger.yaml", "default", "maybe"]),
+        (
+            "protocols.yaml",
+            lambda t: t["totalseg"]["convention"].update(value="swin_smtt"),
+            ["protocols.yaml: totalseg", "unknown convention", "did you mean 'swin_smt'"],
+        ),
+        (
+            "table1_totalseg.yaml",
+            lambda t: t["columns"]["Ribs"].update(metric="dcs"),
+            ["table1_totalseg.yaml: columns: Ribs", "unknown metric", "did you mean 'dsc'"],
+        ),
+        (
+            "table1_totalseg.yaml",
+            lambda t: t["columns"]["Ribs"].update(unit="parsec"),
+            ["columns.Ribs.unit", "parsec", "hours"],
+        ),
+        (
+            "ledger.yaml",
+            lambda t: t["slots-from-input"].update(concerns=["swin_smtt"]),
+            ["ledger.yaml: slots-from-input", "did you mean 'swin_smt'"],
+        ),
+        ("ledger.yaml", lambda t: t["slots-from-input"].pop("concerns"), ["ledger.yaml: slots-from-input", "concerns"]),
     ],
 )
 def test_a_typo_names_file_key_and_what_is_allowed(folder: Path, file: str, change, words: list[str]) -> None:
@@ -106,6 +131,38 @@ def test_a_typo_names_file_key_and_what_is_allowed(folder: Path, file: str, chan
         Catalog(folder)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("UNETR,Organs,73.84,,", [":98", "('UNETR', 'Organs') stands twice", "first in line 4"]),
+        ("UNETR,Organz,73.84,,", [":98", "has no column", "did you mean 'Organs'?", "Vertebrae"]),
+        ("Nobody,Organs,73.84,,", [":98", "has no row", "Universal Model"]),
+        ("UNETR,Organs,73.84", [":98", "wrong number of fields"]),
+    ],
+)
+def test_a_wrong_published_cell_is_named_by_its_line(folder: Path, line: str, words: list[str]) -> None:
+    path = folder / "swin_smt" / "table1_totalseg.published.csv"
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(InputError) as caught:
+        Catalog(folder)
+    message = str(caught.value)
+    assert all(word in message for word in words) and len(message) < 500
+
+
+@pytest.mark.parametrize("name", ["models.yaml", "table1_totalseg.published.csv"])
+def test_a_file_that_is_no_text_is_named(folder: Path, name: str) -> None:
+    (folder / "swin_smt" / name).write_bytes(b"\x94\xff\x00\x80")
+    with pytest.raises(InputError, match=name):
+        Catalog(folder)
+
+
+def test_broken_yaml_is_named_by_its_line(folder: Path) -> None:
+    path = folder / "swin_smt" / "models.yaml"
+    path.write_text("unetr:\n  model: [1\n")
+    with pytest.raises(InputError, match=r"models\.yaml:\d"):
+        Catalog(folder)
 
 
 def test_a_repeated_key_and_a_wrong_csv_header_are_refused(folder: Path) -> None:
@@ -128,9 +185,19 @@ def test_unknown_runs_are_refused(run: str) -> None:
         CATALOG.run(run)
 
 
+def test_runs_are_shared_where_they_agree_and_only_there() -> None:
+    """Two run ids never stand for one training: dataset, network, initialisation, recipe and seed tell them apart."""
+    runs = {run for target in CATALOG.targets.values() for run in CATALOG.runs(target)}
+    settings = {run: CATALOG.run(run).model_copy(update={"run": "a/b/c/seed0"}).digest for run in runs}
+    agreeing = [{one, other} for one in runs for other in runs if one < other and settings[one] == settings[other]]
+    assert len(runs) == 168 and agreeing == []
+
+
 def test_unknown_target_lists_the_known() -> None:
     with pytest.raises(InputError, match="table1_totalseg"):
         CATALOG.target("table9")
+    with pytest.raises(InputError, match="did you mean 'table1_totalseg'"):
+        CATALOG.target("table1_totalsg")
 
 
 def test_split_tags_and_merge() -> None:

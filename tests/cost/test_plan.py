@@ -46,6 +46,21 @@ def test_unknown_is_said() -> None:
     assert target_cells(PLANNER, "table2_components")[5] == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("run", "steps"),
+    [
+        ("m4oe/flare22-baseline/dodnet/seed0", None),  # its settings are placeholders: nobody says how it was trained
+        ("moe_sam/acdc-prompt/sam/seed0", None),
+        ("moe_sam/acdc-task/nnunet/seed0", None),
+        ("swin_smt/totalseg/unetr/seed0", 136_000),
+    ],
+)
+def test_a_recipe_that_nobody_knows_has_no_steps(run: str, steps: int | None) -> None:
+    budget = PLANNER.plan(run).budget
+    assert (budget and budget.steps) == steps
+    assert CATALOG.recipe_known(run) is (steps is not None)
+
+
 def test_every_dataset_has_facts() -> None:
     sources = load_sources(CATALOG.folder)
     used = {CATALOG.run(run).dataset for target in CATALOG.targets.values() for run in CATALOG.runs(target)}

@@ -7,8 +7,8 @@ from functools import lru_cache
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import parse_published
 from benchmark.cost.cost import RunCost, cost_of
-from benchmark.evidence.published import parse_published
 
 CATALOG = load_catalog()
 TARGETS = ("table2_umamba", "table1_abdomenmri", "table2_endoscopy", "table3_microscopy", "table4_structure")

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from benchmark.cli import main
 from benchmark.cost.schedule import Job, draw, remaining_hours, simulate
 from benchmark.errors import InputError
 
@@ -75,7 +76,17 @@ def test_a_job_that_fits_no_node_is_an_error():
         simulate([Job("a", "train", 8, 1.0)], gpus=4)
 
 
+@pytest.mark.parametrize("gpus", ["0", "-8", "many"])
+def test_a_cluster_without_gpus_is_refused(gpus, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["schedule", f"--gpus={gpus}"])
+    assert caught.value.code == 2 and "a number of GPUs was expected" in capsys.readouterr().err
+
+
 def test_the_picture_is_drawn(tmp_path):
     jobs = [Job("train p/one/m/seed0", "train", 2, 30.0), Job("predict p/two/m/seed0", "predict", 1, 3.0)]
     draw(simulate(jobs, gpus=4), tmp_path / "gantt.svg", gpus=4)
-    assert b"</svg>" in (tmp_path / "gantt.svg").read_bytes()
+    first = (tmp_path / "gantt.svg").read_bytes()
+    assert b"</svg>" in first and b">days</text>" in first
+    draw(simulate(jobs, gpus=4), tmp_path / "again.svg", gpus=4)
+    assert (tmp_path / "again.svg").read_bytes() == first

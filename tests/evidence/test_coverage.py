@@ -14,7 +14,9 @@ from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.catalog.layout import Layout
 from benchmark.catalog.statements import load_statements
 from benchmark.cost.plan import Planner
+from benchmark.errors import InputError
 from benchmark.evidence import budget_page, coverage, publish
+from benchmark.evidence.markdown import aligned
 
 CATALOG = load_catalog()
 
@@ -96,3 +98,45 @@ def test_an_archive_that_two_datasets_share_is_downloaded_once() -> None:
     once, both = budget_page.disk(planner, ["amos_ct"])[0], budget_page.disk(planner, ["amos_ct", "amos_ct_mri"])[0]
     assert once == both == 24_200_000_000
     assert budget_page.disk(planner, ["amos_ct", "flare22"])[0] is None  # FLARE22's size is not known
+
+
+@pytest.mark.parametrize(
+    ("column", "right"),
+    [
+        (["1", "unknown", "≥ 2,000"], True),
+        (["170.78 = (170.78)", "– · (60)", "–"], True),
+        (["84.2 in [84.1, 84.3]", ""], True),
+        (["23.6 GB", "unknown"], True),
+        (["table1_totalseg", "fig3a_subgroups"], False),
+        (["50 labelled cases; four fifths of them for training, as elsewhere"], False),
+        (["CC BY 4.0", "none"], False),
+        (["", "–"], False),
+    ],
+)  # fmt: skip
+def test_numbers_go_right_and_words_left(column: list[str], right: bool) -> None:
+    rows = [["first", "second"], *(["1", text] for text in column)]
+    rule = aligned(rows).splitlines()[1].split("|")
+    assert rule[1].strip(" -") == "" and rule[2].rstrip().endswith(":") is right
+    assert len({len(line) for line in aligned(rows).splitlines()}) == 1
+
+
+def test_a_mean_over_datasets_needs_the_weights_of_its_runs(tmp_path: Path) -> None:
+    lines = coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper")
+    (line,) = [line for line in lines if (line.row, line.column) == ("Swin-UMamba† (w/ ImageNet)", "AVG")]
+    assert line.needs.endswith("weights vmamba_tiny_imagenet_dagger") and len(line.runs.split()) == 3
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table1_totalseg.compare.csv"
+    path.write_text("row,column\nUNETR,Organs\n", encoding="utf-8")
+    with pytest.raises(InputError, match="a rebuilt table is damaged") as caught:
+        list(coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper"))
+    assert str(path) in str(caught.value) and "verdict" in str(caught.value)
+
+
+def test_hours_of_training_wait_for_no_dataset(tmp_path: Path) -> None:
+    publish.main(arguments(tmp_path, target="table1_design"))
+    lines = coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper")
+    reasons = {line.column: line.reason for line in lines if line.target == "table1_design" and line.row == "MED3D"}
+    assert reasons["Training hours"] == "no record of training time on the published hardware"
+    assert reasons["# Param"] == "dataset not yet available"  # its classes decide the size of the head

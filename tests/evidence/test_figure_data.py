@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import nibabel
@@ -13,12 +14,71 @@ from benchmark.catalog.layout import Layout
 from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
 from benchmark.errors import InputError
 from benchmark.evidence.draw import STYLES, draw
-from benchmark.evidence.figure_data import NotDrawable, Request, bubbles_of, curves_of
+from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of, curves_of
 from benchmark.evidence.panel_data import View, panels_of
 from benchmark.files import write_json, write_text
 
 RUN = "swin_smt/totalseg/swin_smt-n32/seed0"
 FLIPPED = np.diag([-1.5, 1.5, 3.0, 1.0])  # the first axis runs to the patient's left, the second to the front
+
+
+def test_stated_differences_make_a_published_figure(tmp_path: Path) -> None:
+    """Fig. 5 prints no values: Table I less what Section IV-H states. 0.7767 − 1.21 points = 0.7646."""
+    catalog = load_catalog()
+    target = catalog.target("fig5_training_procedure")
+    panels = bars_of(Request(catalog, target, "paper", Layout(str(tmp_path)), published_only=True))
+    values = {
+        measure: {row: {name: bar.value for name, bar in series.items()} for row, series in panel.items()}
+        for measure, panel in panels.items()
+    }
+    assert values == {
+        "DSC": {
+            "Swin-UMamba†": {"published": 0.7767},
+            "w/o deep supervision": {"published": 0.7752},
+            "w/ pretrained decoder": {"published": 0.7646},
+        },
+        "NSD": {
+            "Swin-UMamba†": {"published": 0.8428},
+            "w/o deep supervision": {"published": 0.8411},
+            "w/ pretrained decoder": {"published": 0.8319},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("fig3b_speed_vs_dsc", {"x": "Tim (s)"}, ["fig3b_speed_vs_dsc.yaml: figure: parameters: x", "Time (s)"]),
+        (
+            "fig5_training_procedure",
+            {"less": "without-ds-dcs"},
+            ["stated: less: w/o deep supervision", "without-ds-dsc"],
+        ),
+        ("fig5_training_procedure", {"row": "Nobody"}, ["parameters: stated: row", "nnU-Net"]),
+    ],
+)
+def test_a_name_that_a_figure_cannot_find_is_told_with_its_place(
+    name: str, change: dict[str, str], words: list[str], tmp_path: Path
+) -> None:
+    catalog = load_catalog()
+    target = catalog.target(name)
+    parameters = copy.deepcopy(target.figure.parameters)
+    for key, value in change.items():
+        if key == "less":
+            parameters["stated"]["less"]["w/o deep supervision"]["DSC"] = value
+        else:
+            parameters.get("stated", parameters)[key] = value
+    wrong = target.model_copy(update={"figure": target.figure.model_copy(update={"parameters": parameters})})
+    with pytest.raises(InputError) as caught:
+        draw(Request(catalog, wrong, "paper", Layout(str(tmp_path)), published_only=True))
+    assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize("name", ["fig6_blocks", "fig7_receptive_field", "fig3a_subgroups"])
+def test_a_figure_without_published_numbers_says_so(name: str, tmp_path: Path) -> None:
+    catalog = load_catalog()
+    with pytest.raises(InputError, match="prints no numbers of this figure"):
+        draw(Request(catalog, catalog.target(name), "paper", Layout(str(tmp_path)), published_only=True))
 
 
 class Tables:

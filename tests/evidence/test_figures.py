@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import parse_published
 from benchmark.errors import InputError
 from benchmark.evidence.figures.bars import Bar, draw_bars
 from benchmark.evidence.figures.bubbles import Bubble, draw_bubbles
@@ -17,7 +18,6 @@ from benchmark.evidence.figures.reason import draw_reason
 from benchmark.evidence.figures.receptive_field import draw_receptive_fields, side_holding
 from benchmark.evidence.figures.style import DEMO_NOTE, add_axes, new_figure, save_figure
 from benchmark.evidence.figures.subgroups import draw_subgroups
-from benchmark.evidence.published import parse_published
 
 TABLE = load_catalog().target("table1_totalseg")
 RANDOM = np.random.default_rng(0)
@@ -169,6 +169,23 @@ def test_bars_start_at_zero_unless_they_are_close():
     assert 0.7 < close.get_ylim()[0] < 0.765 and "(axis cut)" in close.get_ylabel()
     far = draw_bars({"DSC": {"a": {"p": Bar(0.8)}, "b": {"p": Bar(0.3)}}}, y_label="score").axes[0]
     assert far.get_ylim()[0] == 0 and "cut" not in far.get_ylabel()
+
+
+def test_bars_fill_their_axes():
+    for panel in ({"a": {"p": Bar(0.776)}, "b": {"p": Bar(0.765)}}, {"a": {"p": Bar(0.5, 0.2, 0.8)}}):
+        axes = draw_bars({"DSC": panel}, y_label="score").axes[0]
+        bottom, top = axes.get_ylim()
+        highest = max(bar["p"].value if np.isnan(bar["p"].upper) else bar["p"].upper for bar in panel.values())
+        assert 0.8 < (highest - bottom) / (top - bottom) < 1.0
+
+
+def test_arrows_lead_from_edge_to_edge_and_the_legend_has_the_sizes_asked_for():
+    bubbles = [Bubble("scratch", 1, 1, 40), Bubble("tuned", 1, 2, 10)]
+    arrows = [("scratch", "tuned"), ("scratch", "nobody")]
+    figure = draw_bubbles(bubbles, x_label="x", y_label="y", arrows=arrows, legend_sizes=[10, 40, 70])
+    drawn = [text for text in figure.axes[0].texts if getattr(text, "arrow_patch", None) and not text.get_text()]
+    assert len(drawn) == 1 and drawn[0].arrow_patch.shrinkA == pytest.approx(2 * drawn[0].arrow_patch.shrinkB)
+    assert {"10 M", "40 M", "70 M"} <= {text.get_text() for text in figure.axes[0].texts}
 
 
 def test_smoothing_is_unbiased_and_skips_missing_values():

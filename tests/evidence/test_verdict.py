@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.evidence.published import parse_published
+from benchmark.catalog.published import parse_published
 from benchmark.evidence.resampling import seed_interval
 from benchmark.evidence.verdict import (
     INTERVAL_LEVEL,

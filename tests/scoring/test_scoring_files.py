@@ -21,6 +21,7 @@ from benchmark.scoring.aggregate import read_scores
 from benchmark.scoring.folders import pair_cases, read_label_names
 from benchmark.scoring.images import find_cases, read_labels
 from benchmark.scoring.kernels import compiled
+from benchmark.version import code_version
 
 AFFINE = np.diag([-1.0, 2.0, 3.0, 1.0])
 
@@ -177,7 +178,7 @@ def test_scores_of_two_folders(folder, capsys):
     assert (statuses["case3", "spleen"], statuses["case4", "spleen"]) == ("empty_prediction", "empty_reference")
     assert frame.loc[(frame["status"] != "ok") & (frame["metric"] == "dsc"), "value"].tolist() == [0.0] * 4
     metadata = pq.read_schema(out).metadata
-    assert metadata[b"scoring_digest"] and metadata[b"code_version"]
+    assert metadata[b"scoring_digest"] and metadata[b"code_version"].decode() == code_version()
     printed = capsys.readouterr().out
     assert "20.00%" in printed  # one of five predictions is missing
     assert "14.29%" in printed  # one of seven structures is missed

@@ -163,6 +163,17 @@ def test_dice_over_the_batch_is_taken_over_all_processes(tmp_path):
     assert curves[2] == pytest.approx(curves[1], rel=1e-5)
 
 
+def test_parameters_that_no_forward_reaches_stop_no_data_parallel_training(tmp_path):
+    """UNETR, DiNTS and nnU-Net without deep supervision have some, and say which."""
+    curves = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        _train(folder, "--dropout", 0, "--epochs", 5, "--idle", processes=processes)
+        curves[processes] = [float(row["loss"]) for row in _log(folder)]
+        assert load_file(folder / "final.safetensors")["idle"].tolist() == [1, 1, 1]  # not even weight decay
+    assert curves[2] == pytest.approx(curves[1], rel=1e-5)
+
+
 def test_under_torchrun_one_process_killed_ends_the_others(tmp_path):
     folder = tmp_path / "run"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -6,7 +6,6 @@ import argparse
 import csv
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,10 +140,3 @@ def test_unknown_weights_are_an_error_that_names_the_known(arguments, monkeypatc
     _configure(monkeypatch, config.model_copy(update={"model": model}))
     with pytest.raises(InputError, match="unknown weights 'no-such-weights'"):
         train.main(arguments)
-
-
-def test_the_code_version_names_the_commit():
-    version = train.code_version().split()
-    assert version[0] == train.__version__
-    if (Path(train.__file__).parents[2] / ".git").exists():
-        assert len(version[1].rstrip("+")) >= 7

@@ -61,10 +61,12 @@ def tiny_config(*, training: dict | None = None, seed: int = 7, **overrides) -> 
 
 
 class TinyNetwork(nn.Sequential):
-    """Two convolutions and, on request, dropout, which makes the global random stream matter."""
+    """Two convolutions and, on request, dropout, which makes the global random stream matter, or an idle parameter."""
 
-    def __init__(self, *, dropout: float = 0.0) -> None:
+    def __init__(self, *, dropout: float = 0.0, idle: bool = False) -> None:
         super().__init__(nn.Conv3d(1, 8, 3, padding=1), nn.GELU(), nn.Dropout(dropout), nn.Conv3d(8, CLASSES, 1))
+        if idle:  # no forward reaches it
+            self.idle, self.unused_parameters = nn.Parameter(torch.ones(3)), ("idle",)
 
     def pretrained_parameters(self):
         return self[0].parameters()
@@ -110,14 +112,16 @@ def tiny_validation(network: nn.Module, *, device, rank: int, world: int) -> flo
     return float(agreement)
 
 
-def make_loop(folder: Path, config: RunConfig, samples: Dataset, *, dropout: float = 0.2, **options) -> TrainingLoop:
+def make_loop(
+    folder: Path, config: RunConfig, samples: Dataset, *, dropout: float = 0.2, idle: bool = False, **options
+) -> TrainingLoop:
     """The loop over `samples` in this process (group), as `train` would assemble it."""
     fabric = start_processes(config.training)
     seed_everything(config.seed)
     return TrainingLoop(
         fabric,
         config,
-        TinyNetwork(dropout=dropout),
+        TinyNetwork(dropout=dropout, idle=idle),
         samples,
         steps_per_epoch=config.training.steps_per_epoch(CASES),
         folder=folder,
@@ -138,6 +142,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-dice", action="store_true")
+    parser.add_argument("--idle", action="store_true", help="with a parameter that no forward reaches")
     arguments = parser.parse_args(words)
     # what the process happens to hold must not matter
     random.seed(arguments.process_seed)
@@ -162,6 +167,7 @@ def _run(arguments: argparse.Namespace, config: RunConfig, stop: StopRequest) ->
             config,
             TinySamples(config.seed, pause=arguments.pause, slow_from=arguments.slow_from * config.training.batch),
             dropout=arguments.dropout,
+            idle=arguments.idle,
             machine=Machine(arguments.workers, arguments.micro_batch),
             stop=stop,
             check_lock=lock.check if first else lambda: None,

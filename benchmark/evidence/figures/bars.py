@@ -71,7 +71,8 @@ def _panel(axes: Axes, panel: Mapping[str, Mapping[str, Bar]], series: Sequence[
                 label = name if name not in axes.get_legend_handles_labels()[1] else None
                 _bar(axes, place, bar, width * 0.92, COLOURS[number], label, decimals)
     axes.set_xticks(range(len(panel)), [textwrap.fill(row, 14) for row in panel], fontsize=8)
-    axes.set_ylim(bottom=_bottom(panel))
+    bottom, highest = _bottom(panel), _highest(panel)
+    axes.set_ylim(bottom, highest + 0.12 * ((highest - bottom) or 1.0))  # room for the number above the highest bar
 
 
 def _bar(axes: Axes, place: float, bar: Bar, width: float, colour: str, label: str | None, decimals: int) -> None:
@@ -84,6 +85,12 @@ def _bar(axes: Axes, place: float, bar: Bar, width: float, colour: str, label: s
     axes.annotate(
         f"{bar.value:.{decimals}f}", (place, top), (0, 2), textcoords="offset points", ha="center", fontsize=7
     )
+
+
+def _highest(panel: Mapping[str, Mapping[str, Bar]]) -> float:
+    """The top of the highest bar or interval; zero where all bars are negative."""
+    bars = [bar for row in panel.values() for bar in row.values() if math.isfinite(bar.value)]
+    return max((bar.upper if math.isfinite(bar.upper) else max(bar.value, 0.0) for bar in bars), default=0.0)
 
 
 def _bottom(panel: Mapping[str, Mapping[str, Bar]]) -> float:

@@ -47,6 +47,7 @@ def draw_bubbles(
     highlight: str = "",
     x_scale: Literal["linear", "log"] = "linear",
     arrows: Sequence[tuple[str, str]] = (),
+    legend_sizes: Sequence[float] = (),
     demo: bool = False,
 ) -> Figure:
     """Draw circles with labels and a legend of sizes.
@@ -57,6 +58,7 @@ def draw_bubbles(
     Args:
         highlight: label drawn in the accent colour.
         arrows: pairs of labels joined by an arrow (scratch → fine-tuned).
+        legend_sizes: sizes of the grey circles; default: three round ones.
 
     Raises:
         InputError: there is no circle with finite coordinates.
@@ -72,11 +74,11 @@ def draw_bubbles(
     for bubble in sorted(drawn, key=lambda bubble: -bubble.size):
         _circle(axes, bubble, radius, highlight, outline=bubble.origin == "published" and bubble.label in replaced)
     _set_limits(axes, drawn, x_scale)
-    _size_legend(axes, drawn, radius, size_unit)
+    _size_legend(axes, legend_sizes or _round_sizes(drawn), radius, size_unit)
     if any(bubble.origin == "mixed" for bubble in drawn):
         note = {"fontsize": _LEGEND_FONT, "color": MUTED, "ha": "right"}
         figure.supxlabel("‡ one coordinate rebuilt, the other as published", x=0.98, **note)
-    _join(axes, drawn, arrows)
+    _join(axes, drawn, arrows, radius)
     outlines = [bubble for bubble in drawn if bubble.origin == "published" and bubble.label in replaced]
     place_labels(
         axes,
@@ -98,17 +100,19 @@ def _circle(axes: Axes, bubble: Bubble, radius: float, highlight: str, *, outlin
     axes.scatter([bubble.x], [bubble.y], s=diameter**2, linewidth=0.8, zorder=2, **style)
 
 
-def _join(axes: Axes, bubbles: Sequence[Bubble], arrows: Sequence[tuple[str, str]]) -> None:
+def _join(axes: Axes, bubbles: Sequence[Bubble], arrows: Sequence[tuple[str, str]], radius: float) -> None:
+    """A dotted line from each published circle to the rebuilt one; arrows from edge to edge of two circles."""
     published = {bubble.label: bubble for bubble in bubbles if bubble.origin == "published"}
     for bubble in bubbles:
         if bubble.origin != "published" and bubble.label in published:
             start = published[bubble.label]
             axes.plot([start.x, bubble.x], [start.y, bubble.y], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
-    places = {bubble.label: (bubble.x, bubble.y) for bubble in bubbles}
-    for start, end in arrows:
-        if start in places and end in places:
-            style = {"arrowstyle": "->", "color": HIGHLIGHT, "linewidth": 1.2}
-            axes.annotate("", xy=places[end], xytext=places[start], arrowprops=style, zorder=3)
+    drawn = {bubble.label: bubble for bubble in bubbles}
+    for start, end in ((drawn.get(first), drawn.get(last)) for first, last in arrows):
+        if start and end:
+            gaps = {"shrinkA": radius * math.sqrt(start.size), "shrinkB": radius * math.sqrt(end.size)}
+            style = {"arrowstyle": "->", "color": HIGHLIGHT, "linewidth": 1.2, **gaps}
+            axes.annotate("", xy=(end.x, end.y), xytext=(start.x, start.y), arrowprops=style, zorder=3)
 
 
 def _set_limits(axes: Axes, bubbles: Sequence[Bubble], x_scale: str) -> None:
@@ -123,10 +127,13 @@ def _set_limits(axes: Axes, bubbles: Sequence[Bubble], x_scale: str) -> None:
     axes.set_ylim(y.min() - margin, y.max() + margin)
 
 
-def _size_legend(axes: Axes, bubbles: Sequence[Bubble], radius: float, unit: str) -> None:
-    """Grey circles of round sizes beside the plot, where no data can be."""
+def _round_sizes(bubbles: Sequence[Bubble]) -> list[float]:
     largest = max(bubble.size for bubble in bubbles)
-    sizes = list(dict.fromkeys(_round_down(largest * share) for share in (0.05, 0.3, 1.0)))
+    return list(dict.fromkeys(_round_down(largest * share) for share in (0.05, 0.3, 1.0)))
+
+
+def _size_legend(axes: Axes, sizes: Sequence[float], radius: float, unit: str) -> None:
+    """Grey circles of these sizes beside the plot, where no data can be."""
     diameters = [2 * radius * math.sqrt(size) for size in sizes]
     middle, below = 14 + max(diameters) / 2, 0.0
 

@@ -8,7 +8,7 @@ Feature maps have channels last, [B, H, W, C].
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -111,6 +111,10 @@ class VSSMEncoder(nn.Module):
             if downsample is not None:
                 grid = downsample(levels[-1])
         return levels
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """What the released trainers freeze at first: every parameter but those of the patch embedding."""
+        return (parameter for name, parameter in self.named_parameters() if "patch_embed" not in name)
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import parse_published
 from benchmark.evidence.cells import format_number
-from benchmark.evidence.published import parse_published
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""The house: which package may import which, and what nothing imports. docs/architecture.md says it in words."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "benchmark"
+EVERYWHERE = {"errors", "files", "progress", "workers", "version", "__version__"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "datasets": set(),
+    "catalog": {"datasets", "models", "scoring"},
+    "models": {"catalog"},
+    "data": {"catalog", "datasets"},
+    "training": {"catalog", "data", "models"},
+    "inference": {"catalog", "data", "models"},
+    "scoring": {"catalog"},
+    "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
+    "evidence": {"catalog", "datasets", "scoring", "cost"},
+}
+REGISTRIES = {"models": "benchmark.models.registry", "scoring": "benchmark.scoring.conventions"}  # what catalog reads
+WITHOUT_TORCH = ("catalog", "datasets", "scoring", "evidence")
+HEAVY = {"torch", "monai", "lightning", "triton"}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of the modules that a file imports, inside functions and for types as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (
+                [f"benchmark.{alias.name}" for alias in node.names] if node.module == "benchmark" else [node.module]
+            )
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def package(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_house(path: Path) -> None:
+    own, found = package(path), set(imported(path))
+    assert not {name for name in found if name.split(".")[0] == "snakemake"}
+    if own in WITHOUT_TORCH:
+        assert not {name for name in found if name.split(".")[0] in HEAVY}
+    others = {name.split(".")[1] for name in found if name.startswith("benchmark.")} - {own} - EVERYWHERE
+    if own in MAY_IMPORT:
+        assert others <= MAY_IMPORT[own]
+    elif own != "cli.py" and own != "__main__.py":
+        assert not others  # errors, files, progress, workers, version stand below all packages
+    if own == "catalog":
+        for other, registry in REGISTRIES.items():
+            assert {name for name in found if name.startswith(f"benchmark.{other}.")} <= {registry}
+
+
+def test_every_package_has_its_line() -> None:
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(MAY_IMPORT)

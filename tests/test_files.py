@@ -1,0 +1,36 @@
+"""Files are whole or absent, and a place that cannot be written is the reader's to correct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.files import atomic_path, write_text
+
+
+def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "note.txt"
+    write_text(path, "old\n")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old\n" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "taken").write_text("a file\n")
+    with pytest.raises(InputError, match=r"cannot write note\.txt") as caught:
+        write_text(tmp_path / folder / "note.txt", "text")
+    assert str(tmp_path / folder) in str(caught.value) and "what to do" in str(caught.value)
+    assert (tmp_path / "taken").read_text() == "a file\n"
+
+
+@pytest.mark.parametrize("page", ["coverage", "audit", "budget"])
+def test_unwritable_results_end_a_page_with_a_message(tmp_path: Path, page: str, capsys) -> None:
+    (tmp_path / "results").write_text("a file\n")
+    assert main([page, "--results", str(tmp_path / "results")]) == EXIT_INPUT
+    assert f"cannot write {page}.csv" in capsys.readouterr().err

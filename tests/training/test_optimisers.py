@@ -1,0 +1,76 @@
+"""Optimisers by name: each setting reaches torch's own optimiser, over one group of all parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark.catalog import load_catalog
+from benchmark.catalog.settings import Optimiser
+from benchmark.cost.meta import build_on_meta
+from benchmark.datasets import get_dataset
+from benchmark.models.registry import build_for_run
+from benchmark.training.optimisers import frozen_parameters, make_optimiser
+
+ADAM = {"learning_rate": 1e-3, "weight_decay": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-5}
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
+def test_a_step_is_that_of_torch(name: str, kind: type[torch.optim.Optimizer]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(4, 3), nn.Linear(4, 3)
+    theirs.load_state_dict(ours.state_dict())
+    reference = kind(theirs.parameters(), lr=1e-3, weight_decay=0.05, betas=(0.8, 0.95), eps=1e-5)
+    for network, optimiser in ((ours, make_optimiser(ours, Optimiser(name=name, **ADAM))), (theirs, reference)):
+        for scale in (1.0, 1e-6):  # a gradient as small as epsilon tells one epsilon from another
+            optimiser.zero_grad()
+            (network(torch.ones(2, 4)).sum() * scale).backward()
+            optimiser.step()
+    assert all(torch.equal(own, other) for own, other in zip(ours.parameters(), theirs.parameters(), strict=True))
+
+
+def test_sgd_has_momentum_and_no_epsilon() -> None:
+    settings = Optimiser(name="sgd", learning_rate=0.01, weight_decay=3e-5, momentum=0.99, nesterov=True)
+    (group,) = make_optimiser(nn.Linear(2, 2), settings).param_groups
+    assert (group["lr"], group["weight_decay"], group["momentum"], group["nesterov"]) == (0.01, 3e-5, 0.99, True)
+    assert "eps" not in group
+
+
+@pytest.mark.parametrize(
+    ("run", "epsilon"),
+    [
+        ("swin_umamba/abdomen_mri/swin_umamba-imagenet/seed0", 1e-5),
+        ("swin_umamba_dagger/neurips_cellseg/swin_umamba_d-imagenet/seed0", 1e-5),
+        ("swin_umamba/endovis17-unetr/unetr/seed0", 1e-8),
+        ("swin_smt/totalseg/unetr/seed0", 1e-8),
+    ],
+)
+def test_the_epsilon_of_the_ledger_is_the_one_that_runs(run: str, epsilon: float) -> None:
+    assert load_catalog().run(run).training.optimiser.epsilon == epsilon
+
+
+CATALOG = load_catalog()
+FREEZING = sorted(
+    run
+    for run in {run for target in CATALOG.targets.values() for run in CATALOG.runs(target, scored=True)}
+    if CATALOG.uncountable(run) is None
+    and CATALOG.run(run).training.freeze_epochs
+    and CATALOG.run(run).model.initialisation != "scratch"
+)
+
+
+@pytest.mark.parametrize("run", FREEZING)
+def test_every_run_that_freezes_has_something_to_freeze(run: str) -> None:
+    """The whole encoder but its patch embedding, as nnUNetTrainerSwinUMamba(D) @2c1f72e; the decoder trains."""
+    config = CATALOG.run(run)
+    dataset = get_dataset(config.dataset)
+    classes = len(dataset.label_names) + 1
+    network = build_on_meta(build_for_run, config, in_channels=len(dataset.channels), out_channels=classes)
+    fixed = {id(parameter) for parameter in frozen_parameters(network, freeze_epochs=config.training.freeze_epochs)}
+    for name, parameter in network.named_parameters():
+        assert (id(parameter) in fixed) is (name.startswith("vssm_encoder.") and "patch_embed" not in name), name
+
+
+def test_the_runs_that_freeze_are_those_of_the_papers() -> None:
+    assert {run.split("/")[0] for run in FREEZING} == {"swin_umamba", "swin_umamba_dagger"} and len(FREEZING) >= 15
