@@ -23,6 +23,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
@@ -108,9 +109,10 @@ class DilatedResNet(nn.Module):
         width: int,
         detach_shortcut: bool,
         upsample: bool,
+        checkpointing: bool,
     ):
         super().__init__()
-        self.upsample = upsample
+        self.upsample, self.checkpointing = upsample, checkpointing
         self.conv1, self.bn1 = _conv(in_channels, width, 7, stride=2), nn.BatchNorm3d(width)
         block = BasicBlock if depth < 50 else Bottleneck
         channels = width
@@ -141,7 +143,8 @@ class DilatedResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         features = functional.relu(self.bn1(self.conv1(image)))
         features = functional.max_pool3d(features, 3, stride=2, padding=1)
-        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
+            features = maybe_checkpoint(self.checkpointing, block, features)
         logits = self.conv_seg(features)
         if not self.upsample:
             return logits
@@ -166,6 +169,7 @@ def med3d(
     width: int = 64,
     detach_shortcut: bool = True,
     upsample: bool = True,
+    checkpointing: bool = False,
 ) -> Med3D:
     """MED3D for 3-D images of any size (`spatial_shape` is not used).
 
@@ -175,6 +179,7 @@ def med3d(
         width: channels of the first stage.
         detach_shortcut: see the module; of shortcut A only.
         upsample: logits at input resolution instead of a quarter.
+        checkpointing: recompute every block's activations in the backward pass.
 
     Raises:
         ValueError: unknown depth or shortcut.
@@ -189,4 +194,5 @@ def med3d(
         width=width,
         detach_shortcut=detach_shortcut,
         upsample=upsample,
+        checkpointing=checkpointing,
     )

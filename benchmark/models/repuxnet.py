@@ -109,6 +109,7 @@ def repuxnet(
     alpha: float = 1.0,
     frequency: Literal["as_released", "as_written", "none"] = "as_released",
     convolution: Literal["direct", "fft"] = "direct",
+    checkpointing: bool = False,
 ) -> LargeKernelUNet:
     """3D RepUX-Net for 3-D images of any size (`spatial_shape` is not used).
 
@@ -117,6 +118,7 @@ def repuxnet(
         kernel_size: odd side of the depth-wise kernels.
         alpha: of the frequency matrix, in taps.
         frequency, convolution: see the module.
+        checkpointing: as in 3D UX-Net.
 
     Raises:
         ValueError: unknown variant, even kernel, or not four widths and depths.
@@ -133,5 +135,6 @@ def repuxnet(
         depths=depths,
         hidden_size=hidden_size,
         block=block,
+        checkpointing=checkpointing,
         pyramid_name="repuxnet_3d",
     )

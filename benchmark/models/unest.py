@@ -222,14 +222,17 @@ class UNesT(nn.Module):
         self.decoder1 = up(2 * first, first)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=first, out_channels=out_channels)
 
+    def _run(self, block: nn.Module, *features: Tensor) -> Tensor:
+        return maybe_checkpoint(self.checkpointing, block, *features)
+
     def forward(self, image: Tensor) -> Tensor:
         padded = pad_to_shape(image, self.shape)
         patches, quarter, eighth, deepest, normalised = self.nestViT(padded, self.checkpointing)
-        features = self.decoder5(self.encoder10(normalised), deepest)
-        features = self.decoder4(features, self.encoder4(eighth))
-        features = self.decoder3(features, self.encoder3(quarter))
-        features = self.decoder2(features, self.encoder2(patches))
-        features = self.decoder1(features, self.encoder1(padded))
+        features = self._run(self.decoder5, self.encoder10(normalised), deepest)
+        features = self._run(self.decoder4, features, self._run(self.encoder4, eighth))
+        features = self._run(self.decoder3, features, self._run(self.encoder3, quarter))
+        features = self._run(self.decoder2, features, self._run(self.encoder2, patches))
+        features = self._run(self.decoder1, features, self._run(self.encoder1, padded))
         return crop_to_shape(self.out(features), self.shape, image.shape[2:])
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -279,7 +282,7 @@ def unest(
         size: small, base or large (22.4, 87.2, 279.5 M parameters at 96^3).
         widths, depths, heads: three numbers each that replace those of `size`.
         drop_path: largest rate of stochastic depth.
-        checkpointing: recompute every level's activations in the backward pass.
+        checkpointing: recompute the activations of every level and convolutional block in the backward pass.
 
     Raises:
         ValueError: unknown size, or widths that do not divide.

@@ -50,12 +50,14 @@ def uxnet(
     widths: Sequence[int] = (48, 96, 192, 384),
     depths: Sequence[int] = (2, 2, 2, 2),
     hidden_size: int = 768,
+    checkpointing: bool = False,
 ) -> LargeKernelUNet:
     """3D UX-Net for 3-D images of any size (`spatial_shape` is not used).
 
     Args:
         widths, depths: channels and blocks of the four encoder stages.
         hidden_size: channels of the deepest decoder input.
+        checkpointing: recompute the convolutional blocks around the pyramid in the backward pass.
 
     Raises:
         ValueError: not four widths and depths.
@@ -67,5 +69,6 @@ def uxnet(
         depths=depths,
         hidden_size=hidden_size,
         block=UXBlock,
+        checkpointing=checkpointing,
         pyramid_name="uxnet_3d",
     )

@@ -90,13 +90,9 @@ def test_the_index_variants_differ_and_share_weights():
         assert relative_difference(released(image), written(image)) > 1e-4
 
 
-def test_other_inputs_than_the_crop_and_checkpointing():
-    image = torch.randn(1, 1, 20, 70, 33)
-    plain, saving = small(deep_supervision=True), small(deep_supervision=True, checkpointing=True)
-    assert [tuple(level.shape[2:]) for level in plain(image)] == [(20, 70, 33), (10, 35, 17), (5, 18, 9)]
-    for model in (plain, saving):
-        sum(level.square().mean() for level in model(image)).backward()
-    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), saving.parameters(), strict=True))
+def test_other_inputs_than_the_crop():
+    levels = small(deep_supervision=True)(torch.randn(1, 1, 20, 70, 33))
+    assert [tuple(level.shape[2:]) for level in levels] == [(20, 70, 33), (10, 35, 17), (5, 18, 9)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
@@ -22,6 +23,15 @@ from benchmark.errors import InputError
 from benchmark.models.registry import ModelEntry, available_models, build, full_resolution, model_entry
 
 CLASSES = 3
+# Networks that can recompute activations in the backward pass: every volumetric one of ours above 50 M parameters, and
+# those that share their parts.
+CHECKPOINTED = {
+    "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
+    "universal_model", "uxnet",
+}  # fmt: skip
+SUPERVISED = {
+    "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,13 @@ class Case:
         torch.manual_seed(seed)
         options = {**self.entry.demo, **options}
         return build(self.name, in_channels=1, out_channels=CLASSES, spatial_shape=shape or self.shape(), **options)
+
+    def takes(self, option: str) -> bool:
+        try:
+            self.build(**{option: True})
+        except InputError:
+            return False
+        return True
 
 
 def all_cases() -> list[Case]:
@@ -163,6 +180,64 @@ def test_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
         if histories[-1][-1] < histories[-1][0] / 2:
             return
     pytest.fail(f"the loss did not halve: {histories}")
+
+
+def test_compiles_in_training_without_a_graph_break(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    network, outputs = case.build().train(), []
+    torch._dynamo.reset()
+    for form in (network, torch.compile(network, backend="eager", fullgraph=True)):
+        torch.manual_seed(0)  # of stochastic depth
+        outputs.append(full_resolution(form(patch[0][:1])))
+    assert outputs[1].requires_grad
+    torch.testing.assert_close(outputs[1], outputs[0])
+
+
+def test_deep_supervision_adds_coarser_outputs_and_changes_no_other(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    assert case.takes("deep_supervision") == (case.name in SUPERVISED)
+    if case.name not in SUPERVISED:
+        return
+    image = patch[0][:1]
+    supervised, alone = (case.build(deep_supervision=on).eval() for on in (True, False))
+    alone.load_state_dict({k: v for k, v in supervised.state_dict().items() if k in alone.state_dict()}, strict=True)
+    levels, output = supervised(image), alone(image)
+    assert isinstance(levels, list) and isinstance(output, Tensor)
+    assert torch.equal(levels[0], output)
+    voxels = [level.shape[2:].numel() for level in levels]
+    assert len(levels) > 2 and voxels == sorted(voxels, reverse=True) and voxels[0] > voxels[1]
+
+
+def test_checkpointing_keeps_less_and_changes_nothing(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    """The same output, gradients and batch statistics from a training step, with fewer activations kept."""
+    assert case.takes("checkpointing") == (case.name in CHECKPOINTED)
+    if case.name not in CHECKPOINTED:
+        return
+    results, kept = [], []
+    for checkpointing in (False, True):
+        network = case.build(checkpointing=checkpointing).train()
+        torch.manual_seed(1)  # of stochastic depth
+        with counted_activations(kept):
+            value = loss(network, *patch)
+        value.backward()
+        results.append({"loss": value.detach()} | dict(network.named_buffers()))
+        results[-1] |= {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    assert kept[1] < 0.8 * kept[0]
+    assert results[0].keys() == results[1].keys()
+    for name, expected in results[0].items():
+        torch.testing.assert_close(results[1][name], expected, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@contextmanager
+def counted_activations(kept: list[int]) -> Iterator[None]:
+    """Append the numbers that autograd keeps for the backward pass of what is computed inside, each storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield
+    kept.append(sum(storages.values()))
 
 
 def learn(network: nn.Module, patch: tuple[Tensor, Tensor], rate: float) -> list[float]:

@@ -78,26 +78,6 @@ def test_sides_that_do_not_fit_are_padded_at_the_end() -> None:
         assert torch.equal(model(x), model(whole)[..., :27, :60])
 
 
-@pytest.mark.parametrize("router", ["dynamic", "learned"])
-def test_checkpointing_changes_nothing_but_memory(router: str) -> None:
-    x = torch.randn(1, 1, 32, 32, 64)
-    gradients = []
-    for checkpointing in (False, True):
-        model = small(checkpointing=checkpointing, router=router).train()
-        model(x).square().mean().backward()
-        gradients.append([parameter.grad for parameter in model.parameters()])
-    for a, b in zip(*gradients, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_compiles_without_a_graph_break() -> None:
-    model = small()
-    x = torch.randn(1, 1, 32, 32, 64)
-    with torch.no_grad():
-        compiled = torch.compile(model, backend="eager", fullgraph=True)
-        torch.testing.assert_close(compiled(x), model(x))
-
-
 @pytest.mark.parametrize(
     "options",
     [

@@ -10,6 +10,7 @@ from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 
 
@@ -62,6 +63,8 @@ class PyramidUNet(nn.Module):
 
     Args:
         pyramid_name: attribute of the pyramid, the prefix of its released keys.
+        checkpointing: recompute the convolutional blocks around the pyramid in the backward pass: they work at full
+            resolution and hold most of the activations.
     """
 
     multiple = (16, 16, 16)
@@ -76,11 +79,12 @@ class PyramidUNet(nn.Module):
         hidden_size: int,
         block: Callable[[int], nn.Module],
         pyramid_name: str,
+        checkpointing: bool,
     ):
         super().__init__()
         if not len(widths) == len(depths) == 4:
             raise ValueError(f"four widths and four depths are needed, not {tuple(widths)} and {tuple(depths)}")
-        self.pyramid_name = pyramid_name
+        self.pyramid_name, self.checkpointing = pyramid_name, checkpointing
         self.add_module(pyramid_name, Pyramid(in_channels, widths, depths, block))
         shared = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
         options = shared | {"stride": 1}
@@ -97,13 +101,16 @@ class PyramidUNet(nn.Module):
         self.decoder1 = UnetrBasicBlock(in_channels=widths[0], out_channels=widths[0], **options)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=widths[0], out_channels=out_channels)
 
+    def _run(self, block: str, *features: Tensor) -> Tensor:
+        return maybe_checkpoint(self.checkpointing, self.get_submodule(block), *features)
+
     def forward(self, image: Tensor) -> Tensor:
         levels = self.get_submodule(self.pyramid_name)(image)
-        skips = [self.get_submodule(f"encoder{i}")(level) for i, level in enumerate([image, *levels], start=1)]
+        skips = [self._run(f"encoder{i}", level) for i, level in enumerate([image, *levels], start=1)]
         features = skips.pop()
-        for decoder in (self.decoder5, self.decoder4, self.decoder3, self.decoder2):
-            features = decoder(features, skips.pop())
-        return self.out(self.decoder1(features))
+        for level in (5, 4, 3, 2):
+            features = self._run(f"decoder{level}", features, skips.pop())
+        return self.out(self._run("decoder1", features))
 
 
 class LargeKernelUNet(PadToMultiple, PyramidUNet):
