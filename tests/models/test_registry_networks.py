@@ -12,14 +12,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
+from benchmark.models.layers.swin_pyramid import SwinPyramid
 from benchmark.models.registry import ModelEntry, available_models, build, full_resolution, model_entry
 
 CLASSES = 3
@@ -180,6 +182,25 @@ def test_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
         if histories[-1][-1] < histories[-1][0] / 2:
             return
     pytest.fail(f"the loss did not halve: {histories}")
+
+
+def test_every_variant_is_in_a_ledger_and_in_its_modules_docstring() -> None:
+    """Options with a value "as_released" or "as_written", and the switches of the same kind that are booleans."""
+    ledgers = [entry for paper in load_catalog().papers.values() for entry in paper.ledger]
+    described = {entry.option for entry in ledgers if entry.option}
+    variants = [("phtrans", "qkv_bias"), ("med3d", "detach_shortcut"), ("swin_smt", "mask_padding")]
+    variants += [("swin_smt", "router"), ("swin_unetr", "downsample")]
+    for name in available_models():
+        builder = model_entry(name).builder
+        hints = get_type_hints(builder.__init__ if isinstance(builder, type) else builder)
+        variants += [
+            (name, option) for option, hint in hints.items() if {"as_released", "as_written"} & {*get_args(hint)}
+        ]
+    assert len(variants) >= 10
+    for name, option in variants:
+        assert any(name in entry.split(":")[0] and option in entry for entry in described), (name, option)
+        module = importlib.import_module(f"benchmark.models.{name}")
+        assert option in f"{module.__doc__} {model_entry(name).builder.__doc__} {SwinPyramid.__doc__}", (name, option)
 
 
 def test_compiles_in_training_without_a_graph_break(case: Case, patch: tuple[Tensor, Tensor]) -> None:
