@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinBlock, SwinStage
-from benchmark.models.layers.windows import WindowAttention
+from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.windows import WindowAttention, fit_window
 from benchmark.models.registry import register
 
 PATCH = 4
@@ -132,13 +133,11 @@ class NNFormer2d(PadToMultiple, _NNFormer2d):
             raise ValueError(f"depths, heads and windows have {STAGES} entries each")
         self.deep_supervision = deep_supervision
         widths = [width * 2**stage for stage in range(STAGES)]
-        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
-        finest = -(-min(spatial_shape) // MULTIPLE[0]) * MULTIPLE[0] // PATCH
+        rates = stage_rates(0, drop_path, depths)
+        finest = min(round_up(spatial_shape, MULTIPLE)) // PATCH
 
         def blocks(stage: int, crossed: bool = False) -> list[SwinBlock]:
-            side = finest // 2**stage
-            window = min(windows[stage], side)
-            shift = window // 2 if side > windows[stage] else 0
+            window, shift = fit_window(finest // 2**stage, windows[stage])
             return [
                 (CrossBlock if crossed and i == 0 else SwinBlock)(
                     widths[stage], heads[stage], window=window, shift=shift * (i % 2), drop_path=rate

@@ -31,21 +31,19 @@ class ModelEntry:
         builder: called with keyword arguments `in_channels, out_channels, spatial_shape` and the options.
         demo: options that make it small (under 2 M parameters) for the demo scale.
         spatial_dims: the input dimensions it supports, e.g. (3,) or (2, 3).
-        divisor: every side of the input must be a multiple of it; 1 where the network pads inside.
     """
 
     name: str
     builder: Callable[..., nn.Module]
     demo: dict[str, Any] = field(default_factory=dict)
     spatial_dims: tuple[int, ...] = (3,)
-    divisor: int = 1
 
 
 _entries: dict[str, ModelEntry] = {}
 
 
 def register(
-    name: str, *, demo: dict[str, Any] | None = None, spatial_dims: Sequence[int] = (3,), divisor: int = 1
+    name: str, *, demo: dict[str, Any] | None = None, spatial_dims: Sequence[int] = (3,)
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Class or function decorator that enters a network under `name`.
 
@@ -58,7 +56,7 @@ def register(
             raise ValueError(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
-        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims), divisor)
+        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims))
         return builder
 
     return enter
@@ -103,7 +101,7 @@ def build(
 
     Returns:
         A module that maps [B, in_channels, *spatial] to logits [B, out_channels, *spatial], or, where deep supervision
-        is on, to a list of logits, full resolution first.
+        is on, to a list of logits, full resolution first. Its `registered_name` is `name`.
 
     Raises:
         InputError: unknown network, unknown option, or an option value the network refuses.
@@ -117,11 +115,15 @@ def build(
             found=spatial_shape,
         )
     try:
-        return entry.builder(in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options)
+        network = entry.builder(
+            in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options
+        )
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} cannot be built: {error}", found=f"options {options}", remedy=f"see benchmark/models/{name}.py"
         ) from error
+    network.registered_name = name
+    return network
 
 
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:

@@ -7,7 +7,6 @@ A network whose forward never reaches some parameters names them in its attribut
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ CHECKPOINTED = {
     "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
     "universal_model", "uxnet",
 }  # fmt: skip
+POSITION_TABLES = {"transunet", "unest", "unetr"}  # which have one row per patch of the input they were built for
 SUPERVISED = {
     "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
 }  # fmt: skip
@@ -47,13 +47,10 @@ class Case:
     def entry(self) -> ModelEntry:
         return model_entry(self.name)
 
-    def side(self) -> int:
-        smallest = 32 if self.dimensions == 3 else 64
-        return math.ceil(smallest / self.entry.divisor) * self.entry.divisor
-
     def shape(self) -> tuple[int, ...]:
         """One side twice as long: a pyramid of five halvings would leave one voxel, which InstanceNorm refuses."""
-        return (self.side(),) * (self.dimensions - 1) + (2 * self.side(),)
+        side = {2: 64, 3: 32}[self.dimensions]
+        return (side,) * (self.dimensions - 1) + (2 * side,)
 
     def build(self, shape: Sequence[int] | None = None, *, seed: int = 0, **options: Any) -> nn.Module:
         torch.manual_seed(seed)
@@ -126,14 +123,6 @@ def loss(network: nn.Module, image: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def other_sizes(case: Case) -> list[tuple[int, ...]]:
-    """Sizes besides the usual one: odd sides where every side is allowed, else another multiple of the divisor."""
-    rest = case.dimensions - 1
-    if case.entry.divisor == 1:
-        return [(33,) + (29,) * rest, (47,) + (32,) * rest]
-    return [(2 * case.side(),) + (case.side(),) * rest]
-
-
 def test_logits_have_input_size(logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
     assert logits.shape == (2, CLASSES, *patch[0].shape[2:])
     assert torch.isfinite(logits).all()
@@ -148,9 +137,27 @@ def test_evaluation_is_deterministic_and_samples_do_not_mix(
 
 
 def test_other_sizes(case: Case) -> None:
-    for shape in other_sizes(case):
+    """Oblongs whose sides are odd, or no multiple of anything a network halves by."""
+    rest = case.dimensions - 1
+    for shape in ((33,) + (29,) * rest, (47,) + (32,) * rest):
         network = case.build(shape).eval()
         assert evaluate(network, torch.rand(1, 1, *shape)).shape == (1, CLASSES, *shape)
+
+
+def test_a_built_network_takes_other_inputs_than_it_was_built_for(case: Case, network: nn.Module) -> None:
+    smaller, larger = (tuple(side + more for side in case.shape()) for more in (-3, 1))
+    assert evaluate(network, torch.rand(1, 1, *smaller)).shape == (1, CLASSES, *smaller)
+    if case.name in POSITION_TABLES:
+        with pytest.raises(ValueError, match=r"larger than .* which this network was built for"):
+            evaluate(network, torch.rand(1, 1, *larger))
+    else:
+        assert evaluate(network, torch.rand(1, 1, *larger)).shape == (1, CLASSES, *larger)
+
+
+def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:
+    for dimensions in {1, 2, 3, 4} - set(case.entry.spatial_dims):
+        with pytest.raises(InputError, match=f"{case.name} takes .*-D input"):
+            case.build((32,) * dimensions)
 
 
 def test_state_dict_round_trip(case: Case, network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from fnmatch import fnmatch
 
@@ -251,6 +252,8 @@ def test_a_source_loads_with_its_options_and_lacks_what_it_says(source, tmp_path
     if source.partial:
         with pytest.raises(InputError, match="does not fit"):
             load_released(model, path)
+    with pytest.raises(InputError, match=re.escape(source.url)):
+        load_released(model, tmp_path / "absent.pth")
 
 
 def test_the_self_supervised_encoder_is_put_where_it_belongs(tmp_path):

@@ -59,27 +59,22 @@ class Pyramid(nn.Module):
 
 
 class PyramidUNet(nn.Module):
-    """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16.
-
-    Args:
-        pyramid_name: attribute of the pyramid, the prefix of its released keys.
-        checkpointing: recompute the convolutional blocks around the pyramid in the backward pass: they work at full
-            resolution and hold most of the activations.
-    """
+    """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16."""
 
     multiple = (16, 16, 16)
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        hidden_size: int,
+        spatial_shape: Sequence[int],
         block: Callable[[int], nn.Module],
         pyramid_name: str,
-        checkpointing: bool,
+        widths: Sequence[int] = (48, 96, 192, 384),
+        depths: Sequence[int] = (2, 2, 2, 2),
+        hidden_size: int = 768,
+        checkpointing: bool = False,
     ):
         super().__init__()
         if not len(widths) == len(depths) == 4:
@@ -114,4 +109,18 @@ class PyramidUNet(nn.Module):
 
 
 class LargeKernelUNet(PadToMultiple, PyramidUNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again."""
+    """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again.
+
+    Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
+        block: of the pyramid, called with a channel count.
+        pyramid_name: attribute of the pyramid, the prefix of its released keys.
+        widths, depths: channels and blocks of the four encoder stages.
+        hidden_size: channels of the deepest decoder input.
+        checkpointing: recompute the convolutional blocks around the pyramid in the backward pass: they work at full
+            resolution and hold most of the activations.
+
+    Raises:
+        ValueError: not four widths and depths.
+    """

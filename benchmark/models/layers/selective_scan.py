@@ -82,7 +82,8 @@ def selective_scan(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is one of {BACKENDS}, not {backend!r}")
-    _check_shapes(u, delta, A, B, C, D, z, delta_bias)
+    _check_shapes(u, delta, A, B, C)
+    _check_options(u, D=D, z=z, delta_bias=delta_bias)
     for observe in observers:
         observe(ScanCall(u.shape[0], u.shape[2], u.shape[1], A.shape[1], D is not None, z is not None))
     if u.is_meta:
@@ -138,16 +139,7 @@ def _grouped(weight: Tensor, u: Tensor) -> Tensor:
     return weight.unsqueeze(1) if weight.dim() == 3 else weight
 
 
-def _check_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-) -> None:
+def _check_shapes(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> None:
     batch, channels, length = u.shape
     if delta.shape != u.shape or A.dim() != 2 or A.shape[0] != channels:
         raise ValueError(f"u {tuple(u.shape)}, delta {tuple(delta.shape)} and A {tuple(A.shape)} do not agree")
@@ -157,7 +149,11 @@ def _check_shapes(
         varying = weight.dim() in (3, 4) and (weight.shape[0], *weight.shape[-2:]) == (batch, A.shape[1], length)
         if not constant and (not varying or channels % max(groups, 1)):
             raise ValueError(f"{name} {tuple(weight.shape)} fits neither u {tuple(u.shape)} nor A {tuple(A.shape)}")
-    for name, tensor, shape in (("D", D, (channels,)), ("z", z, u.shape), ("delta_bias", delta_bias, (channels,))):
+
+
+def _check_options(u: Tensor, **options: Tensor | None) -> None:
+    for name, tensor in options.items():
+        shape = u.shape if name == "z" else u.shape[1:2]
         if tensor is not None and tensor.shape != shape:
             raise ValueError(f"{name} {tuple(tensor.shape)} has to be {tuple(shape)} for u {tuple(u.shape)}")
 

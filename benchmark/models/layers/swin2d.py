@@ -11,26 +11,15 @@ from collections.abc import Callable, Sequence
 import torch
 from monai.networks.layers import DropPath
 from torch import Tensor, nn
-from torch.nn import functional
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
-from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
+from benchmark.models.layers.windows import WindowAttention, attend_in_windows, fit_window
 
 PATCH = 4
 STAGES = 4
 MULTIPLE = (PATCH * 2 ** (STAGES - 1),) * 2  # sides the stages can halve
-
-
-class Perceptron(nn.Module):
-    """Two linear layers with GELU between, the hidden one `ratio` times as wide."""
-
-    def __init__(self, channels: int, ratio: int = 4) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, ratio * channels)
-        self.fc2 = nn.Linear(ratio * channels, channels)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(grid)))
 
 
 class SwinBlock(nn.Module):
@@ -68,18 +57,8 @@ class SwinBlock(nn.Module):
 
     def attend(self, grid: Tensor, queries: Tensor | None = None) -> Tensor:
         """Attention of normalised maps; `queries` goes to an attention module that does not project its own."""
-        height, width = grid.shape[1:3]
-        bottom, right = -height % self.window[1], -width % self.window[2]
-        shape = (1, height + bottom, width + right)
-        mask = shift_mask(shape, self.window, self.shift, grid) if any(self.shift) else None
-
-        def windows(grid: Tensor) -> Tensor:  # they are cut in three dimensions
-            grid = functional.pad(grid, (0, 0, 0, right, 0, bottom)).unsqueeze(1)
-            return to_windows(grid.roll([-step for step in self.shift], dims=(1, 2, 3)), self.window)
-
-        attended = self.attn(windows(grid), mask, None if queries is None else windows(queries))
-        grid = from_windows(attended, self.window, shape).roll(self.shift, dims=(1, 2, 3))
-        return grid[:, 0, :height, :width]
+        queries = None if queries is None else queries.unsqueeze(1)  # windows are cut in three dimensions
+        return attend_in_windows(self.attn, grid.unsqueeze(1), self.window, self.shift, queries).squeeze(1)
 
     def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
         """`route` goes to the feed-forward module."""
@@ -105,13 +84,6 @@ class SwinStage(nn.Module):
         return grid
 
 
-def init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
 class SwinUNet(nn.Module):
     """Swin-Unet up to its last feature map: image [B, in, H, W] -> [B, H, W, width], sides multiples of 32.
 
@@ -127,39 +99,38 @@ class SwinUNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
         *,
+        in_channels: int,
         spatial_shape: Sequence[int],
-        width: int,
-        depths: Sequence[int],
-        heads: Sequence[int],
-        window: int,
-        drop_path: float,
+        width: int = 96,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: int = 7,
+        drop_path: float = 0.2,
         feed_forward: Callable[[int, bool], nn.Module] = lambda channels, encoder: Perceptron(channels),
     ) -> None:
         super().__init__()
         if not len(depths) == len(heads) == STAGES:
             raise ValueError(f"depths and heads have {STAGES} entries each")
         widths = [width * 2**stage for stage in range(STAGES)]
-        smallest = -(-min(spatial_shape) // MULTIPLE[0]) * 2 ** (STAGES - 1)  # side of the first stage's map
-        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
+        smallest = min(round_up(spatial_shape, MULTIPLE)) // PATCH  # side of the first stage's map
+        rates = stage_rates(0, drop_path, depths)
 
         def blocks(stage: int, encoder: bool) -> list[SwinBlock]:
-            side = min(window, smallest // 2**stage)
-            shift = window // 2 if smallest // 2**stage > window else 0
-            options = {"window": side, "heads": heads[stage]}
+            side, shift = fit_window(smallest // 2**stage, window)
             return [
                 SwinBlock(
                     widths[stage],
+                    heads[stage],
+                    window=side,
                     shift=shift * (i % 2),
                     drop_path=rate,
                     feed_forward=feed_forward(widths[stage], encoder),
-                    **options,
                 )
                 for i, rate in enumerate(rates[stage])
             ]
 
-        self.repeat = 3 if in_channels == 1 else 1
+        self.width, self.repeat = width, 3 if in_channels == 1 else 1
         self.patch_embed = PatchEmbed(in_channels * self.repeat, width, PATCH)
         merging = [{"downsample": PatchMerging(channels)} for channels in widths[:-1]]
         self.layers = nn.ModuleList(SwinStage(blocks(i, True), **step) for i, step in enumerate([*merging, {}]))
