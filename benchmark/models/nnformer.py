@@ -108,7 +108,15 @@ class InterleavedUNet(nn.Module):
         def blocks(stage: int, heads: int, drops: Sequence[float], crossed: bool) -> list[Block]:
             window, shift = fit_window(min(finest) // 2**stage, windows[stage])
             return [
-                Block(widths[stage], heads, window, shift * (i % 2), drop, relative_index, crossed and i == 0)
+                Block(
+                    widths[stage],
+                    heads,
+                    window=window,
+                    shift=shift * (i % 2),
+                    drop=drop,
+                    relative_index=relative_index,
+                    crossed=crossed and i == 0,
+                )
                 for i, drop in enumerate(drops)
             ]
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
-from benchmark.models.layers.transformer import Perceptron, stage_rates
+from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
 from benchmark.models.layers.windows import WindowAttention, attend_in_windows
 from benchmark.models.registry import register
 
@@ -180,14 +180,11 @@ class ParallelUNet(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
+    init_linear(module)
     if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
-    elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 @register("phtrans", demo={"width": 4, "width_limit": 32, "window": (2, 2, 2), "heads": 2})

@@ -81,10 +81,20 @@ class Block(nn.Module):
     A crossed block takes its queries from `upsampled`, unprojected, and its keys and values from `skip`.
     """
 
-    def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float, index: str, crossed: bool):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        *,
+        window: int,
+        shift: int,
+        drop: float,
+        relative_index: str,
+        crossed: bool,
+    ):
         super().__init__()
         self.window, self.shift = (window,) * 3, (shift,) * 3
-        strides = (3 * window - 1, 2 * window - 1, 1) if index == "as_released" else None
+        strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, heads, self.window, index_strides=strides, external_queries=crossed)
         self.drop_path = DropPath(drop)
