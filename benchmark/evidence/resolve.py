@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.catalog import Catalog
@@ -19,7 +20,10 @@ NO_PHANTOM = "no phantom of this dataset; give roots"
 def cell_sources(catalog: Catalog, target: Target, scale: Scale) -> dict[tuple[str, str], CellSource]:
     """(row, column) → source, for every cell of a target; a row of printed text has no runs."""
     return {
-        (row, name): _source(catalog, column, catalog.cell_runs(target, row, name), scale)
+        (row, name): replace(
+            _source(catalog, column, catalog.cell_runs(target, row, name), scale),
+            reading=catalog.reading(target, row, name),
+        )
         for row in target.rows
         for name, column in target.columns.items()
     }

@@ -41,6 +41,7 @@ COMPARE_COLUMNS = (
     "band",
     "band_source",
     "verdict",
+    "reading",
     "runs",
     "config_digest",
     "code_version",
@@ -137,7 +138,7 @@ def table_csv(table: Table) -> str:
 
 
 def compare_csv(table: Table) -> str:
-    """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
+    """One line per claim: published, rebuilt, spread, n, delta, band, verdict, the ledger's reading and provenance."""
     return _csv([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
 
 
@@ -160,6 +161,7 @@ def _compare_line(cell: Cell) -> list[str]:
         _number(measured.band.half_width if measured.band else None, digits),
         measured.band.source if measured.band else "",
         str(cell.verdict),
+        cell.source.reading,
         " ".join(cell.source.runs),
         " ".join(cell.digests),
         " ".join(cell.versions),

@@ -51,6 +51,10 @@ def test_ledger_entries_concern_something_that_exists() -> None:
         assert len(folder.ledger) >= 15
         for entry in folder.ledger:
             assert entry.concerns and set(entry.concerns) <= known, entry.id
+            targets = [CATALOG.target(name) for name in entry.concerns if name in CATALOG.targets]
+            for row, columns in entry.cells.items():
+                explained = [target for target in targets if row in target.rows and {*columns} <= {*target.columns}]
+                assert explained, (entry.id, row)
 
 
 def test_every_convention_is_listed_and_every_protocol_names_one() -> None:
