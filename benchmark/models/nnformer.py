@@ -29,9 +29,10 @@ from torch import Tensor, nn
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.fit import round_up
-from benchmark.models.layers.nnformer_blocks import Block, DecoderStage, Downsample, EncoderStage, Head, PatchEmbedding
+from benchmark.models.layers.nnformer_blocks import DecoderStage, Downsample, EncoderStage, Head, PatchEmbedding
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.window_block import CrossBlock, WindowBlock
 from benchmark.models.layers.windows import fit_window
 from benchmark.models.registry import register
 
@@ -105,19 +106,19 @@ class InterleavedUNet(nn.Module):
         finest = [side // length for side, length in zip(round_up(spatial_shape, self.multiple), patch, strict=True)]
         widths = [width * 2**stage for stage in range(STAGES)]
 
-        def blocks(stage: int, heads: int, drops: Sequence[float], crossed: bool) -> list[Block]:
+        def blocks(stage: int, heads: int, rates: Sequence[float], crossed: bool) -> list[WindowBlock]:
             window, shift = fit_window(min(finest) // 2**stage, windows[stage])
+            strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
             return [
-                Block(
+                (CrossBlock if crossed and i == 0 else WindowBlock)(
                     widths[stage],
                     heads,
-                    window=window,
-                    shift=shift * (i % 2),
-                    drop=drop,
-                    relative_index=relative_index,
-                    crossed=crossed and i == 0,
+                    window=(window,) * 3,
+                    shift=(shift * (i % 2),) * 3,
+                    drop_path=rate,
+                    index_strides=strides,
                 )
-                for i, drop in enumerate(drops)
+                for i, rate in enumerate(rates)
             ]
 
         drops = stage_rates(0, drop_path, depths)

@@ -17,14 +17,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
-from benchmark.models.layers.windows import WindowAttention, attend_in_windows
+from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import register
 
 LEVELS, CONV_ONLY = 5, 2  # resolutions, and how many of the finest have no attention
@@ -44,34 +43,6 @@ class ConvUnit(nn.Module):
         return functional.gelu(self.instnorm(self.dropout(self.conv(features))))
 
 
-class SwinBlock(nn.Module):
-    """Windowed attention and perceptron on a grid with channels last, pre-normalised and residual."""
-
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        *,
-        window: Sequence[int],
-        shifted: bool,
-        ratio: float,
-        qkv_bias: bool,
-        drop: float,
-    ):
-        super().__init__()
-        self.window = tuple(window)
-        self.shift = tuple(side // 2 if shifted else 0 for side in window)
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, heads, window, qkv_bias=qkv_bias)
-        self.drop_path = DropPath(drop)
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Perceptron(channels, ratio)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        grid = grid + self.drop_path(attend_in_windows(self.attn, self.norm1(grid), self.window, self.shift))
-        return grid + self.drop_path(self.mlp(self.norm2(grid)))
-
-
 class Stage(nn.Module):
     """Resample, then two convolutions beside the Swin blocks (or beside nothing), summed.
 
@@ -81,7 +52,7 @@ class Stage(nn.Module):
         blocks: Swin blocks; empty in the stages with convolutions only.
     """
 
-    def __init__(self, before: int, channels: int, resample: str, blocks: Sequence[SwinBlock], dropout: float):
+    def __init__(self, before: int, channels: int, resample: str, blocks: Sequence[WindowBlock], dropout: float):
         super().__init__()
         self.resample = resample
         if resample == "none":
@@ -147,11 +118,18 @@ class ParallelUNet(nn.Module):
         widths = [min(width * 2**level, width_limit) for level in range(LEVELS)]
         rates = [[]] * CONV_ONLY + stage_rates(0, drop_path, depths)
 
-        def blocks(level: int) -> list[SwinBlock]:
-            options = {"window": window, "ratio": mlp_ratio, "qkv_bias": qkv_bias}
+        def blocks(level: int) -> list[WindowBlock]:
             return [
-                SwinBlock(widths[level], heads, shifted=i % 2 == 1, drop=drop, **options)
-                for i, drop in enumerate(rates[level])
+                WindowBlock(
+                    widths[level],
+                    heads,
+                    window=window,
+                    shift=[side // 2 * (i % 2) for side in window],
+                    drop_path=rate,
+                    feed_forward=Perceptron(widths[level], mlp_ratio),
+                    qkv_bias=qkv_bias,
+                )
+                for i, rate in enumerate(rates[level])
             ]
 
         self.down_layers = nn.ModuleList([Stage(in_channels, widths[0], "none", blocks(0), dropout)])

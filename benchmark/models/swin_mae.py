@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple, round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
-from benchmark.models.layers.swin2d import MULTIPLE, PATCH, STAGES, SwinBlock, SwinStage
+from benchmark.models.layers.swin2d import MULTIPLE, PATCH, STAGES, SwinStage
 from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import register
 
 BLOCK = 4  # patches along a side of what is masked together
@@ -78,10 +79,11 @@ class SwinMAE(nn.Module):
         widths = [width * 2**stage for stage in range(STAGES)]
         rates = stage_rates(0, drop_path, depths)
 
-        def blocks(stage: int) -> list[SwinBlock]:
-            shared = {"window": window, "eps": EPS}
+        def blocks(stage: int) -> list[WindowBlock]:
+            shared = {"window": (1, window, window), "eps": EPS}
+            shifts = ((0, 0, 0), (0, window // 2, window // 2))
             return [
-                SwinBlock(widths[stage], heads[stage], shift=window // 2 * (i % 2), drop_path=rate, **shared)
+                WindowBlock(widths[stage], heads[stage], shift=shifts[i % 2], drop_path=rate, **shared)
                 for i, rate in enumerate(rates[stage])
             ]
 

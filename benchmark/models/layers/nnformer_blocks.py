@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.transformer import Perceptron
-from benchmark.models.layers.windows import WindowAttention, attend_in_windows
+from benchmark.models.layers.window_block import WindowBlock
 
 
 def channels_first(features: Tensor) -> Tensor:
@@ -75,43 +73,8 @@ class Upsample(nn.Module):
         return channels_last(self.up(channels_first(self.norm(grid))))
 
 
-class Block(nn.Module):
-    """Windowed attention and a perceptron, both residual.
-
-    A crossed block takes its queries from `upsampled`, unprojected, and its keys and values from `skip`.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        *,
-        window: int,
-        shift: int,
-        drop: float,
-        relative_index: str,
-        crossed: bool,
-    ):
-        super().__init__()
-        self.window, self.shift = (window,) * 3, (shift,) * 3
-        strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, heads, self.window, index_strides=strides, external_queries=crossed)
-        self.drop_path = DropPath(drop)
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Perceptron(channels)
-
-    def forward(self, grid: Tensor, upsampled: Tensor | None = None, skip: Tensor | None = None) -> Tensor:
-        if skip is None:
-            source, queries = self.norm1(grid), None
-        else:
-            source, queries = self.norm1(skip), self.norm1(upsampled)
-        grid = grid + self.drop_path(attend_in_windows(self.attn, source, self.window, self.shift, queries))
-        return grid + self.drop_path(self.mlp(self.norm2(grid)))
-
-
 class EncoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None):
+    def __init__(self, blocks: Sequence[WindowBlock], downsample: Downsample | None):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
@@ -123,14 +86,13 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[Block], channels: int):
+    def __init__(self, blocks: Sequence[WindowBlock], channels: int):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.Upsample = Upsample(2 * channels)  # capital as in the released keys
 
     def forward(self, grid: Tensor, skip: Tensor) -> Tensor:
-        upsampled = self.Upsample(grid)
-        grid = self.blocks[0](upsampled + skip, upsampled, skip)
+        grid = self.blocks[0](self.Upsample(grid), skip)  # crosses
         for block in self.blocks[1:]:
             grid = block(grid)
         return grid

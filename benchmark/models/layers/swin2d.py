@@ -9,67 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 
 from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
 from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
-from benchmark.models.layers.windows import WindowAttention, attend_in_windows, fit_window
+from benchmark.models.layers.window_block import WindowBlock
+from benchmark.models.layers.windows import fit_window
 
 PATCH = 4
 STAGES = 4
 MULTIPLE = (PATCH * 2 ** (STAGES - 1),) * 2  # sides the stages can halve
 
 
-class SwinBlock(nn.Module):
-    """Attention in (shifted) windows, then a feed-forward module, both residual: [B, H, W, C] -> the same.
-
-    Where the window does not divide the map, the normalised map is padded with zeros behind both axes.
-
-    Args:
-        channels, heads: divisible.
-        window: side of the square windows.
-        shift: by which the windows are moved, 0 for none.
-        drop_path: rate of stochastic depth.
-        eps: of both norms.
-        feed_forward: module on [B, H, W, C]; a plain perceptron by default.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        *,
-        window: int,
-        shift: int,
-        drop_path: float,
-        eps: float = 1e-5,
-        feed_forward: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.window, self.shift = (1, window, window), (0, shift, shift)
-        self.norm1 = nn.LayerNorm(channels, eps=eps)
-        self.attn = WindowAttention(channels, heads, self.window)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=eps)
-        self.mlp = feed_forward or Perceptron(channels)
-
-    def attend(self, grid: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Attention of normalised maps; `queries` goes to an attention module that does not project its own."""
-        queries = None if queries is None else queries.unsqueeze(1)  # windows are cut in three dimensions
-        return attend_in_windows(self.attn, grid.unsqueeze(1), self.window, self.shift, queries).squeeze(1)
-
-    def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
-        """`route` goes to the feed-forward module."""
-        grid = grid + self.drop_path(self.attend(self.norm1(grid)))
-        return grid + self.drop_path(self.mlp(self.norm2(grid), *route))
-
-
 class SwinStage(nn.Module):
     """Blocks, every second one shifted, and a change of resolution called `resample` as in the released keys."""
 
-    def __init__(self, blocks: Sequence[SwinBlock], **resample: nn.Module) -> None:
+    def __init__(self, blocks: Sequence[WindowBlock], **resample: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         for name, module in resample.items():
@@ -116,14 +72,14 @@ class SwinUNet(nn.Module):
         smallest = min(round_up(spatial_shape, MULTIPLE)) // PATCH  # side of the first stage's map
         rates = stage_rates(0, drop_path, depths)
 
-        def blocks(stage: int, encoder: bool) -> list[SwinBlock]:
+        def blocks(stage: int, encoder: bool) -> list[WindowBlock]:
             side, shift = fit_window(smallest // 2**stage, window)
             return [
-                SwinBlock(
+                WindowBlock(
                     widths[stage],
                     heads[stage],
-                    window=side,
-                    shift=shift * (i % 2),
+                    window=(1, side, side),
+                    shift=(0, *(shift * (i % 2),) * 2),
                     drop_path=rate,
                     feed_forward=feed_forward(widths[stage], encoder),
                 )
