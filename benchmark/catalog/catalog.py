@@ -104,6 +104,12 @@ class Catalog:
         parts = target.columns[column].of or (column,)
         return tuple(dict.fromkeys(run for part in parts for run in self.cell_runs(target, row, part)))
 
+    def reading(self, target: Target, row: str, column: str) -> str:
+        """How the ledger explains a printed cell that differs from what is counted or run; empty where it does not."""
+        entries = self.papers[target.paper].ledger
+        explain = [entry for entry in entries if target.target in entry.concerns and column in entry.cells.get(row, ())]
+        return "; ".join(f"{entry.subject}: {entry.because}" for entry in explain)
+
     def _row_runs(self, target: Target, row: Row, column: Column | None) -> tuple[str, ...]:
         if row.model is None:
             return ()

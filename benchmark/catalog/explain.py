@@ -156,16 +156,20 @@ def ledger_of(catalog: Catalog, target: Target, row: str, column: str) -> list[t
     """(paper, entry) of the ledgers that bear on a cell: its own paper's, and that of the paper whose run it borrows.
 
     An entry that names networks concerns their cells alone, one that names protocols what is trained or scored by them
-    (variants included), any other the targets it names.
+    (variants included), any other the targets it names. One that names cells of a target concerns no others there.
     """
     runs = catalog.rests_on(target, row, column)
     papers = dict.fromkeys([target.paper, *(run.split("/")[0] for run in runs)])
     entries = [(paper, entry) for paper in papers for entry in catalog.papers[paper].ledger]
-    return [(paper, entry) for paper, entry in entries if _bears(catalog, paper, entry, target, column, runs)]
+    return [(paper, entry) for paper, entry in entries if _bears(catalog, paper, entry, target, row, column, runs)]
 
 
-def _bears(catalog: Catalog, paper: str, entry: LedgerEntry, target: Target, column: str, runs: Sequence[str]) -> bool:
+def _bears(
+    catalog: Catalog, paper: str, entry: LedgerEntry, target: Target, row: str, column: str, runs: Sequence[str]
+) -> bool:
     folder, measure, named = catalog.papers[paper], target.columns[column].measure, set(entry.concerns)
+    if entry.cells and target.target in named:
+        return column in entry.cells.get(row, ())
     networks = named & {*folder.models, *(model.spec.name for model in folder.models.values())}
     protocols = named & set(folder.protocols)
     if networks and not networks & (

@@ -57,3 +57,6 @@ class LedgerEntry(Settings):
     because: str = Field(description="Why")
     option: str = Field("", description="The option or protocol that switches between them")
     concerns: tuple[str, ...] = Field((), description="Targets, models or protocols concerned")
+    cells: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Rows and their columns, in the targets concerned, that the entry explains"
+    )

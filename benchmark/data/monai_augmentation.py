@@ -69,31 +69,39 @@ class Flip(Augmentation):
         return np.flip(image, [axis + 1 for axis in chosen]), np.flip(labels, chosen)
 
 
-class ShiftIntensity(Augmentation):
+class Intensity(Augmentation):
+    """With `probability`, change all voxels of the image alike; base of the two below."""
+
+    probability: float = Field(ge=0, le=1)
+
+    def change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        raise NotImplementedError
+
+    def apply(
+        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
+    ) -> Patch:
+        if generator.random() >= self.probability:
+            return image, labels
+        return self.change(image, generator), labels
+
+
+class ShiftIntensity(Intensity):
     """Add one number, uniform in [-offset, offset], to all voxels (MONAI RandShiftIntensity)."""
 
     label = "shift_intensity"
     probability: float = Field(0.2, ge=0, le=1)
     offset: float = Field(0.1, ge=0)
 
-    def apply(
-        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
-    ) -> Patch:
-        if generator.random() >= self.probability:
-            return image, labels
-        return image + np.float32(generator.uniform(-self.offset, self.offset)), labels
+    def change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return image + np.float32(generator.uniform(-self.offset, self.offset))
 
 
-class ScaleIntensity(Augmentation):
+class ScaleIntensity(Intensity):
     """Multiply all voxels by 1 + one number, uniform in [-factor, factor] (MONAI RandScaleIntensity)."""
 
     label = "scale_intensity"
     probability: float = Field(0.1, ge=0, le=1)
     factor: float = Field(0.1, ge=0)
 
-    def apply(
-        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
-    ) -> Patch:
-        if generator.random() >= self.probability:
-            return image, labels
-        return image * np.float32(1 + generator.uniform(-self.factor, self.factor)), labels
+    def change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return image * np.float32(1 + generator.uniform(-self.factor, self.factor))

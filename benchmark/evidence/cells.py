@@ -34,6 +34,7 @@ class CellSource:
         case_decimals: decimals to which the convention rounds each case's mean over classes; None: not at all.
         test_cases: the published test set; the noise of sampling cases does not arise if exactly these are scored.
         setting: value of a column that prints a setting (number of experts) or a dataset size.
+        reading: how the ledger explains the printed value where it differs.
     """
 
     runs: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class CellSource:
     case_decimals: int | None = None
     test_cases: frozenset[str] = frozenset()
     setting: float | None = None
+    reading: str = ""
 
     @property
     def protocol(self) -> str:

@@ -231,6 +231,7 @@ def _footnotes(table: Table) -> str:
     lines = [f"- Scoring convention: {', '.join(conventions)}." if conventions else ""]
     lines += [f"- Noise band: {band}." for band in bands]
     lines += [f"- {row}: {spec.note}" for row, spec in table.target.rows.items() if spec.note]
+    lines += [f"- {cell.row}, {cell.column}: {cell.source.reading}." for cell in cells if cell.source.reading]
     if table.controls:
         lines.append(
             "- Controls: what no network can beat (oracle: the reference) and what needs none (empty, class prior)."

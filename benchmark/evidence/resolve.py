@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.catalog import Catalog
@@ -22,10 +23,11 @@ def cell_sources(catalog: Catalog, target: Target, scale: Scale) -> dict[tuple[s
     for row in target.rows:
         for name, column in target.columns.items():
             try:
-                sources[row, name] = _source(catalog, column, catalog.cell_runs(target, row, name), scale)
+                source = _source(catalog, column, catalog.cell_runs(target, row, name), scale)
             except InputError as error:
                 where = f"{catalog.target_path(target)}: columns: {name}"
                 raise InputError(error.problem, where=where, expected=error.expected) from None
+            sources[row, name] = replace(source, reading=catalog.reading(target, row, name))
     return sources
 
 

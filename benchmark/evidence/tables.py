@@ -43,6 +43,7 @@ COMPARE_COLUMNS = (
     "band",
     "band_source",
     "verdict",
+    "reading",
     "runs",
     "config_digest",
     "code_version",
@@ -139,7 +140,7 @@ def table_csv(table: Table) -> str:
 
 
 def compare_csv(table: Table) -> str:
-    """One line per claim: published, rebuilt, spread, n, delta, band, verdict and provenance."""
+    """One line per claim: published, rebuilt, spread, n, delta, band, verdict, the ledger's reading and provenance."""
     return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
 
 
@@ -188,6 +189,7 @@ def _compare_line(cell: Cell) -> list[str]:
         _number(measured.band.half_width if measured.band else None, digits),
         measured.band.source if measured.band else "",
         str(cell.verdict),
+        cell.source.reading,
         " ".join(cell.source.runs),
         " ".join(cell.digests),
         " ".join(cell.versions),

@@ -64,13 +64,38 @@ class Block(nn.Module):
         return self.conv2(functional.relu(self.gn2(features))) + shortcut
 
 
+@register("dodnet", demo={"width": 4})
 class DoDNet(nn.Module):
-    """[B, in_channels, *S] and tasks [B] -> [B, out_channels, *S]; see `dodnet` for the arguments."""
+    """[B, in_channels, *S] and tasks [B] -> [B, out_channels, *S].
+
+    Args:
+        in_channels, out_channels: image channels; outputs of one task's head, 2 in the release.
+        spatial_shape: not used, the network fits any size.
+        width: channels at full resolution.
+        tasks: length of the one-hot code.
+        task: code of samples for which `forward` is given none.
+        weight_standardisation: of every convolution but the head's.
+
+    Raises:
+        ValueError: a task outside the code, or a width that GroupNorm cannot divide.
+    """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, width: int, tasks: int, task: int, weight_standardisation: bool
+        self,
+        *,
+        in_channels: int,
+        out_channels: int,
+        spatial_shape: Sequence[int],
+        width: int = 32,
+        tasks: int = 7,
+        task: int = 0,
+        weight_standardisation: bool = True,
     ):
         super().__init__()
+        if not 0 <= task < tasks:
+            raise ValueError(f"task {task} is outside 0..{tasks - 1}")
+        if width % min(GROUPS, width):
+            raise ValueError(f"width {width} cannot be divided into {GROUPS} groups")
         self.tasks, self.task = tasks, task
         widths = [width * factor for factor in WIDTH_FACTORS]
         self.head_widths = (HEAD_WIDTH, HEAD_WIDTH, HEAD_WIDTH, out_channels)
@@ -111,35 +136,3 @@ class DoDNet(nn.Module):
         pooled = self.GAP(bottleneck)
         code = functional.one_hot(task.long(), self.tasks).to(pooled)[:, :, None, None, None]
         return self.controller(torch.cat((pooled, code), dim=1)).flatten(1).unsqueeze(1)
-
-
-@register("dodnet", demo={"width": 4})
-def dodnet(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    width: int = 32,
-    tasks: int = 7,
-    task: int = 0,
-    weight_standardisation: bool = True,
-) -> DoDNet:
-    """DoDNet for 3-D images of any size (`spatial_shape` is not used).
-
-    Args:
-        out_channels: outputs of one task's head; 2 in the release.
-        width: channels at full resolution.
-        tasks: length of the one-hot code.
-        task: code of samples for which `forward` is given none.
-        weight_standardisation: of every convolution but the head's.
-
-    Raises:
-        ValueError: a task outside the code, or a width that GroupNorm cannot divide.
-    """
-    if not 0 <= task < tasks:
-        raise ValueError(f"task {task} is outside 0..{tasks - 1}")
-    if width % min(GROUPS, width):
-        raise ValueError(f"width {width} cannot be divided into {GROUPS} groups")
-    return DoDNet(
-        in_channels, out_channels, width=width, tasks=tasks, task=task, weight_standardisation=weight_standardisation
-    )

@@ -12,14 +12,15 @@ Deviations: as Swin-Unet.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
-from benchmark.models.layers.swin2d import MULTIPLE, Perceptron, SwinUNet, drop_masks, init_linear
+from benchmark.models.layers.swin2d import MULTIPLE, SwinUNet, drop_masks
+from benchmark.models.layers.transformer import Perceptron, init_linear
 from benchmark.models.registry import register
 
 GATES = ("as_released", "as_written", "none")
@@ -92,7 +93,8 @@ class M4oE(SwinUNet):
         experts: by default one per head, as released; without a gate there have to be as many.
         gate: see `Experts`.
         encoder_experts, decoder_experts: whether the blocks there have experts or one perceptron (Table 4).
-        width, depths, attention_heads, window, drop_path: see `SwinUNet`.
+        attention_heads: of each stage, `heads` of `SwinUNet`.
+        **options: width, depths, window, drop_path of `SwinUNet`.
     """
 
     def __init__(
@@ -106,11 +108,8 @@ class M4oE(SwinUNet):
         gate: Literal["as_released", "as_written", "none"] = "as_released",
         encoder_experts: bool = True,
         decoder_experts: bool = True,
-        width: int = 96,
-        depths: Sequence[int] = (2, 2, 2, 2),
         attention_heads: Sequence[int] = (3, 6, 12, 24),
-        window: int = 7,
-        drop_path: float = 0.2,
+        **options: Any,
     ) -> None:
         heads = tuple(heads or (out_channels,))
         experts = experts or len(heads)
@@ -125,16 +124,13 @@ class M4oE(SwinUNet):
             return _Unrouted(channels)
 
         super().__init__(
-            in_channels,
+            in_channels=in_channels,
             spatial_shape=spatial_shape,
-            width=width,
-            depths=depths,
             heads=attention_heads,
-            window=window,
-            drop_path=drop_path,
             feed_forward=feed_forward,
+            **options,
         )
-        self.outputs = nn.ModuleDict({str(i): nn.Conv2d(width, n, 1, bias=False) for i, n in enumerate(heads)})
+        self.outputs = nn.ModuleDict({str(i): nn.Conv2d(self.width, n, 1, bias=False) for i, n in enumerate(heads)})
         self.default = heads.index(out_channels)
 
     @property
@@ -188,7 +184,7 @@ class M4oE(SwinUNet):
                 module.add_expert()
         index = len(self.outputs)
         device = self.outputs["0"].weight.device
-        self.outputs[str(index)] = nn.Conv2d(self.up.norm.weight.numel(), classes, 1, bias=False, device=device)
+        self.outputs[str(index)] = nn.Conv2d(self.width, classes, 1, bias=False, device=device)
         return index
 
     @torch.no_grad()

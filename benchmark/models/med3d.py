@@ -23,6 +23,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
@@ -94,23 +95,27 @@ class Bottleneck(nn.Module):
 
 
 class DilatedResNet(nn.Module):
-    """The network on sides that are multiples of 8; see `med3d` for the arguments."""
+    """The network on sides that are multiples of 8; see `Med3D`."""
 
     multiple = (8, 8, 8)
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        depth: int,
-        shortcut: str,
-        width: int,
-        detach_shortcut: bool,
-        upsample: bool,
+        spatial_shape: Sequence[int],
+        depth: Literal[10, 18, 34, 50, 101, 152, 200] = 152,
+        shortcut: Literal["A", "B"] = "B",
+        width: int = 64,
+        detach_shortcut: bool = True,
+        upsample: bool = True,
+        checkpointing: bool = False,
     ):
         super().__init__()
-        self.upsample = upsample
+        if depth not in DEPTHS or shortcut not in ("A", "B"):
+            raise ValueError(f"depth is one of {tuple(DEPTHS)} and shortcut A or B, not {depth!r} and {shortcut!r}")
+        self.upsample, self.checkpointing = upsample, checkpointing
         self.conv1, self.bn1 = _conv(in_channels, width, 7, stride=2), nn.BatchNorm3d(width)
         block = BasicBlock if depth < 50 else Bottleneck
         channels = width
@@ -141,52 +146,31 @@ class DilatedResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         features = functional.relu(self.bn1(self.conv1(image)))
         features = functional.max_pool3d(features, 3, stride=2, padding=1)
-        features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
+        for block in (*self.layer1, *self.layer2, *self.layer3, *self.layer4):
+            features = maybe_checkpoint(self.checkpointing, block, features)
         logits = self.conv_seg(features)
         if not self.upsample:
             return logits
         return functional.interpolate(logits, size=image.shape[2:], mode="trilinear", align_corners=False)
 
 
-class Med3D(PadToMultiple, DilatedResNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S], or a quarter of each side without `upsample`."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        return super().forward(image) if self.upsample else DilatedResNet.forward(self, image)
-
-
 @register("med3d", demo={"depth": 10, "width": 12})
-def med3d(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    depth: Literal[10, 18, 34, 50, 101, 152, 200] = 152,
-    shortcut: Literal["A", "B"] = "B",
-    width: int = 64,
-    detach_shortcut: bool = True,
-    upsample: bool = True,
-) -> Med3D:
-    """MED3D for 3-D images of any size (`spatial_shape` is not used).
+class Med3D(PadToMultiple, DilatedResNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S], or a quarter of each side without `upsample`.
 
     Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
         depth: layers of the ResNet; from 50 on with bottleneck blocks.
         shortcut: the released 18 and 34 have A, the others B.
         width: channels of the first stage.
         detach_shortcut: see the module; of shortcut A only.
         upsample: logits at input resolution instead of a quarter.
+        checkpointing: recompute every block's activations in the backward pass.
 
     Raises:
         ValueError: unknown depth or shortcut.
     """
-    if depth not in DEPTHS or shortcut not in ("A", "B"):
-        raise ValueError(f"depth is one of {tuple(DEPTHS)} and shortcut A or B, not {depth!r} and {shortcut!r}")
-    return Med3D(
-        in_channels,
-        out_channels,
-        depth=depth,
-        shortcut=shortcut,
-        width=width,
-        detach_shortcut=detach_shortcut,
-        upsample=upsample,
-    )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image) if self.upsample else DilatedResNet.forward(self, image)

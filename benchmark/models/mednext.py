@@ -102,24 +102,29 @@ class Head(nn.Module):
 
 
 class ConvNeXtUNet(nn.Module):
-    """The network on sides that are multiples of 16; see `mednext` for the arguments."""
+    """The network on sides that are multiples of 16; see `MedNeXt`."""
 
     multiple = (2**LEVELS,) * 3
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        width: int,
-        expansions: Sequence[int],
-        depths: Sequence[int],
-        kernel_size: int,
-        deep_supervision: bool,
-        checkpointing: bool,
+        spatial_shape: Sequence[int],
+        size: Literal["S", "B", "M", "L"] = "L",
+        kernel_size: int = 3,
+        width: int = 32,
+        deep_supervision: bool = False,
+        checkpointing: bool = False,
     ):
         super().__init__()
+        if size not in SIZES:
+            raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {kernel_size}")
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
+        expansions, depths = SIZES[size]
         widths = [width * 2**level for level in range(LEVELS + 1)]
 
         def stage(index: int, level: int) -> nn.Sequential:
@@ -162,11 +167,6 @@ class ConvNeXtUNet(nn.Module):
         return {key: _resize_kernel(tensor, own[key].shape) if key in own else tensor for key, tensor in state.items()}
 
 
-class MedNeXt(PadToMultiple, ConvNeXtUNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first,
-    in training and evaluation."""
-
-
 def _resize_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
     if kernel.ndim != 5 or kernel.shape == shape or kernel.shape[:2] != shape[:2]:
         return kernel
@@ -174,41 +174,19 @@ def _resize_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
 
 
 @register("mednext", demo={"size": "S", "width": 4})
-def mednext(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    size: Literal["S", "B", "M", "L"] = "L",
-    kernel_size: int = 3,
-    width: int = 32,
-    deep_supervision: bool = False,
-    checkpointing: bool = False,
-) -> MedNeXt:
-    """MedNeXt for 3-D images of any size (`spatial_shape` is not used).
+class MedNeXt(PadToMultiple, ConvNeXtUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first, in
+    training and evaluation.
 
     Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
         size: S, B, M or L (5.6, 10.5, 17.6, 61.8 M parameters with kernel 3).
         kernel_size: odd side of the depth-wise kernels; the paper uses 3 and 5.
         width: channels at full resolution, doubled at each of four levels.
-        deep_supervision: return five levels, full resolution first (four more heads).
+        deep_supervision: return five levels (four more heads).
         checkpointing: recompute activations in the backward pass; the release does so for M and L.
 
     Raises:
         ValueError: unknown size, or an even kernel.
     """
-    if size not in SIZES:
-        raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
-    if kernel_size % 2 == 0:
-        raise ValueError(f"kernel_size must be odd, not {kernel_size}")
-    expansions, depths = SIZES[size]
-    return MedNeXt(
-        in_channels,
-        out_channels,
-        width=width,
-        expansions=expansions,
-        depths=depths,
-        kernel_size=kernel_size,
-        deep_supervision=deep_supervision,
-        checkpointing=checkpointing,
-    )

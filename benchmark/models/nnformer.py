@@ -25,12 +25,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
-from benchmark.models.layers.nnformer_blocks import Block, DecoderStage, Downsample, EncoderStage, Head, PatchEmbedding
+from benchmark.models.layers.fit import round_up
+from benchmark.models.layers.nnformer_blocks import DecoderStage, Downsample, EncoderStage, Head, PatchEmbedding
 from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.window_block import CrossBlock, WindowBlock
+from benchmark.models.layers.windows import fit_window
 from benchmark.models.registry import register
 
 STAGES = 4
@@ -74,41 +77,51 @@ class Decoder(nn.Module):
 
 
 class InterleavedUNet(nn.Module):
-    """The network on sides that are multiples of eight patches; see `nnformer` for the arguments."""
+    """The network on sides that are multiples of eight patches; see `NNFormer`."""
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        crop: Sequence[int],
-        width: int,
-        depths: Sequence[int],
-        heads: Sequence[int],
-        windows: Sequence[int],
-        variant: str,
-        relative_index: str,
-        drop_path: float,
-        deep_supervision: bool,
-        checkpointing: bool,
+        spatial_shape: Sequence[int],
+        width: int = 192,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (6, 12, 24, 48),
+        windows: Sequence[int] = (4, 4, 8, 4),
+        variant: Literal["synapse", "tumor"] = "synapse",
+        relative_index: Literal["as_released", "as_written"] = "as_released",
+        drop_path: float = 0.2,
+        deep_supervision: bool = False,
+        checkpointing: bool = False,
     ):
         super().__init__()
+        if variant not in PATCHES or relative_index not in INDICES:
+            raise ValueError(f"variant is one of {tuple(PATCHES)}, relative_index one of {INDICES}")
+        if not len(depths) == len(heads) == len(windows) == STAGES:
+            raise ValueError(f"depths, heads and windows have {STAGES} entries each")
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
         patch = PATCHES[variant]
         self.multiple = tuple(8 * side for side in patch)
-        finest = [-(-side // multiple) * 8 for side, multiple in zip(crop, self.multiple, strict=True)]
+        finest = [side // length for side, length in zip(round_up(spatial_shape, self.multiple), patch, strict=True)]
         widths = [width * 2**stage for stage in range(STAGES)]
 
-        def blocks(stage: int, heads: int, drops: Sequence[float], crossed: bool) -> list[Block]:
-            side = min(finest) // 2**stage
-            window = min(side, windows[stage])
-            shift = window // 2 if side > windows[stage] else 0
+        def blocks(stage: int, heads: int, rates: Sequence[float], crossed: bool) -> list[WindowBlock]:
+            window, shift = fit_window(min(finest) // 2**stage, windows[stage])
+            strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
             return [
-                Block(widths[stage], heads, window, shift * (i % 2), drop, relative_index, crossed and i == 0)
-                for i, drop in enumerate(drops)
+                (CrossBlock if crossed and i == 0 else WindowBlock)(
+                    widths[stage],
+                    heads,
+                    window=(window,) * 3,
+                    shift=(shift * (i % 2),) * 3,
+                    drop_path=rate,
+                    index_strides=strides,
+                )
+                for i, rate in enumerate(rates)
             ]
 
-        drops = _shares(drop_path, depths)
+        drops = stage_rates(0, drop_path, depths)
         stages = [
             EncoderStage(
                 blocks(stage, heads[stage], drops[stage], crossed=False),
@@ -117,7 +130,7 @@ class InterleavedUNet(nn.Module):
             for stage in range(STAGES)
         ]
         self.model_down = Encoder(PatchEmbedding(in_channels, width, patch[0]), stages, widths)
-        drops = _shares(drop_path, depths[-2::-1])[::-1]  # grows towards the finest stage
+        drops = stage_rates(0, drop_path, depths[-2::-1])[::-1]  # grows towards the finest stage
         deeper = 0 if variant == "synapse" else 1
         self.decoder = Decoder(
             [
@@ -135,61 +148,20 @@ class InterleavedUNet(nn.Module):
         return [head(level) for head, level in zip(self.final, levels, strict=True)]
 
 
-class NNFormer(PadToMultiple, InterleavedUNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of three, full resolution first."""
-
-
-def _shares(drop_path: float, depths: Sequence[int]) -> list[list[float]]:
-    """Drop-path rates that rise linearly over all blocks, split by stage."""
-    rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
-    starts = [sum(depths[:stage]) for stage in range(len(depths))]
-    return [rates[start : start + depth] for start, depth in zip(starts, depths, strict=True)]
-
-
 @register("nnformer", demo={"width": 12, "heads": (1, 2, 4, 4), "variant": "tumor"})
-def nnformer(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    width: int = 192,
-    depths: Sequence[int] = (2, 2, 2, 2),
-    heads: Sequence[int] = (6, 12, 24, 48),
-    windows: Sequence[int] = (4, 4, 8, 4),
-    variant: Literal["synapse", "tumor"] = "synapse",
-    relative_index: Literal["as_released", "as_written"] = "as_released",
-    drop_path: float = 0.2,
-    deep_supervision: bool = False,
-    checkpointing: bool = False,
-) -> NNFormer:
-    """nnFormer, its windows laid out for inputs of `spatial_shape`.
+class NNFormer(PadToMultiple, InterleavedUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of three, full resolution first.
 
     Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: input size for which the windows are laid out.
         width: channels of the first stage, doubled at each; the tumor release uses 96.
         depths, heads, windows: per stage, finest first.
         variant, relative_index: see the module.
         drop_path: largest rate of stochastic depth.
-        deep_supervision: return three levels, full resolution first (two more heads).
+        deep_supervision: return three levels (two more heads).
         checkpointing: recompute every stage's activations in the backward pass.
 
     Raises:
         ValueError: unknown variant, not four stages, or heads that do not divide the channels.
     """
-    if variant not in PATCHES or relative_index not in INDICES:
-        raise ValueError(f"variant is one of {tuple(PATCHES)}, relative_index one of {INDICES}")
-    if not len(depths) == len(heads) == len(windows) == STAGES:
-        raise ValueError(f"depths, heads and windows have {STAGES} entries each")
-    return NNFormer(
-        in_channels,
-        out_channels,
-        crop=spatial_shape,
-        width=width,
-        depths=tuple(depths),
-        heads=tuple(heads),
-        windows=tuple(windows),
-        variant=variant,
-        relative_index=relative_index,
-        drop_path=drop_path,
-        deep_supervision=deep_supervision,
-        checkpointing=checkpointing,
-    )

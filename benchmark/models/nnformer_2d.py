@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.padding import PadToMultiple
-from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinBlock, SwinStage
-from benchmark.models.layers.windows import WindowAttention
+from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinStage
+from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.window_block import CrossBlock, WindowBlock
+from benchmark.models.layers.windows import fit_window
 from benchmark.models.registry import register
 
 PATCH = 4
@@ -54,21 +56,8 @@ def make_merging(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.GELU(), nn.LayerNorm(channels), ChannelsLast(convolution))
 
 
-class CrossBlock(SwinBlock):
-    """A block whose queries are the up-sampled features and whose keys and values come from the skip."""
-
-    def __init__(self, channels: int, heads: int, *, window: int, shift: int, drop_path: float) -> None:
-        super().__init__(channels, heads, window=window, shift=shift, drop_path=drop_path)
-        self.attn = WindowAttention(channels, heads, self.window, external_queries=True)
-
-    def forward(self, upsampled: Tensor, skip: Tensor) -> Tensor:
-        attended = self.attend(self.norm1(skip), self.norm1(upsampled))
-        grid = upsampled + skip + self.drop_path(attended)
-        return grid + self.drop_path(self.mlp(self.norm2(grid)))
-
-
 class DecoderStage(nn.Module):
-    def __init__(self, cross: CrossBlock, rest: Sequence[SwinBlock], channels: int) -> None:
+    def __init__(self, cross: CrossBlock, rest: Sequence[WindowBlock], channels: int) -> None:
         super().__init__()
         expand = nn.ConvTranspose2d(2 * channels, channels, 2, 2)
         self.upsample = nn.Sequential(nn.LayerNorm(2 * channels), ChannelsLast(expand))
@@ -134,16 +123,18 @@ class NNFormer2d(PadToMultiple, _NNFormer2d):
             raise ValueError(f"depths, heads and windows have {STAGES} entries each")
         self.deep_supervision = deep_supervision
         widths = [width * 2**stage for stage in range(STAGES)]
-        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
-        finest = -(-min(spatial_shape) // MULTIPLE[0]) * MULTIPLE[0] // PATCH
+        rates = stage_rates(0, drop_path, depths)
+        finest = min(round_up(spatial_shape, MULTIPLE)) // PATCH
 
-        def blocks(stage: int, crossed: bool = False) -> list[SwinBlock]:
-            side = finest // 2**stage
-            window = min(windows[stage], side)
-            shift = window // 2 if side > windows[stage] else 0
+        def blocks(stage: int, crossed: bool = False) -> list[WindowBlock]:
+            window, shift = fit_window(finest // 2**stage, windows[stage])
             return [
-                (CrossBlock if crossed and i == 0 else SwinBlock)(
-                    widths[stage], heads[stage], window=window, shift=shift * (i % 2), drop_path=rate
+                (CrossBlock if crossed and i == 0 else WindowBlock)(
+                    widths[stage],
+                    heads[stage],
+                    window=(1, window, window),
+                    shift=(0, *(shift * (i % 2),) * 2),
+                    drop_path=rate,
                 )
                 for i, rate in enumerate(rates[stage])
             ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,6 @@ class ModelEntry:
         builder: called with keyword arguments `in_channels, out_channels, spatial_shape` and the options.
         demo: options that make it small (under 2 M parameters) for the demo scale.
         spatial_dims: the input dimensions it supports, e.g. (3,) or (2, 3).
-        divisor: every side of the input must be a multiple of it; 1 where the network pads inside.
         decoder: dotted name of the submodule whose first argument is the encoder's deepest features, or a list of
             levels that ends in them; None where no such place is declared.
         channels_last: those features are [B, *spatial, C], not [B, C, *spatial].
@@ -43,7 +42,6 @@ class ModelEntry:
     builder: Callable[..., nn.Module]
     demo: dict[str, Any] = field(default_factory=dict)
     spatial_dims: tuple[int, ...] = (3,)
-    divisor: int = 1
     decoder: str | None = None
     channels_last: bool = False
 
@@ -56,7 +54,6 @@ def register(
     *,
     demo: dict[str, Any] | None = None,
     spatial_dims: Sequence[int] = (3,),
-    divisor: int = 1,
     decoder: str | None = None,
     channels_last: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
@@ -71,9 +68,7 @@ def register(
             raise ValueError(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
-        _entries[name] = ModelEntry(
-            name, builder, dict(demo or {}), tuple(spatial_dims), divisor, decoder, channels_last
-        )
+        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last)
         return builder
 
     return enter
@@ -118,7 +113,7 @@ def build(
 
     Returns:
         A module that maps [B, in_channels, *spatial] to logits [B, out_channels, *spatial], or, where deep supervision
-        is on, to a list of logits, full resolution first.
+        is on, to a list of logits, full resolution first. Its `registered_name` is `name`.
 
     Raises:
         InputError: unknown network, unknown option, or an option value the network refuses.
@@ -133,22 +128,35 @@ def build(
         )
     _refuse_unknown_options(entry, options)
     try:
-        return entry.builder(in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options)
+        network = entry.builder(
+            in_channels=in_channels, out_channels=out_channels, spatial_shape=spatial_shape, **options
+        )
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} cannot be built: {error}", found=f"options {options}", remedy=f"see benchmark/models/{name}.py"
         ) from error
+    network.registered_name = name
+    return network
 
 
 def allowed_options(entry: ModelEntry) -> list[str]:
-    """Names of a builder's options; one that hands `**options` on has those of the class that it returns as well."""
-    signature = inspect.signature(entry.builder)
-    parameters = dict(signature.parameters)
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        parameters |= inspect.signature(entry.builder.__globals__[signature.return_annotation]).parameters
+    """Names of a builder's options; one that hands `**options` on has those of the class behind it as well."""
     named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    given = {"in_channels", "out_channels", "spatial_shape", "spatial_dims"}
-    return sorted(name for name, parameter in parameters.items() if parameter.kind in named and name not in given)
+    given = {"self", "in_channels", "out_channels", "spatial_shape", "spatial_dims"}
+    parameters = [parameter for signature in _signatures(entry.builder) for parameter in signature.parameters.values()]
+    return sorted({parameter.name for parameter in parameters if parameter.kind in named} - given)
+
+
+def _signatures(builder: Callable[..., nn.Module]) -> Iterator[inspect.Signature]:
+    """Of the builder and, as long as they hand `**options` on, of the class that it returns and of that one's bases."""
+    is_class = isinstance(builder, type)
+    built = builder if is_class else builder.__globals__.get(inspect.signature(builder).return_annotation)
+    bases = built.__mro__ if isinstance(built, type) else ()
+    for call in [*([] if is_class else [builder]), *(base.__init__ for base in bases if "__init__" in vars(base))]:
+        signature = inspect.signature(call)
+        yield signature
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+            return
 
 
 def _refuse_unknown_options(entry: ModelEntry, options: Mapping[str, Any]) -> None:

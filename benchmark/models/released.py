@@ -125,9 +125,7 @@ def find_weights(name: str, folder: str | Path) -> Path:
     return path
 
 
-def load_released(
-    model: nn.Module, checkpoint: str | Path, *, allow_partial: Sequence[str] = (), network: str | None = None
-) -> LoadReport:
+def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Sequence[str] = ()) -> LoadReport:
     """Copy published weights into `model`, in place.
 
     Args:
@@ -136,14 +134,13 @@ def load_released(
             `module.` prefixes and optimiser state beside the weights are seen through.
         allow_partial: patterns (fnmatch) of keys that may be missing, unexpected or of another shape, such as heads
             for another class count. Anything else that does not fit is an error and leaves `model` untouched.
-        network: registered name, for messages; by default the module that `model` comes from.
 
     Raises:
         InputError: absent, damaged or unsafe file, or a fit that `allow_partial` does not excuse.
     """
     path = Path(checkpoint)
-    network = network or type(model).__module__.rsplit(".", 1)[-1]
-    _check_present(path, [source for source in weight_sources().values() if source.network == network])
+    name = getattr(model, "registered_name", None)
+    _check_present(path, [source for source in weight_sources().values() if source.network == name])
     published = _strip_wrappers(read_checkpoint(path), set(model.state_dict()))
     adapted = model.adapt_released(published) if hasattr(model, "adapt_released") else published
     report, usable = _compare(model, published, adapted)

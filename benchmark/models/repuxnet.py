@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -102,18 +102,16 @@ def repuxnet(
     in_channels: int,
     out_channels: int,
     spatial_shape: Sequence[int],
-    widths: Sequence[int] = (48, 96, 192, 384),
-    depths: Sequence[int] = (2, 2, 2, 2),
-    hidden_size: int = 768,
     kernel_size: int = 21,
     alpha: float = 1.0,
     frequency: Literal["as_released", "as_written", "none"] = "as_released",
     convolution: Literal["direct", "fft"] = "direct",
+    **options: Any,
 ) -> LargeKernelUNet:
-    """3D RepUX-Net for 3-D images of any size (`spatial_shape` is not used).
+    """3D RepUX-Net for 3-D images of any size.
 
     Args:
-        widths, depths, hidden_size: as in 3D UX-Net.
+        in_channels, out_channels, spatial_shape, **options: as in 3D UX-Net.
         kernel_size: odd side of the depth-wise kernels.
         alpha: of the frequency matrix, in taps.
         frequency, convolution: see the module.
@@ -127,11 +125,10 @@ def repuxnet(
         raise ValueError(f"kernel_size must be odd, not {kernel_size}")
     block = partial(RepUXBlock, kernel_size=kernel_size, alpha=alpha, frequency=frequency, convolution=convolution)
     return LargeKernelUNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        depths=depths,
-        hidden_size=hidden_size,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        spatial_shape=spatial_shape,
         block=block,
         pyramid_name="repuxnet_3d",
+        **options,
     )

@@ -70,20 +70,30 @@ def _stage(in_channels: int, out_channels: int, depth: int, stride: Sequence[int
 
 
 class ResidualUNet(nn.Module):
-    """The network on sides that are multiples of `multiple`; see `stunet` for the arguments."""
+    """The network on sides that are multiples of `multiple`; see `STUNet`."""
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        poolings: Sequence[Sequence[int]],
-        deep_supervision: bool,
-        checkpointing: bool,
+        spatial_shape: Sequence[int],
+        size: Literal["S", "B", "L", "H"] = "L",
+        widths: Sequence[int] | None = None,
+        depths: Sequence[int] | None = None,
+        poolings: Sequence[Sequence[int]] = RELEASED_POOLINGS,
+        deep_supervision: bool = True,
+        initialisation: Literal["he", "default"] = "he",
+        checkpointing: bool = False,
     ):
         super().__init__()
+        if size not in SIZES:
+            raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
+        if initialisation not in ("he", "default"):
+            raise ValueError(f"unknown initialisation {initialisation!r}; known: he, default")
+        width, depth = SIZES[size]
+        widths = list(widths or (width * factor for factor in WIDTH_FACTORS))
+        depths = list(depths or [depth] * len(widths))
         if not len(widths) == len(depths) == len(poolings) + 1:
             raise ValueError(
                 f"{len(widths)} widths and {len(depths)} depths need {len(widths) - 1} poolings, not {len(poolings)}"
@@ -98,16 +108,17 @@ class ResidualUNet(nn.Module):
             _stage(before, width, depth, stride)
             for (before, width), depth, stride in zip(pairwise([in_channels, *widths]), depths, strides, strict=True)
         )
-        upwards = list(reversed(widths))
+        upwards = widths[::-1]
         self.upsample_layers = nn.ModuleList(
             Upsample(below, width, pooling)
             for (below, width), pooling in zip(pairwise(upwards), reversed(poolings), strict=True)
         )
         self.conv_blocks_localization = nn.ModuleList(
-            _stage(2 * width, width, depth)
-            for width, depth in zip(upwards[1:], list(reversed(depths))[1:], strict=True)
+            _stage(2 * width, width, depth) for width, depth in zip(upwards[1:], depths[-2::-1], strict=True)
         )
         self.seg_outputs = nn.ModuleList(nn.Conv3d(width, out_channels, 1) for width in upwards[1:])
+        if initialisation == "he":
+            self.apply(_he_initialise)
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         features, skips = image, []
@@ -125,10 +136,6 @@ class ResidualUNet(nn.Module):
         return [head(level) for head, level in zip(self.seg_outputs, levels, strict=True)][::-1]
 
 
-class STUNet(PadToMultiple, ResidualUNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first."""
-
-
 def _he_initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
@@ -136,44 +143,19 @@ def _he_initialise(module: nn.Module) -> None:
 
 
 @register("stunet", demo={"widths": (4, 8, 16, 32, 32, 32), "poolings": ((2, 2, 2),) * 3 + ((1, 1, 1),) * 2})
-def stunet(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    size: Literal["S", "B", "L", "H"] = "L",
-    widths: Sequence[int] | None = None,
-    depths: Sequence[int] | None = None,
-    poolings: Sequence[Sequence[int]] = RELEASED_POOLINGS,
-    deep_supervision: bool = True,
-    initialisation: Literal["he", "default"] = "he",
-    checkpointing: bool = False,
-) -> STUNet:
-    """STU-Net for 3-D images of any size (`spatial_shape` is not used).
+class STUNet(PadToMultiple, ResidualUNet):
+    """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first.
 
     Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
         size: S, B, L or H (14.6, 58.3, 440.3, 1457.3 M parameters at 105 classes).
         widths, depths: six channel counts and six block counts that replace those of `size`.
         poolings: five strides; the release appends (1, 1, 1) to shorter nnU-Net plans and cuts longer ones.
-        deep_supervision: return all five levels, full resolution first.
+        deep_supervision: return all five levels.
+        initialisation: see the module.
         checkpointing: recompute every stage's activations in the backward pass.
 
     Raises:
         ValueError: unknown size or initialisation, or counts that do not agree.
     """
-    if size not in SIZES:
-        raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
-    if initialisation not in ("he", "default"):
-        raise ValueError(f"unknown initialisation {initialisation!r}; known: he, default")
-    base, depth = SIZES[size]
-    widths = tuple(widths or (base * factor for factor in WIDTH_FACTORS))
-    network = STUNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        depths=tuple(depths or (depth,) * len(widths)),
-        poolings=tuple(tuple(pooling) for pooling in poolings),
-        deep_supervision=deep_supervision,
-        checkpointing=checkpointing,
-    )
-    return network.apply(_he_initialise) if initialisation == "he" else network

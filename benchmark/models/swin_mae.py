@@ -16,9 +16,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
+from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple, round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
-from benchmark.models.layers.swin2d import MULTIPLE, PATCH, STAGES, SwinBlock, SwinStage
+from benchmark.models.layers.swin2d import MULTIPLE, PATCH, STAGES, SwinStage
+from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import register
 
 BLOCK = 4  # patches along a side of what is masked together
@@ -81,16 +83,17 @@ class SwinMAE(nn.Module):
             raise ValueError(f"mask_ratio is in [0, 1), not {mask_ratio}")
         self.mask_ratio = mask_ratio
         widths = [width * 2**stage for stage in range(STAGES)]
-        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
+        rates = stage_rates(0, drop_path, depths)
 
-        def blocks(stage: int) -> list[SwinBlock]:
-            shared = {"window": window, "eps": EPS}
+        def blocks(stage: int) -> list[WindowBlock]:
+            shared = {"window": (1, window, window), "eps": EPS}
+            shifts = ((0, 0, 0), (0, window // 2, window // 2))
             return [
-                SwinBlock(widths[stage], heads[stage], shift=window // 2 * (i % 2), drop_path=rate, **shared)
+                WindowBlock(widths[stage], heads[stage], shift=shifts[i % 2], drop_path=rate, **shared)
                 for i, rate in enumerate(rates[stage])
             ]
 
-        rows, columns = (-(-side // MULTIPLE[0]) * MULTIPLE[0] // PATCH for side in spatial_shape)
+        rows, columns = (side // PATCH for side in round_up(spatial_shape, MULTIPLE))
         self.pos_embed = nn.Parameter(_sine_table(width, rows, columns), requires_grad=False)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.patch_embed = PatchEmbed(in_channels, width, PATCH, eps=EPS)

@@ -22,6 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.soft_moe import DynamicSoftMoE, Form, StaticSoftMoE
 from benchmark.models.layers.swin_pyramid import DIVISOR, SwinPyramid
 from benchmark.models.registry import register
@@ -86,5 +87,5 @@ def swin_smt(
 
 def slots(spatial_shape: Sequence[int], stage: int, num_experts: int) -> int:
     """Slots of each expert at a stage: tokens over experts, rounded up; the sides halve once for each stage."""
-    tokens = math.prod(math.ceil(side / DIVISOR) * DIVISOR // 2**stage for side in spatial_shape)
+    tokens = math.prod(side // 2**stage for side in round_up(spatial_shape, (DIVISOR,) * len(spatial_shape)))
     return math.ceil(tokens / num_experts)

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.patches import PatchExpand
-from benchmark.models.layers.vss import VSSMEncoder, VSSStage, check_patch_embed, share_drop_path, vmamba_to_encoder
+from benchmark.models.layers.transformer import stage_rates
+from benchmark.models.layers.vss import VSSMEncoder, VSSStage, check_patch_embed, vmamba_to_encoder
 from benchmark.models.registry import register
 
 
@@ -32,7 +33,7 @@ class VSSDecoder(nn.Module):
     ) -> None:
         super().__init__()
         widths = list(dims[-2::-1])
-        rates = share_drop_path(torch.linspace(drop_path, 0, sum(depths), device="cpu"), depths)
+        rates = stage_rates(drop_path, 0, depths)
         self.stages = nn.ModuleList(
             VSSStage(width, rate, state=state, mixer=mixer) for width, rate in zip(widths, rates, strict=True)
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -41,31 +42,12 @@ class SwinUnet(PadToMultiple, _SwinUnet):
     Args:
         in_channels, out_channels: image channels, a single one repeated to three; classes including background.
         spatial_shape: nominal input size, 224 x 224 in the paper; it fixes the windows of small maps.
-        width, depths, heads, window, drop_path: see `SwinUNet`.
+        **options: width, depths, heads, window, drop_path of `SwinUNet`.
     """
 
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        out_channels: int,
-        spatial_shape: Sequence[int],
-        width: int = 96,
-        depths: Sequence[int] = (2, 2, 2, 2),
-        heads: Sequence[int] = (3, 6, 12, 24),
-        window: int = 7,
-        drop_path: float = 0.2,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            spatial_shape=spatial_shape,
-            width=width,
-            depths=depths,
-            heads=heads,
-            window=window,
-            drop_path=drop_path,
-        )
-        self.output = nn.Conv2d(width, out_channels, 1, bias=False)
+    def __init__(self, *, in_channels: int, out_channels: int, spatial_shape: Sequence[int], **options: Any) -> None:
+        super().__init__(in_channels=in_channels, spatial_shape=spatial_shape, **options)
+        self.output = nn.Conv2d(self.width, out_channels, 1, bias=False)
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Without stored masks; of Swin-T without its classifier, and with each stage also in the mirrored one."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.fit import crop_to_shape, pad_to_shape
+from benchmark.models.layers.fit import crop_to_shape, pad_to_shape, round_up
 from benchmark.models.registry import register
 
 PATCH = 16
@@ -235,8 +235,8 @@ class TransUNet(nn.Module):
         super().__init__()
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels is 1 or 3, not {in_channels}")
-        self.grid = tuple(-(-side // PATCH) for side in spatial_shape)
-        self.built_shape = tuple(PATCH * side for side in self.grid)
+        self.built_shape = round_up(spatial_shape, (PATCH, PATCH))
+        self.grid = tuple(side // PATCH for side in self.built_shape)
         blocks = [TransformerBlock(hidden_size, num_heads, mlp_dim, dropout) for _ in range(num_layers)]
         self.transformer = nn.Module()
         self.transformer.embeddings = Embeddings(width, layers, hidden_size, self.grid, dropout)

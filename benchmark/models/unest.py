@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.checkpointing import maybe_checkpoint
-from benchmark.models.layers.fit import crop_to_shape, pad_to_shape
+from benchmark.models.layers.fit import crop_to_shape, pad_to_shape, round_up
+from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
 from benchmark.models.layers.windows import from_windows, to_windows
 from benchmark.models.registry import register
 
@@ -50,16 +51,6 @@ class BlockAttention(nn.Module):
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
         attended = functional.scaled_dot_product_attention(query, key, value)  # [B * blocks, heads, tokens, rest]
         return self.proj(attended.permute(0, 2, 3, 1).reshape(tokens.shape))
-
-
-class Perceptron(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, 4 * channels)
-        self.fc2 = nn.Linear(4 * channels, channels)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(tokens)))
 
 
 class Transformer(nn.Module):
@@ -136,13 +127,13 @@ class NestedTransformer(nn.Module):
     ):
         super().__init__()
         self.patch_embed = PatchEmbedding(in_channels, widths[0])
-        rates = torch.linspace(0, drop_path, sum(depths), device="cpu").tolist()
+        rates = stage_rates(0, drop_path, depths)
         block = [side // (PATCH * BLOCKS[0]) for side in shape]  # the same at every level
         self.levels = nn.ModuleList(
             Level(
                 widths[level],
                 heads[level],
-                rates[sum(depths[:level]) : sum(depths[: level + 1])],
+                rates[level],
                 block,
                 BLOCKS[level],
                 widths[level - 1] if level else None,
@@ -172,25 +163,48 @@ class PatchUpsample(nn.Module):
         return self.blocks[0](self.transp_conv_init(features))
 
 
+def _initialise(module: nn.Module) -> None:
+    init_linear(module)
+    if isinstance(module, Level):
+        nn.init.trunc_normal_(module.pos_embed, std=0.02)
+
+
+@register("unest", demo={"widths": (16, 32, 64), "depths": (1, 1, 2), "heads": (1, 2, 4)})
 class UNesT(nn.Module):
-    """[B, in_channels, *S] -> [B, out_channels, *S] for S up to the shape it was built for; see `unest`."""
+    """[B, in_channels, *S] -> [B, out_channels, *S] for S up to the shape it was built for.
+
+    Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: largest input; sides are raised to multiples of 32.
+        size: small, base or large (22.4, 87.2, 279.5 M parameters at 96^3).
+        widths, depths, heads: three numbers each that replace those of `size`.
+        drop_path: largest rate of stochastic depth.
+        checkpointing: recompute the activations of every level and convolutional block in the backward pass.
+
+    Raises:
+        ValueError: unknown size, or widths that do not divide.
+    """
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        shape: Sequence[int],
-        widths: Sequence[int],
-        depths: Sequence[int],
-        heads: Sequence[int],
-        drop_path: float,
-        checkpointing: bool,
+        spatial_shape: Sequence[int],
+        size: Literal["small", "base", "large"] = "base",
+        widths: Sequence[int] | None = None,
+        depths: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        drop_path: float = 0.5,
+        checkpointing: bool = False,
     ):
         super().__init__()
+        if size not in SIZES:
+            raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
+        widths, depths, heads = (own or usual for own, usual in zip((widths, depths, heads), SIZES[size], strict=True))
         if any(width % count for width, count in zip(widths, heads, strict=True)) or widths[0] % 4:
             raise ValueError(f"widths {tuple(widths)} must be divisible by heads {tuple(heads)}, the first also by 4")
-        self.shape = tuple(side + -side % DIVISOR for side in shape)
+        self.shape = round_up(spatial_shape, (DIVISOR,) * 3)
         self.checkpointing = checkpointing
         self.nestViT = NestedTransformer(in_channels, self.shape, widths, depths, heads, drop_path)
         self.nestViT.apply(_initialise)
@@ -222,14 +236,17 @@ class UNesT(nn.Module):
         self.decoder1 = up(2 * first, first)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=first, out_channels=out_channels)
 
+    def _run(self, block: nn.Module, *features: Tensor) -> Tensor:
+        return maybe_checkpoint(self.checkpointing, block, *features)
+
     def forward(self, image: Tensor) -> Tensor:
         padded = pad_to_shape(image, self.shape)
         patches, quarter, eighth, deepest, normalised = self.nestViT(padded, self.checkpointing)
-        features = self.decoder5(self.encoder10(normalised), deepest)
-        features = self.decoder4(features, self.encoder4(eighth))
-        features = self.decoder3(features, self.encoder3(quarter))
-        features = self.decoder2(features, self.encoder2(patches))
-        features = self.decoder1(features, self.encoder1(padded))
+        features = self._run(self.decoder5, self.encoder10(normalised), deepest)
+        features = self._run(self.decoder4, features, self._run(self.encoder4, eighth))
+        features = self._run(self.decoder3, features, self._run(self.encoder3, quarter))
+        features = self._run(self.decoder2, features, self._run(self.encoder2, patches))
+        features = self._run(self.decoder1, features, self._run(self.encoder1, padded))
         return crop_to_shape(self.out(features), self.shape, image.shape[2:])
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -250,49 +267,3 @@ class UNesT(nn.Module):
         size = [length * BLOCKS[level] for length in block]
         grid = functional.interpolate(grid.float(), size=size, mode="trilinear", align_corners=False)
         return to_windows(grid.movedim(1, -1), block)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, Level):
-        nn.init.trunc_normal_(module.pos_embed, std=0.02)
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-
-
-@register("unest", demo={"widths": (16, 32, 64), "depths": (1, 1, 2), "heads": (1, 2, 4)})
-def unest(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    size: Literal["small", "base", "large"] = "base",
-    widths: Sequence[int] | None = None,
-    depths: Sequence[int] | None = None,
-    heads: Sequence[int] | None = None,
-    drop_path: float = 0.5,
-    checkpointing: bool = False,
-) -> UNesT:
-    """UNesT for inputs up to `spatial_shape`.
-
-    Args:
-        size: small, base or large (22.4, 87.2, 279.5 M parameters at 96^3).
-        widths, depths, heads: three numbers each that replace those of `size`.
-        drop_path: largest rate of stochastic depth.
-        checkpointing: recompute every level's activations in the backward pass.
-
-    Raises:
-        ValueError: unknown size, or widths that do not divide.
-    """
-    if size not in SIZES:
-        raise ValueError(f"unknown size {size!r}; known: {', '.join(SIZES)}")
-    return UNesT(
-        in_channels,
-        out_channels,
-        shape=spatial_shape,
-        widths=tuple(widths or SIZES[size][0]),
-        depths=tuple(depths or SIZES[size][1]),
-        heads=tuple(heads or SIZES[size][2]),
-        drop_path=drop_path,
-        checkpointing=checkpointing,
-    )

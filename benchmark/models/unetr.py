@@ -16,7 +16,7 @@ from typing import Literal
 from monai.networks.nets import UNETR
 from torch import Tensor
 
-from benchmark.models.layers.fit import crop_to_shape, pad_to_shape
+from benchmark.models.layers.fit import crop_to_shape, pad_to_shape, round_up
 from benchmark.models.registry import register
 
 PATCH = 16
@@ -53,7 +53,7 @@ class Unetr(UNETR):
         num_heads: int = 12,
         proj_type: Literal["conv", "perceptron"] = "conv",
     ) -> None:
-        self.built_shape = tuple(-(-side // PATCH) * PATCH for side in spatial_shape)
+        self.built_shape = round_up(spatial_shape, (PATCH,) * len(spatial_shape))
         super().__init__(
             in_channels=in_channels,
             out_channels=out_channels,

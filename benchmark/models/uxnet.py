@@ -13,6 +13,7 @@ again).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,30 +43,19 @@ class UXBlock(nn.Module):
 
 
 @register("uxnet", demo={"widths": (4, 8, 16, 32), "hidden_size": 32})
-def uxnet(
-    *,
-    in_channels: int,
-    out_channels: int,
-    spatial_shape: Sequence[int],
-    widths: Sequence[int] = (48, 96, 192, 384),
-    depths: Sequence[int] = (2, 2, 2, 2),
-    hidden_size: int = 768,
-) -> LargeKernelUNet:
-    """3D UX-Net for 3-D images of any size (`spatial_shape` is not used).
+def uxnet(*, in_channels: int, out_channels: int, spatial_shape: Sequence[int], **options: Any) -> LargeKernelUNet:
+    """3D UX-Net for 3-D images of any size.
 
     Args:
-        widths, depths: channels and blocks of the four encoder stages.
-        hidden_size: channels of the deepest decoder input.
-
-    Raises:
-        ValueError: not four widths and depths.
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used.
+        **options: widths, depths, hidden_size and checkpointing of `LargeKernelUNet`.
     """
     return LargeKernelUNet(
-        in_channels,
-        out_channels,
-        widths=widths,
-        depths=depths,
-        hidden_size=hidden_size,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        spatial_shape=spatial_shape,
         block=UXBlock,
         pyramid_name="uxnet_3d",
+        **options,
     )

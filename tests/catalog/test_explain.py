@@ -123,6 +123,15 @@ def test_ledgers_are_kept() -> None:
     assert set(DECIDED_BY).isdisjoint(WITHOUT_A_RUN)
 
 
+def test_explained_cells_exist() -> None:
+    for folder in CATALOG.papers.values():
+        for entry in folder.ledger:
+            targets = [CATALOG.target(name) for name in entry.concerns if name in CATALOG.targets]
+            for row, columns in entry.cells.items():
+                explained = [target for target in targets if row in target.rows and {*columns} <= {*target.columns}]
+                assert explained, (entry.id, row)
+
+
 def test_every_convention_is_listed_and_every_protocol_names_one() -> None:
     _, rows = list_conventions(CATALOG)
     assert [row[0] for row in rows] == list(load_conventions())

@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from fvcore.nn import FlopCountAnalysis
+from hand_counts import HAND_COUNTS
 from monai.networks.nets import UNETR, SegResNet, SwinUNETR
 from torch import nn
 
-from benchmark.cost.flops import SCAN_MODULE, count_flops
+from benchmark.cost.flops import SCAN_MODULE, count_flops, counting
 from benchmark.cost.meta import build_on_meta
 from benchmark.cost.operators import fvcore_einsum
 from benchmark.cost.parameters import count_parameters
@@ -116,6 +117,13 @@ def test_complete_convention_by_hand():
         "_softmax": 5 * 4 * 7,
     }
     assert counted.total("multiply_adds") == voxels * 27 * 2 * 4 + 4 * 60 * 7
+
+
+@pytest.mark.parametrize(("operator", "call", "operations"), HAND_COUNTS, ids=[name for name, *_ in HAND_COUNTS])
+def test_every_operator_by_hand(operator, call, operations):
+    with counting() as counted:
+        call()
+    assert counted.complete == {operator: operations} and not counted.unknown
 
 
 def test_an_unknown_operator_is_reported():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from functools import lru_cache
 
 import pytest
 
-from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.catalog import Catalog, load_catalog
 from benchmark.catalog.published import parse_published
 from benchmark.cost.cost import RunCost, cost_of
+from benchmark.evidence.cells import format_number
 
 CATALOG = load_catalog()
 TARGETS = ("table2_umamba", "table1_abdomenmri", "table2_endoscopy", "table3_microscopy", "table4_structure")
@@ -78,6 +81,31 @@ def test_what_differs_is_known(name, measure):
     for cost in costs:
         value = cost.parameters if measure == "parameters" else round(cost.flops / 1e9, 3)
         assert value == DIFFERENT[name, measure][INPUTS.index(cost.input)]
+
+
+def committed(catalog: Catalog) -> dict[str, dict[str, str]]:
+    """Run id → line of paper_tables/<paper>/measured/flops.csv."""
+    files = [catalog.folder / paper / "measured" / "flops.csv" for paper in catalog.papers]
+    return {line["run"]: line for path in files for line in csv.DictReader(path.open(encoding="utf-8"))}
+
+
+def test_each_counted_cell_that_differs_has_a_reading():
+    """Of all papers: the printed value is what is counted, or the ledger says why not; the table prints the reading."""
+    costs, differing, equal = committed(CATALOG), Counter(), Counter()
+    for name, target in CATALOG.targets.items():
+        for claim in target.published:
+            column, printed = target.columns[claim.column], parse_published(claim.value)
+            runs = CATALOG.cell_runs(target, claim.row, claim.column)
+            if column.measure not in UNITS or not runs or printed.value is None or not costs[runs[0]][column.measure]:
+                continue
+            value = int(costs[runs[0]][column.measure]) / UNITS[column.measure]
+            shown = format_number(value, printed.decimals, truncate=column.rounding == "truncate")
+            differs = shown != f"{printed.value:.{printed.decimals}f}"
+            assert CATALOG.reading(target, claim.row, claim.column) or not differs, (name, claim.row, claim.column)
+            (differing if differs else equal)[target.paper] += 1
+    assert differing == {"swin_smt": 8, "swin_umamba": 5, "swin_umamba_dagger": 13}
+    assert equal.total() == 80
+    assert sum(differing[paper] + equal[paper] for paper in ("swin_umamba", "swin_umamba_dagger")) == len(CELLS)
 
 
 def test_the_small_ones_round_twice():

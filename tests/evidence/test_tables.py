@@ -15,6 +15,7 @@ from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource, Evidence, build_cell, format_number
 from benchmark.evidence.markdown import DEMO_BANNER, aligned, table_markdown
 from benchmark.evidence.resampling import bootstrap_average
+from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import read_scores
 from benchmark.evidence.tables import COMPARE_COLUMNS, build_table, compare_csv, table_csv
 
@@ -71,6 +72,14 @@ def test_compare_has_one_line_per_claim_with_provenance(scores):
     assert overall["runs"] == UNETR and overall["convention"] == "swin_smt"
     assert overall["config_digest"] == "0123456789abcdef" and overall["code_version"] == "0.1.0"
     assert "TotalSegmentator" in overall["band_source"] and overall["band"] == "1.0000"
+
+
+def test_the_ledgers_reading_stands_beside_the_cells_it_explains():
+    table = build_table(TARGET, cell_sources(load_catalog(), TARGET, "paper"), Evidence())
+    readings = {(line["row"], line["column"]): line["reading"] for line in lines_of(compare_csv(table))}
+    assert readings["DiNTS", "Params (M)"] == "147.00 M parameters of DiNTS: no other architecture is published"
+    assert not readings["DiNTS", "Overall"] and not readings["SwinUNETR-S", "Params (M)"]
+    assert "- DiNTS, Params (M): 147.00 M parameters of DiNTS: no other" in table_markdown(table)
 
 
 def test_groups_average_their_own_structures(scores):

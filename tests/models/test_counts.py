@@ -13,6 +13,7 @@ import torch
 from released_facts import assert_counts, read_keys, shapes
 from torch import nn
 
+from benchmark.cost.meta import build_on_meta
 from benchmark.models import build
 
 
@@ -28,10 +29,10 @@ class Published(NamedTuple):
     facts: str | None = None
 
     def build(self) -> nn.Module:
-        with torch.device("meta"):
-            return build(
-                self.model, in_channels=1, out_channels=self.classes, spatial_shape=(self.side,) * 3, **self.options
-            )
+        shape = (self.side,) * 3
+        return build_on_meta(
+            build, self.model, in_channels=1, out_channels=self.classes, spatial_shape=shape, **self.options
+        )
 
 
 SWIN_SMT = {
@@ -87,15 +88,22 @@ def count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: f"{p.model}: {p.label}")
-def test_total(published: Published) -> None:
-    assert count(published.build()) == published.total
+@pytest.fixture(scope="module", params=PUBLISHED, ids=lambda p: f"{p.model}: {p.label}")
+def published(request: pytest.FixtureRequest) -> Published:
+    return request.param
 
 
-@pytest.mark.parametrize("published", PUBLISHED, ids=lambda p: f"{p.model}: {p.label}")
-def test_submodules_and_keys_equal_the_release(published: Published, reference) -> None:
+@pytest.fixture(scope="module")
+def network(published: Published) -> nn.Module:
+    return published.build()
+
+
+def test_total(published: Published, network: nn.Module) -> None:
+    assert count(network) == published.total
+
+
+def test_submodules_and_keys_equal_the_release(published: Published, network: nn.Module, reference) -> None:
     name = published.facts or published.model
-    network = published.build()
     facts = json.loads(reference(f"models/{name}.json").read_text())["configurations"][published.label]
     assert_counts(network, facts)
     keys = read_keys(reference(f"models/{name}.keys.json.gz"))

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from monai.networks.nets import resnet18, resnet50
 from released_facts import assert_checksums, assert_counts, assert_parity, fill_by_recipe, read_keys, shapes
 
 from benchmark.errors import InputError
@@ -44,6 +45,30 @@ def test_parity_with_the_released_network_through_its_recipe(parity):
     model.load_state_dict(fill_by_recipe(model.state_dict(), fixture["weights_gain"]))
     assert_checksums(model.state_dict(), fixture["state_dict_checksums"])
     assert_parity(model, fixture)
+
+
+@pytest.mark.parametrize(("depth", "shortcut", "monai"), [(18, "A", resnet18), (50, "B", resnet50)], ids=["18A", "50B"])
+def test_the_stages_before_the_dilations_are_monais(depth, shortcut, monai):
+    """The backbones have the same keys; only from the third stage on do MONAI's stride where these dilate."""
+    torch.manual_seed(0)
+    ours = build("med3d", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, depth=depth, shortcut=shortcut).eval()
+    other = monai(
+        n_input_channels=1, shortcut_type=shortcut, bias_downsample=False, feed_forward=False, conv1_t_stride=2
+    ).eval()
+    for module in ours.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    backbone = {key: value for key, value in ours.state_dict().items() if not key.startswith("conv_seg")}
+    other.load_state_dict(backbone, strict=True)
+    features = image = torch.randn(1, 1, 32, 32, 32)
+    for part in (other.conv1, other.bn1, torch.nn.functional.relu, other.maxpool, other.layer1, other.layer2):
+        features = part(features)
+    found = []
+    ours.layer2[-1].register_forward_hook(lambda module, inputs, output: found.append(output))
+    with torch.no_grad():
+        ours(image)
+    torch.testing.assert_close(found[0], features)
 
 
 def small(**options):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
+from monai.networks.nets import MedNeXt as MonaiMedNeXt
 from released_facts import assert_counts, assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
@@ -50,6 +52,38 @@ def test_parity_with_the_released_network(parity):
     model = build("mednext", in_channels=1, out_channels=3, spatial_shape=(32,) * 3, **options)
     model.load_state_dict(fixture["state_dict"])
     assert_parity(model, fixture)
+
+
+def monai_key(key: str) -> str:
+    """The key of MONAI's MedNeXt for one of the release; its decoder is numbered from the coarsest level."""
+    parts = re.match(r"(enc_block|down|up|dec_block|out)_(\d)\.(.*)", key)
+    if parts is None or key.startswith("out_0."):
+        return key
+    kind, level, rest = parts[1], int(parts[2]), parts[3]
+    place = {
+        "enc_block": f"enc_stages.{level}",
+        "down": f"down_blocks.{level}",
+        "up": f"up_blocks.{3 - level}",
+        "dec_block": f"dec_stages.{3 - level}",
+        "out": f"out_blocks.{4 - level}",
+    }[kind]
+    return f"{place}.{rest}"
+
+
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_size_s_is_monais(kernel_size):
+    """With both kernels; of the other sizes MONAI takes the wrong expansion ratios."""
+    torch.manual_seed(0)
+    options = {"size": "S", "width": 4, "kernel_size": kernel_size, "deep_supervision": True}
+    ours = build("mednext", in_channels=1, out_channels=3, spatial_shape=(32,) * 3, **options)
+    monai = MonaiMedNeXt(
+        init_filters=4, out_channels=3, kernel_size=kernel_size, deep_supervision=True, use_residual_connection=True
+    )
+    state = {monai_key(key): value for key, value in ours.state_dict().items() if key != "dummy_tensor"}
+    monai.load_state_dict(state, strict=True)
+    image = torch.randn(1, 1, 32, 32, 32)
+    for found, expected in zip(ours.train()(image), monai.train()(image), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 def test_upkern_resizes_kernels_and_copies_the_rest():

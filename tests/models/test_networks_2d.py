@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmark.errors import InputError
-from benchmark.models.nnformer_2d import CrossBlock
+from benchmark.models.layers.window_block import CrossBlock
 from benchmark.models.registry import build
 
 INPUTS = {"AbdomenMRI": (1, 14, (320, 320)), "Endoscopy": (3, 8, (384, 640)), "Microscopy": (3, 3, (512, 512))}
@@ -36,7 +36,7 @@ def test_nnformer_in_two_dimensions_is_not_the_papers_network():
 
 def test_a_cross_block_asks_with_the_upsampled_features_and_answers_with_the_skip():
     torch.manual_seed(0)
-    block = CrossBlock(6, 2, window=2, shift=0, drop_path=0.0).eval()
+    block = CrossBlock(6, 2, window=(1, 2, 2), shift=(0, 0, 0), drop_path=0.0).eval()
     torch.nn.init.normal_(block.attn.relative_position_bias_table)
     upsampled, skip = torch.randn(1, 4, 4, 6), torch.randn(1, 4, 4, 6)
     found = block(upsampled, skip)[0, 2:, :2].reshape(4, 6)  # the lower left window

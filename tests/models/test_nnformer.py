@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 import torch
@@ -8,7 +9,14 @@ from released_facts import assert_counts, assert_parity, read_keys, relative_dif
 
 from benchmark.errors import InputError
 from benchmark.models import build
-from benchmark.models.layers.windows import from_windows, relative_index, shift_mask, to_windows
+from benchmark.models.layers.windows import (
+    WindowAttention,
+    attend_in_windows,
+    from_windows,
+    relative_index,
+    shift_mask,
+    to_windows,
+)
 
 
 def options_of(kwargs):
@@ -62,6 +70,53 @@ def test_windows_and_masks_by_hand():
     assert mask.tolist() == [[[0, 0], [0, 0]], [[0, -100], [-100, 0]]]  # only the wrapped window mixes regions
 
 
+def by_token(attention, grid, window, shift):
+    """`attend_in_windows` in words: every token of the padded grid asks those of its window, each pair by itself."""
+    shape = grid.shape[1:4]
+    sides = [-(-side // length) * length for side, length in zip(shape, window, strict=True)]
+    padded = torch.zeros(*sides, grid.shape[-1])
+    padded[: shape[0], : shape[1], : shape[2]] = grid[0]
+    query, key, value = attention.qkv(padded).unflatten(-1, (3, attention.heads, -1)).unbind(-3)
+
+    def place(token):  # where the cyclic shift puts it: its window, its place inside, its stretch between the cuts
+        moved = [(x - s) % n for x, s, n in zip(token, shift, sides, strict=True)]
+        stretch = [(r >= n - w) + (r >= n - s) for r, n, w, s in zip(moved, sides, window, shift, strict=True)]
+        pairs = list(zip(moved, window, strict=True))
+        return [r // w for r, w in pairs], [r % w for r, w in pairs], stretch
+
+    places = {token: place(token) for token in product(*map(range, sides))}
+    rows, attended = [2 * w - 1 for w in window], torch.zeros(*shape, grid.shape[-1])
+    for token in product(*map(range, shape)):
+        own, inside, stretch = places[token]
+        others = [other for other, (theirs, _, _) in places.items() if theirs == own]
+        scores = []
+        for other in others:
+            offset = [a - b + w - 1 for a, b, w in zip(inside, places[other][1], window, strict=True)]
+            bias = attention.relative_position_bias_table[(offset[0] * rows[1] + offset[1]) * rows[2] + offset[2]]
+            blocked = 0.0 if places[other][2] == stretch else -100.0
+            scores.append((query[token] * key[other]).sum(-1) * query.shape[-1] ** -0.5 + bias + blocked)
+        weights = torch.stack(scores).softmax(0)
+        attended[token] = attention.proj(
+            (weights[..., None] * torch.stack([value[o] for o in others])).sum(0).flatten()
+        )
+    return attended[None]
+
+
+@pytest.mark.parametrize(
+    ("shape", "window", "shift"),
+    [((4, 4, 4), (2, 2, 2), (0, 0, 0)), ((5, 3, 4), (2, 2, 3), (0, 0, 0)), ((5, 3, 4), (2, 2, 3), (1, 1, 1))],
+    ids=["fits", "padded", "padded and shifted"],
+)
+def test_attention_in_windows_token_by_token(shape, window, shift):
+    """Padding, zeros behind the norm, takes part as released; only shifted windows mask anything."""
+    torch.manual_seed(0)
+    attention = WindowAttention(6, 2, window)
+    torch.nn.init.normal_(attention.relative_position_bias_table)
+    grid = torch.randn(1, *shape, 6)
+    found = attend_in_windows(attention, grid, window, shift)
+    torch.testing.assert_close(found, by_token(attention, grid, window, shift), rtol=1e-4, atol=1e-5)
+
+
 def test_relative_index_written_and_released():
     index = relative_index((2, 2, 2))
     assert index[0, 0] == 13 and index[0, 7] == 0 and index[7, 0] == 26  # centre, first and last of 27 rows
@@ -90,13 +145,9 @@ def test_the_index_variants_differ_and_share_weights():
         assert relative_difference(released(image), written(image)) > 1e-4
 
 
-def test_other_inputs_than_the_crop_and_checkpointing():
-    image = torch.randn(1, 1, 20, 70, 33)
-    plain, saving = small(deep_supervision=True), small(deep_supervision=True, checkpointing=True)
-    assert [tuple(level.shape[2:]) for level in plain(image)] == [(20, 70, 33), (10, 35, 17), (5, 18, 9)]
-    for model in (plain, saving):
-        sum(level.square().mean() for level in model(image)).backward()
-    assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain.parameters(), saving.parameters(), strict=True))
+def test_other_inputs_than_the_crop():
+    levels = small(deep_supervision=True)(torch.randn(1, 1, 20, 70, 33))
+    assert [tuple(level.shape[2:]) for level in levels] == [(20, 70, 33), (10, 35, 17), (5, 18, 9)]
 
 
 @pytest.mark.parametrize(

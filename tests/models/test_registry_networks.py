@@ -7,21 +7,33 @@ A network whose forward never reaches some parameters names them in its attribut
 from __future__ import annotations
 
 import importlib
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
+from benchmark.models.layers.swin_pyramid import SwinPyramid
 from benchmark.models.registry import ModelEntry, available_models, build, full_resolution, model_entry
 
 CLASSES = 3
+# Networks that can recompute activations in the backward pass: every volumetric one of ours above 50 M parameters, and
+# those that share their parts.
+CHECKPOINTED = {
+    "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
+    "universal_model", "uxnet",
+}  # fmt: skip
+POSITION_TABLES = {"transunet", "unest", "unetr"}  # which have one row per patch of the input they were built for
+SUPERVISED = {
+    "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,18 +47,22 @@ class Case:
     def entry(self) -> ModelEntry:
         return model_entry(self.name)
 
-    def side(self) -> int:
-        smallest = 32 if self.dimensions == 3 else 64
-        return math.ceil(smallest / self.entry.divisor) * self.entry.divisor
-
     def shape(self) -> tuple[int, ...]:
         """One side twice as long: a pyramid of five halvings would leave one voxel, which InstanceNorm refuses."""
-        return (self.side(),) * (self.dimensions - 1) + (2 * self.side(),)
+        side = {2: 64, 3: 32}[self.dimensions]
+        return (side,) * (self.dimensions - 1) + (2 * side,)
 
     def build(self, shape: Sequence[int] | None = None, *, seed: int = 0, **options: Any) -> nn.Module:
         torch.manual_seed(seed)
         options = {**self.entry.demo, **options}
         return build(self.name, in_channels=1, out_channels=CLASSES, spatial_shape=shape or self.shape(), **options)
+
+    def takes(self, option: str) -> bool:
+        try:
+            self.build(**{option: True})
+        except InputError:
+            return False
+        return True
 
 
 def all_cases() -> list[Case]:
@@ -107,14 +123,6 @@ def loss(network: nn.Module, image: Tensor, labels: Tensor) -> Tensor:
     return torch.stack(terms).mean()
 
 
-def other_sizes(case: Case) -> list[tuple[int, ...]]:
-    """Sizes besides the usual one: odd sides where every side is allowed, else another multiple of the divisor."""
-    rest = case.dimensions - 1
-    if case.entry.divisor == 1:
-        return [(33,) + (29,) * rest, (47,) + (32,) * rest]
-    return [(2 * case.side(),) + (case.side(),) * rest]
-
-
 def test_logits_have_input_size(logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
     assert logits.shape == (2, CLASSES, *patch[0].shape[2:])
     assert torch.isfinite(logits).all()
@@ -129,9 +137,27 @@ def test_evaluation_is_deterministic_and_samples_do_not_mix(
 
 
 def test_other_sizes(case: Case) -> None:
-    for shape in other_sizes(case):
+    """Oblongs whose sides are odd, or no multiple of anything a network halves by."""
+    rest = case.dimensions - 1
+    for shape in ((33,) + (29,) * rest, (47,) + (32,) * rest):
         network = case.build(shape).eval()
         assert evaluate(network, torch.rand(1, 1, *shape)).shape == (1, CLASSES, *shape)
+
+
+def test_a_built_network_takes_other_inputs_than_it_was_built_for(case: Case, network: nn.Module) -> None:
+    smaller, larger = (tuple(side + more for side in case.shape()) for more in (-3, 1))
+    assert evaluate(network, torch.rand(1, 1, *smaller)).shape == (1, CLASSES, *smaller)
+    if case.name in POSITION_TABLES:
+        with pytest.raises(ValueError, match=r"larger than .* which this network was built for"):
+            evaluate(network, torch.rand(1, 1, *larger))
+    else:
+        assert evaluate(network, torch.rand(1, 1, *larger)).shape == (1, CLASSES, *larger)
+
+
+def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:
+    for dimensions in {1, 2, 3, 4} - set(case.entry.spatial_dims):
+        with pytest.raises(InputError, match=f"{case.name} takes .*-D input"):
+            case.build((32,) * dimensions)
 
 
 def test_state_dict_round_trip(case: Case, network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
@@ -163,6 +189,83 @@ def test_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
         if histories[-1][-1] < histories[-1][0] / 2:
             return
     pytest.fail(f"the loss did not halve: {histories}")
+
+
+def test_every_variant_is_in_a_ledger_and_in_its_modules_docstring() -> None:
+    """Options with a value "as_released" or "as_written", and the switches of the same kind that are booleans."""
+    ledgers = [entry for paper in load_catalog().papers.values() for entry in paper.ledger]
+    described = {entry.option for entry in ledgers if entry.option}
+    variants = [("phtrans", "qkv_bias"), ("med3d", "detach_shortcut"), ("swin_smt", "mask_padding")]
+    variants += [("swin_smt", "router"), ("swin_unetr", "downsample")]
+    for name in available_models():
+        builder = model_entry(name).builder
+        hints = get_type_hints(builder.__init__ if isinstance(builder, type) else builder)
+        variants += [
+            (name, option) for option, hint in hints.items() if {"as_released", "as_written"} & {*get_args(hint)}
+        ]
+    assert len(variants) >= 10
+    for name, option in variants:
+        assert any(name in entry.split(":")[0] and option in entry for entry in described), (name, option)
+        module = importlib.import_module(f"benchmark.models.{name}")
+        assert option in f"{module.__doc__} {model_entry(name).builder.__doc__} {SwinPyramid.__doc__}", (name, option)
+
+
+def test_compiles_in_training_without_a_graph_break(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    network, outputs = case.build().train(), []
+    torch._dynamo.reset()
+    for form in (network, torch.compile(network, backend="eager", fullgraph=True)):
+        torch.manual_seed(0)  # of stochastic depth
+        outputs.append(full_resolution(form(patch[0][:1])))
+    assert outputs[1].requires_grad
+    torch.testing.assert_close(outputs[1], outputs[0])
+
+
+def test_deep_supervision_adds_coarser_outputs_and_changes_no_other(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    assert case.takes("deep_supervision") == (case.name in SUPERVISED)
+    if case.name not in SUPERVISED:
+        return
+    image = patch[0][:1]
+    supervised, alone = (case.build(deep_supervision=on).eval() for on in (True, False))
+    alone.load_state_dict({k: v for k, v in supervised.state_dict().items() if k in alone.state_dict()}, strict=True)
+    levels, output = supervised(image), alone(image)
+    assert isinstance(levels, list) and isinstance(output, Tensor)
+    assert torch.equal(levels[0], output)
+    voxels = [level.shape[2:].numel() for level in levels]
+    assert len(levels) > 2 and voxels == sorted(voxels, reverse=True) and voxels[0] > voxels[1]
+
+
+def test_checkpointing_keeps_less_and_changes_nothing(case: Case, patch: tuple[Tensor, Tensor]) -> None:
+    """The same output, gradients and batch statistics from a training step, with fewer activations kept."""
+    assert case.takes("checkpointing") == (case.name in CHECKPOINTED)
+    if case.name not in CHECKPOINTED:
+        return
+    results, kept = [], []
+    for checkpointing in (False, True):
+        network = case.build(checkpointing=checkpointing).train()
+        torch.manual_seed(1)  # of stochastic depth
+        with counted_activations(kept):
+            value = loss(network, *patch)
+        value.backward()
+        results.append({"loss": value.detach()} | dict(network.named_buffers()))
+        results[-1] |= {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+    assert kept[1] < 0.8 * kept[0]
+    assert results[0].keys() == results[1].keys()
+    for name, expected in results[0].items():
+        torch.testing.assert_close(results[1][name], expected, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@contextmanager
+def counted_activations(kept: list[int]) -> Iterator[None]:
+    """Append the numbers that autograd keeps for the backward pass of what is computed inside, each storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield
+    kept.append(sum(storages.values()))
 
 
 def learn(network: nn.Module, patch: tuple[Tensor, Tensor], rate: float) -> list[float]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from argparse import Namespace
+from fnmatch import fnmatch
 
 import numpy as np
 import pytest
@@ -9,8 +11,8 @@ from released_facts import read_keys
 from torch import nn
 
 from benchmark.errors import InputError
-from benchmark.models import build
-from benchmark.models.released import find_weights, load_released, weight_sources
+from benchmark.models import available_models, build, model_entry
+from benchmark.models.released import WeightSource, find_weights, load_released, weight_sources
 
 
 class Tiny(nn.Module):
@@ -204,11 +206,65 @@ def test_a_file_with_the_released_keys_loads_whole(network, reference, tmp_path)
     assert not report.reshaped and all(key.endswith("attn_mask") for key in report.recomputed)
 
 
-def test_every_source_of_ours_names_options_that_build():
-    for source in weight_sources().values():
-        if source.network in RELEASES:
-            options = {"text_features": "from_checkpoint"} if source.network == "universal_model" else {}
-            with torch.device("meta"):
-                build(
-                    source.network, in_channels=1, out_channels=2, spatial_shape=(96,) * 3, **source.options | options
-                )
+def as_published(source: WeightSource, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state` with the names of the file, where they are not the network's (MONAI's `load_from`; its issue 170)."""
+    if source.name == "swinunetr_ssl_encoder":
+        encoder = {key.removeprefix("swinViT."): value for key, value in state.items() if key.startswith("swinViT.")}
+        return {key.replace(".mlp.linear", ".mlp.fc"): value for key, value in encoder.items()}
+    if source.name == "unetr_btcv":
+        unread = {
+            "vit.patch_embedding.cls_token": (1, 1, 768),
+            "encoder2.blocks.0.1.conv3.conv.weight": (32, 32, 1, 1, 1),
+        }
+        kept = {key: value for key, value in state.items() if "norm_cross_attn" not in key}
+        return kept | {key: torch.zeros(()).expand(shape) for key, shape in unread.items()}
+    return state
+
+
+OWN_SOURCES = [source for source in weight_sources().values() if source.network in available_models()]
+IMAGENET = [source for source in OWN_SOURCES if "ImageNet" in source.content]  # test_swin_umamba, _swin_unet, …
+
+
+@pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
+@pytest.mark.parametrize("source", [s for s in OWN_SOURCES if s not in IMAGENET], ids=lambda source: source.name)
+def test_a_source_loads_with_its_options_and_lacks_what_it_says(source, tmp_path):
+    """A file of another class count than the network's: what `partial` names is left out, the rest is loaded."""
+    options = {"text_features": "from_checkpoint"} if source.network == "universal_model" else {}
+    shape = (96,) * 3 if 3 in model_entry(source.network).spatial_dims else (64, 64)
+
+    def make(classes: int) -> nn.Module:
+        with torch.device("meta"):
+            return build(
+                source.network, in_channels=1, out_channels=classes, spatial_shape=shape, **source.options | options
+            )
+
+    model, classes = make(3), 5 if source.partial else 3
+    zeros = {key: torch.zeros(()).expand(value.shape) for key, value in make(classes).state_dict().items()}
+    path = saved(
+        tmp_path, {"state_dict": {f"module.{key}": value for key, value in as_published(source, zeros).items()}}
+    )
+    report = load_released(model, path, allow_partial=source.partial)
+    left = set(model.state_dict()) - set(report.loaded)
+    assert all(any(fnmatch(key, pattern) for pattern in source.partial) for key in left)
+    for pattern in source.partial:
+        excused = (*report.missing, *report.unexpected, *(key for key, _, _ in report.mismatched))
+        assert any(fnmatch(key, pattern) for key in excused), f"{pattern} excuses nothing"
+    if source.partial:
+        with pytest.raises(InputError, match="does not fit"):
+            load_released(model, path)
+    with pytest.raises(InputError, match=re.escape(source.url)):
+        load_released(model, tmp_path / "absent.pth")
+
+
+def test_the_self_supervised_encoder_is_put_where_it_belongs(tmp_path):
+    options = {"feature_size": 6, "num_heads": (1, 2, 2, 4), "window_size": 2}
+    torch.manual_seed(0)
+    donor, model = (
+        build("swin_unetr", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, **options) for _ in range(2)
+    )
+    source = weight_sources()["swinunetr_ssl_encoder"]
+    path = saved(tmp_path, {"state_dict": as_published(source, donor.state_dict())})
+    report = load_released(model, path, allow_partial=source.partial)
+    assert not report.unexpected and not any(key.startswith("swinViT.") for key in report.missing)
+    image = torch.randn(1, 1, 32, 32, 32)
+    assert all(torch.equal(a, b) for a, b in zip(model.swinViT(image), donor.swinViT(image), strict=True))

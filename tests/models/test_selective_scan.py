@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -123,28 +125,112 @@ def test_not_a_number_is_not_hidden():
     assert not y[0, 1:].isnan().any()
 
 
-def test_strides_do_not_matter():
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_strides_do_not_matter(backend):
+    """Neither those of the inputs nor those of the gradient that comes back (here of an expanded number)."""
     inputs = make_inputs()
-    expected = run(inputs, "native")
     strided = {name: value.detach().transpose(0, -1).contiguous().transpose(0, -1) for name, value in inputs.items()}
-    assert not strided["u"].is_contiguous()
-    y = selective_scan(**strided, delta_softplus=True, backend="native")
-    assert torch.equal(y, expected["y"])
+    assert not strided["u"].is_contiguous() and not strided["B"].is_contiguous()
+    results = []
+    for tensors in (inputs, strided):
+        tensors = {name: value.detach().requires_grad_() for name, value in tensors.items()}
+        y = selective_scan(**tensors, delta_softplus=True, backend=backend)
+        y.sum().backward()
+        results.append([y.detach(), *(value.grad for value in tensors.values())])
+    assert all(relative(b, a) < 1e-14 for a, b in zip(*results, strict=True))
 
 
-def test_half_precision_is_computed_in_single():
-    inputs = {name: value.detach().bfloat16() for name, value in make_inputs().items()}
-    y, last = selective_scan(**inputs, delta_softplus=True, return_last_state=True, backend="native")
-    assert (y.dtype, last.dtype) == (torch.bfloat16, torch.float32)
-    expected = selective_scan(**{name: value.float() for name, value in inputs.items()}, delta_softplus=True)
-    assert torch.equal(y, expected.bfloat16())
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_computed_in_single(backend, half):
+    inputs = {name: (value.detach() / 4).to(half) for name, value in make_inputs().items()}
+    results = []
+    for dtype in (half, torch.float32):
+        tensors = {name: value.detach().to(dtype).requires_grad_() for name, value in inputs.items()}
+        y, last = selective_scan(**tensors, delta_softplus=True, return_last_state=True, backend=backend)
+        assert (y.dtype, last.dtype) == (dtype, torch.float32)
+        y.to(half).float().sum().backward()
+        results.append([y.detach(), *(value.grad for value in tensors.values())])
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == half and torch.equal(found, expected.to(half))
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_an_empty_batch_has_an_empty_result_and_zero_gradients(backend):
-    found = run(make_inputs(batch=0), backend)
-    assert found["y"].shape == (0, 8, 37)
-    assert found["A"].abs().sum() == 0
+    inputs = make_inputs(batch=0)
+    found = run(inputs, backend)
+    assert found["y"].shape == (0, 8, 37) and found["last"].shape == (0, 8, 5)
+    for name, value in inputs.items():
+        assert found[name].shape == value.shape and not found[name].any(), name
+
+
+def by_hand(u, delta, A, B, C, D=None, z=None, delta_bias=None, *, softplus):
+    """The definition, number by number: no helper of the module is used."""
+    outputs = []
+    for b in range(u.shape[0]):
+        for d in range(u.shape[1]):
+            group, state = d // (u.shape[1] // B.shape[1]), [0.0] * A.shape[1]
+            for t in range(u.shape[2]):
+                step = delta[b, d, t] + (0.0 if delta_bias is None else delta_bias[d])
+                step = (1 + step.exp()).log() if softplus else step
+                drive = [step * B[b, group, n, t] * u[b, d, t] for n in range(A.shape[1])]
+                state = [(step * A[d, n]).exp() * state[n] + drive[n] for n in range(A.shape[1])]
+                y = sum(C[b, group, n, t] * state[n] for n in range(A.shape[1]))
+                y = y if D is None else y + D[d] * u[b, d, t]
+                outputs.append(y if z is None else y * z[b, d, t] / (1 + (-z[b, d, t]).exp()))
+    return torch.stack(outputs).view_as(u)
+
+
+@pytest.mark.parametrize("softplus", [True, False])
+@pytest.mark.parametrize("absent", [c for n in range(4) for c in combinations(("D", "z", "delta_bias"), n)], ids=str)
+def test_every_combination_of_options_by_hand(absent, softplus):
+    """Values, and the gradient of every input, of both backends that run here; what is absent has none."""
+    inputs = make_inputs(batch=2, channels=4, length=3, state=2)
+    inputs = {name: None if name in absent else value.detach() for name, value in inputs.items()}
+    if not softplus:
+        inputs["delta"] = inputs["delta"].abs()
+    weights = torch.linspace(-1, 1, inputs["u"].numel(), dtype=torch.float64).view_as(inputs["u"])
+    results = {}
+    for backend in ("by hand", "reference", "native"):
+        tensors = {name: None if value is None else value.clone().requires_grad_() for name, value in inputs.items()}
+        if backend == "by hand":
+            y = by_hand(**tensors, softplus=softplus)
+        else:
+            y = selective_scan(**tensors, delta_softplus=softplus, backend=backend)
+        (y * weights).sum().backward()
+        results[backend] = {"y": y.detach()} | {k: value.grad for k, value in tensors.items() if value is not None}
+    for backend in ("reference", "native"):
+        for name, expected in results["by hand"].items():
+            assert relative(results[backend][name], expected) < 1e-12, (backend, name)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_tensor_used_twice_and_a_second_backward_pass(backend):
+    """One tensor in two places of one scan, parameters in two scans, and the same graph walked twice."""
+    inputs = {name: value.detach() for name, value in make_inputs(groups=1).items()}
+    shared = {name: inputs[name].clone().requires_grad_() for name in ("u", "A", "D", "B")}
+
+    def loss(u, A, D, B, backend: str) -> torch.Tensor:
+        first = selective_scan(u, u, A, B, B, D, u, delta_softplus=True, backend=backend)
+        return selective_scan(first, inputs["delta"], A, B, B, D, delta_softplus=True, backend=backend).square().sum()
+
+    value = loss(**shared, backend=backend)
+    value.backward(retain_graph=True)
+    once = {name: tensor.grad.clone() for name, tensor in shared.items()}
+    value.backward()
+    separate = {name: tensor.detach().clone().requires_grad_() for name, tensor in shared.items()}
+    loss(**separate, backend="reference").backward()
+    for name, tensor in shared.items():
+        assert relative(tensor.grad, 2 * once[name]) < 1e-14, name
+        assert relative(once[name], separate[name].grad) < 1e-12, name
+
+
+def test_a_second_derivative_is_refused_by_the_compiled_kernels():
+    inputs = make_inputs(length=4)
+    y = selective_scan(**inputs, delta_softplus=True, backend="native")
+    (gradient,) = torch.autograd.grad(y.square().sum(), inputs["u"], create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        gradient.square().sum().backward()
 
 
 def test_weights_without_time_or_groups_are_broadcast():
@@ -237,9 +323,39 @@ def test_refusals():
         selective_scan(**dict(inputs, B=inputs["B"][:, :, :, :-1]))
     with pytest.raises(ValueError, match=r"C .* fits neither"):
         selective_scan(**dict(inputs, C=inputs["C"].repeat(1, 3, 1, 1)[:, :3]))
-    if not module._installed("mamba_ssm"):
-        with pytest.raises(RuntimeError, match="not installed"):
-            selective_scan(**inputs, backend="mamba_ssm")
+    with pytest.raises(ValueError, match=r"D \(1,\) has to be \(8,\)"):
+        selective_scan(**dict(inputs, D=inputs["D"][:1]))
+    with pytest.raises(ValueError, match=r"z .* has to be"):
+        selective_scan(**dict(inputs, z=inputs["z"][:1]))
+    with pytest.raises(ValueError, match=r"delta_bias .* has to be"):
+        selective_scan(**dict(inputs, delta_bias=inputs["delta_bias"][:, None]))
+
+
+@pytest.mark.parametrize("backend", ["triton", "mamba_ssm"])
+def test_a_backend_that_cannot_run_says_why(backend, monkeypatch):
+    inputs = make_inputs(dtype=torch.float32)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(module, "_installed", lambda name: False)
+    with pytest.raises(RuntimeError, match=f"{backend} is not installed; use backend='auto'"):
+        selective_scan(**inputs, backend=backend)
+    monkeypatch.setattr(module, "_installed", lambda name: True)
+    with pytest.raises(RuntimeError, match="runs on GPUs; these tensors are on the CPU"):
+        selective_scan(**inputs, backend=backend)
+
+
+def test_auto_takes_the_fastest_backend_that_runs(monkeypatch):
+    """On the CPU ours; on a GPU the compiled kernel, else Triton, else the recurrence; float64 has the recurrence."""
+
+    def choice(device: str, dtype: torch.dtype, *installed: str) -> str:
+        monkeypatch.setattr(module, "_installed", lambda name: name in installed)
+        return module._choose(SimpleNamespace(device=torch.device(device), dtype=dtype, numel=lambda: 1))
+
+    assert choice("cpu", torch.float32, "mamba_ssm", "triton") == "native"
+    assert choice("cuda", torch.float32, "mamba_ssm", "triton") == "mamba_ssm"
+    assert choice("cuda", torch.bfloat16, "triton") == "triton"
+    assert choice("cuda", torch.float32) == "reference"
+    assert choice("cuda", torch.float64, "mamba_ssm", "triton") == "reference"
+    assert choice("mps", torch.float32, "triton") == "reference"
 
 
 TRITON = """

@@ -170,11 +170,14 @@ def test_normalised_zero_tokens_stay_finite() -> None:
 
 @pytest.mark.slow
 def test_streaming_needs_at_most_a_sixth_of_the_memory() -> None:
-    """At 12288 tokens, by the benchmark itself: the promise is about the whole pass in a process of its own."""
+    """By the benchmark itself: the promise is about the whole pass in a process of its own.
+
+    It is made for 12288 tokens and kept at half of them: one form grows with the tokens, the other with their square.
+    """
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "soft_moe.py"
     peaks = []
     for form in FORMS:
-        command = [sys.executable, str(script), "--cell", form, "--tokens", "12288", "--repeats", "1"]
+        command = [sys.executable, str(script), "--cell", form, "--tokens", "6144", "--repeats", "1"]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(json.loads(run.stdout.splitlines()[-1])["peak"])
     materialised, streamed = peaks

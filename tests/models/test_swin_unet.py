@@ -9,7 +9,7 @@ import torch
 from released_facts import assert_parity, read_keys, relative_difference, shapes
 
 from benchmark.errors import InputError
-from benchmark.models.layers.swin2d import SwinBlock
+from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import build
 from benchmark.models.released import load_released, weight_sources
 
@@ -96,7 +96,7 @@ def test_predicted_patches_are_put_where_they_belong():
 
 def test_padding_a_map_to_the_window_leaves_what_fits_alone():
     torch.manual_seed(0)
-    block = SwinBlock(8, 2, window=4, shift=0, drop_path=0.0).eval()
+    block = WindowBlock(8, 2, window=(1, 4, 4), shift=(0, 0, 0), drop_path=0.0).eval()
     grid = torch.randn(1, 8, 8, 8)
     assert torch.equal(block(grid[:, :4, :4]), block(grid)[:, :4, :4])
     assert block(grid[:, :7, :5]).shape == (1, 7, 5, 8)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from released_facts import assert_counts, assert_parity, read_keys, relative_difference, shapes
+from released_facts import assert_counts, assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build
@@ -65,15 +65,6 @@ def test_smaller_inputs_fit_and_larger_ones_are_refused():
     assert model(torch.zeros(1, 1, 40, 32, 61)).shape == (1, 3, 40, 32, 61)
     with pytest.raises(ValueError, match="larger than"):
         model(torch.zeros(1, 1, 65, 32, 64))
-
-
-def test_checkpointing_changes_nothing():
-    image = torch.randn(1, 1, 64, 32, 32)
-    plain, saving = small((64, 32, 32)), small((64, 32, 32), checkpointing=True)
-    for model in (plain, saving):
-        model(image).square().mean().backward()
-    pairs = zip(plain.named_parameters(), saving.parameters(), strict=True)
-    assert all(relative_difference(b.grad, a.grad) < 1e-5 for (_, a), b in pairs if a.grad is not None)
 
 
 @pytest.mark.parametrize("options", [{"size": "huge"}, {"heads": (3, 3, 3)}], ids=str)

@@ -87,6 +87,18 @@ def test_text_features_are_read_from_the_authors_file(tmp_path):
         small(encoding="word_embedding", text_features=str(tmp_path / "absent.pth"))
 
 
+def test_a_word_code_is_the_rectified_projection_of_its_text_feature(tmp_path):
+    """So a learned code of that value gives the same network (facts: ReLU(Linear(512 -> code)))."""
+    torch.save(torch.randn(3, 512), tmp_path / "txt_encoding.pth")
+    words = small(encoding="word_embedding", text_features=str(tmp_path / "txt_encoding.pth")).eval()
+    learned, shared = small().eval(), words.state_dict()
+    projection, features = shared.pop("text_to_vision.weight"), shared.pop("organ_embedding")
+    codes = (features @ projection.T + shared.pop("text_to_vision.bias")).clamp_min(0)
+    learned.load_state_dict(shared | {"organ_embedding.weight": codes}, strict=True)
+    image = torch.randn(1, 1, 32, 32, 64)
+    torch.testing.assert_close(words(image), learned(image))
+
+
 @pytest.mark.parametrize(
     "options",
     [{"encoding": "word_embedding"}, {"encoding": "bert"}, {"text_features": "from_checkpoint"}],

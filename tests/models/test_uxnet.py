@@ -88,9 +88,15 @@ def test_fft_convolution_equals_direct_convolution(shape):
     torch.testing.assert_close(depthwise_fft(image, kernel, bias), wanted.float(), rtol=1e-4, atol=1e-4)
 
 
-def test_compiled_graph_has_no_breaks():
-    model = tiny(frequency="as_written")
-    assert torch._dynamo.explain(model)(torch.zeros(1, 1, 32, 32, 32)).graph_break_count == 0
+def test_the_released_scaling_compounds_once_per_forward_compiled_or_checkpointed():
+    """Recomputing activations is no forward of its own."""
+    image, matrix, before = torch.randn(1, 1, 32, 32, 32), frequency_matrix(5, alpha=1.0), tiny().state_dict()
+    compiled, saving = tiny(frequency="as_released"), tiny(frequency="as_released", checkpointing=True)
+    torch.compile(compiled, backend="eager", fullgraph=True)(image)
+    saving.train()(image).square().mean().backward()
+    for model in (compiled, saving):
+        for key in (key for key in before if key.endswith("dwconv.weight")):
+            torch.testing.assert_close(model.state_dict()[key], before[key] * matrix)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 
+def round_up(shape: Sequence[int], multiple: Sequence[int]) -> tuple[int, ...]:
+    """Every side raised to the next multiple."""
+    return tuple(side + -side % m for side, m in zip(shape, multiple, strict=True))
+
+
 def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
     """Append zeros until every side of `image` [B, C, *S] is a multiple; returns the same tensor where it fits."""
-    missing = [-side % m for side, m in zip(image.shape[2:], multiple, strict=True)]
-    return _append_zeros(image, missing)
+    return pad_to_shape(image, round_up(image.shape[2:], multiple))
 
 
 def pad_to_shape(image: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,6 +10,7 @@ from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 
 
@@ -58,29 +59,27 @@ class Pyramid(nn.Module):
 
 
 class PyramidUNet(nn.Module):
-    """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16.
-
-    Args:
-        pyramid_name: attribute of the pyramid, the prefix of its released keys.
-    """
+    """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16."""
 
     multiple = (16, 16, 16)
 
     def __init__(
         self,
+        *,
         in_channels: int,
         out_channels: int,
-        *,
-        widths: Sequence[int],
-        depths: Sequence[int],
-        hidden_size: int,
+        spatial_shape: Sequence[int],
         block: Callable[[int], nn.Module],
         pyramid_name: str,
+        widths: Sequence[int] = (48, 96, 192, 384),
+        depths: Sequence[int] = (2, 2, 2, 2),
+        hidden_size: int = 768,
+        checkpointing: bool = False,
     ):
         super().__init__()
         if not len(widths) == len(depths) == 4:
             raise ValueError(f"four widths and four depths are needed, not {tuple(widths)} and {tuple(depths)}")
-        self.pyramid_name = pyramid_name
+        self.pyramid_name, self.checkpointing = pyramid_name, checkpointing
         self.add_module(pyramid_name, Pyramid(in_channels, widths, depths, block))
         shared = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
         options = shared | {"stride": 1}
@@ -97,14 +96,31 @@ class PyramidUNet(nn.Module):
         self.decoder1 = UnetrBasicBlock(in_channels=widths[0], out_channels=widths[0], **options)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=widths[0], out_channels=out_channels)
 
+    def _run(self, block: str, *features: Tensor) -> Tensor:
+        return maybe_checkpoint(self.checkpointing, self.get_submodule(block), *features)
+
     def forward(self, image: Tensor) -> Tensor:
         levels = self.get_submodule(self.pyramid_name)(image)
-        skips = [self.get_submodule(f"encoder{i}")(level) for i, level in enumerate([image, *levels], start=1)]
+        skips = [self._run(f"encoder{i}", level) for i, level in enumerate([image, *levels], start=1)]
         features = skips.pop()
-        for decoder in (self.decoder5, self.decoder4, self.decoder3, self.decoder2):
-            features = decoder(features, skips.pop())
-        return self.out(self.decoder1(features))
+        for level in (5, 4, 3, 2):
+            features = self._run(f"decoder{level}", features, skips.pop())
+        return self.out(self._run("decoder1", features))
 
 
 class LargeKernelUNet(PadToMultiple, PyramidUNet):
-    """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again."""
+    """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again.
+
+    Args:
+        in_channels, out_channels: image channels; classes including background.
+        spatial_shape: not used, the network fits any size.
+        block: of the pyramid, called with a channel count.
+        pyramid_name: attribute of the pyramid, the prefix of its released keys.
+        widths, depths: channels and blocks of the four encoder stages.
+        hidden_size: channels of the deepest decoder input.
+        checkpointing: recompute the convolutional blocks around the pyramid in the backward pass: they work at full
+            resolution and hold most of the activations.
+
+    Raises:
+        ValueError: not four widths and depths.
+    """

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+from benchmark.models.layers.window_block import WindowBlock
 
 
 def channels_first(features: Tensor) -> Tensor:
@@ -74,60 +73,8 @@ class Upsample(nn.Module):
         return channels_last(self.up(channels_first(self.norm(grid))))
 
 
-class Perceptron(nn.Module):
-    def __init__(self, channels: int):
-        super().__init__()
-        self.fc1 = nn.Linear(channels, 4 * channels)
-        self.fc2 = nn.Linear(4 * channels, channels)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(grid)))
-
-
-class Block(nn.Module):
-    """Windowed attention and a perceptron, both residual.
-
-    A crossed block takes its queries from `upsampled`, unprojected, and its keys and values from `skip`.
-    """
-
-    def __init__(self, channels: int, heads: int, window: int, shift: int, drop: float, index: str, crossed: bool):
-        super().__init__()
-        self.window, self.shift = (window,) * 3, shift
-        strides = (3 * window - 1, 2 * window - 1, 1) if index == "as_released" else None
-        self.norm1 = nn.LayerNorm(channels)
-        self.attn = WindowAttention(channels, heads, self.window, index_strides=strides, external_queries=crossed)
-        self.drop_path = DropPath(drop)
-        self.norm2 = nn.LayerNorm(channels)
-        self.mlp = Perceptron(channels)
-
-    def _windows(self, grid: Tensor) -> Tensor:
-        """Normalised, padded with zeros behind each axis, shifted, cut into windows."""
-        missing = [-side % self.window[0] for side in grid.shape[1:4]]
-        grid = functional.pad(self.norm1(grid), (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
-        if self.shift:
-            grid = grid.roll((-self.shift,) * 3, dims=(1, 2, 3))
-        return to_windows(grid, self.window)
-
-    def _grid(self, windows: Tensor, shape: Sequence[int], padded: Sequence[int]) -> Tensor:
-        grid = from_windows(windows, self.window, padded)
-        if self.shift:
-            grid = grid.roll((self.shift,) * 3, dims=(1, 2, 3))
-        return grid[:, : shape[0], : shape[1], : shape[2]]
-
-    def forward(self, grid: Tensor, upsampled: Tensor | None = None, skip: Tensor | None = None) -> Tensor:
-        shape = grid.shape[1:4]
-        padded = [side + -side % self.window[0] for side in shape]
-        mask = shift_mask(padded, self.window, (self.shift,) * 3, grid) if self.shift else None
-        if skip is None:
-            windows = self.attn(self._windows(grid), mask)
-        else:
-            windows = self.attn(self._windows(skip), mask, queries=self._windows(upsampled))
-        grid = grid + self.drop_path(self._grid(windows, shape, padded))
-        return grid + self.drop_path(self.mlp(self.norm2(grid)))
-
-
 class EncoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[Block], downsample: Downsample | None):
+    def __init__(self, blocks: Sequence[WindowBlock], downsample: Downsample | None):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
@@ -139,14 +86,13 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[Block], channels: int):
+    def __init__(self, blocks: Sequence[WindowBlock], channels: int):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.Upsample = Upsample(2 * channels)  # capital as in the released keys
 
     def forward(self, grid: Tensor, skip: Tensor) -> Tensor:
-        upsampled = self.Upsample(grid)
-        grid = self.blocks[0](upsampled + skip, upsampled, skip)
+        grid = self.blocks[0](self.Upsample(grid), skip)  # crosses
         for block in self.blocks[1:]:
             grid = block(grid)
         return grid

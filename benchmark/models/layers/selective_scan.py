@@ -16,6 +16,7 @@ recompute the others in the backward pass.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -82,14 +83,17 @@ def selective_scan(
     if backend not in BACKENDS:
         raise ValueError(f"backend is one of {BACKENDS}, not {backend!r}")
     _check_shapes(u, delta, A, B, C)
+    _check_options(u, D=D, z=z, delta_bias=delta_bias)
     for observe in observers:
         observe(ScanCall(u.shape[0], u.shape[2], u.shape[1], A.shape[1], D is not None, z is not None))
     if u.is_meta:
         y = torch.empty_like(u)
         return (y, u.new_empty(*u.shape[:2], A.shape[1])) if return_last_state else y
     name = _choose(u) if backend == "auto" else backend
+    _check_available(name, u)
     if name == "mamba_ssm":
-        return _mamba_ssm()(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
+        compiled = import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+        return compiled(u, delta, A, B, C, D, z, delta_bias, delta_softplus, return_last_state)
     y, last_state = _scan(u, delta, A, B, C, D, z, delta_bias, delta_softplus, name)
     return (y, last_state) if return_last_state else y
 
@@ -147,6 +151,13 @@ def _check_shapes(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> 
             raise ValueError(f"{name} {tuple(weight.shape)} fits neither u {tuple(u.shape)} nor A {tuple(A.shape)}")
 
 
+def _check_options(u: Tensor, **options: Tensor | None) -> None:
+    for name, tensor in options.items():
+        shape = u.shape if name == "z" else u.shape[1:2]
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} {tuple(tensor.shape)} has to be {tuple(shape)} for u {tuple(u.shape)}")
+
+
 @cache
 def _installed(module: str) -> bool:
     return find_spec(module) is not None
@@ -160,17 +171,19 @@ def _choose(u: Tensor) -> str:
     return next((name for name in ("mamba_ssm", "triton") if _installed(name)), "reference")
 
 
-def _mamba_ssm() -> Callable[..., Tensor | tuple[Tensor, Tensor]]:
-    if not _installed("mamba_ssm"):
-        raise RuntimeError("mamba-ssm is not installed; use backend='auto', or envs/mamba.yaml")
-    return import_module("mamba_ssm.ops.selective_scan_interface").selective_scan_fn
+def _check_available(name: str, u: Tensor) -> None:
+    on_cpu = u.device.type == "cpu"
+    if name in ("mamba_ssm", "triton"):
+        if not _installed(name):
+            raise RuntimeError(f"{name} is not installed; use backend='auto', or envs/mamba.yaml")
+        interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+        if on_cpu and not interpreted:
+            raise RuntimeError(f"the {name} scan runs on GPUs; these tensors are on the CPU (use backend='native')")
+    if name == "native" and not on_cpu:
+        raise RuntimeError(f"the native scan runs on CPUs; these tensors are on {u.device} (use backend='auto')")
 
 
-def _backend(name: str, u: Tensor) -> ModuleType:
-    if name == "native" and u.device.type != "cpu":
-        raise RuntimeError(f"the native scan runs on CPUs; these tensors are on {u.device}")
-    if name == "triton" and not _installed("triton"):
-        raise RuntimeError("triton is not installed")
+def _backend(name: str) -> ModuleType:
     return import_module(f"benchmark.models.layers.selective_scan_{name}")
 
 
@@ -179,12 +192,12 @@ def _backend(name: str, u: Tensor) -> ModuleType:
 def _forward(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _backend(backend, u).forward(u, delta, A, B, C, keep)
+    return _backend(backend).forward(u, delta, A, B, C, keep)
 
 
 @_forward.register_fake
 def _(u, delta, A, B, C, keep, backend):
-    steps = import_module(f"benchmark.models.layers.selective_scan_{backend}").STEPS
+    steps = _backend(backend).STEPS
     marks = u.new_empty(u.shape[0], (u.shape[2] + steps - 1) // steps if keep else 0, A.shape[1], A.shape[0])
     return torch.empty_like(u), u.new_empty(*u.shape[:2], A.shape[1]), marks
 
@@ -201,7 +214,7 @@ def _backward(
     dlast: Tensor,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _backend(backend, u).backward(u, delta, A, B, C, marks, dy, dlast)
+    return _backend(backend).backward(u, delta, A, B, C, marks, dy, dlast)
 
 
 @_backward.register_fake

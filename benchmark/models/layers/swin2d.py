@@ -9,88 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
-from torch.nn import functional
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
-from benchmark.models.layers.windows import WindowAttention, from_windows, shift_mask, to_windows
+from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
+from benchmark.models.layers.window_block import WindowBlock
+from benchmark.models.layers.windows import fit_window
 
 PATCH = 4
 STAGES = 4
 MULTIPLE = (PATCH * 2 ** (STAGES - 1),) * 2  # sides the stages can halve
 
 
-class Perceptron(nn.Module):
-    """Two linear layers with GELU between, the hidden one `ratio` times as wide."""
-
-    def __init__(self, channels: int, ratio: int = 4) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, ratio * channels)
-        self.fc2 = nn.Linear(ratio * channels, channels)
-
-    def forward(self, grid: Tensor) -> Tensor:
-        return self.fc2(functional.gelu(self.fc1(grid)))
-
-
-class SwinBlock(nn.Module):
-    """Attention in (shifted) windows, then a feed-forward module, both residual: [B, H, W, C] -> the same.
-
-    Where the window does not divide the map, the normalised map is padded with zeros behind both axes.
-
-    Args:
-        channels, heads: divisible.
-        window: side of the square windows.
-        shift: by which the windows are moved, 0 for none.
-        drop_path: rate of stochastic depth.
-        eps: of both norms.
-        feed_forward: module on [B, H, W, C]; a plain perceptron by default.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        heads: int,
-        *,
-        window: int,
-        shift: int,
-        drop_path: float,
-        eps: float = 1e-5,
-        feed_forward: nn.Module | None = None,
-    ) -> None:
-        super().__init__()
-        self.window, self.shift = (1, window, window), (0, shift, shift)
-        self.norm1 = nn.LayerNorm(channels, eps=eps)
-        self.attn = WindowAttention(channels, heads, self.window)
-        self.drop_path = DropPath(drop_path)
-        self.norm2 = nn.LayerNorm(channels, eps=eps)
-        self.mlp = feed_forward or Perceptron(channels)
-
-    def attend(self, grid: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Attention of normalised maps; `queries` goes to an attention module that does not project its own."""
-        height, width = grid.shape[1:3]
-        bottom, right = -height % self.window[1], -width % self.window[2]
-        shape = (1, height + bottom, width + right)
-        mask = shift_mask(shape, self.window, self.shift, grid) if any(self.shift) else None
-
-        def windows(grid: Tensor) -> Tensor:  # they are cut in three dimensions
-            grid = functional.pad(grid, (0, 0, 0, right, 0, bottom)).unsqueeze(1)
-            return to_windows(grid.roll([-step for step in self.shift], dims=(1, 2, 3)), self.window)
-
-        attended = self.attn(windows(grid), mask, None if queries is None else windows(queries))
-        grid = from_windows(attended, self.window, shape).roll(self.shift, dims=(1, 2, 3))
-        return grid[:, 0, :height, :width]
-
-    def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
-        """`route` goes to the feed-forward module."""
-        grid = grid + self.drop_path(self.attend(self.norm1(grid)))
-        return grid + self.drop_path(self.mlp(self.norm2(grid), *route))
-
-
 class SwinStage(nn.Module):
     """Blocks, every second one shifted, and a change of resolution called `resample` as in the released keys."""
 
-    def __init__(self, blocks: Sequence[SwinBlock], **resample: nn.Module) -> None:
+    def __init__(self, blocks: Sequence[WindowBlock], **resample: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         for name, module in resample.items():
@@ -103,13 +38,6 @@ class SwinStage(nn.Module):
         for name in self.resample:
             grid = self.get_submodule(name)(grid)
         return grid
-
-
-def init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 class SwinUNet(nn.Module):
@@ -127,39 +55,38 @@ class SwinUNet(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
         *,
+        in_channels: int,
         spatial_shape: Sequence[int],
-        width: int,
-        depths: Sequence[int],
-        heads: Sequence[int],
-        window: int,
-        drop_path: float,
+        width: int = 96,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: int = 7,
+        drop_path: float = 0.2,
         feed_forward: Callable[[int, bool], nn.Module] = lambda channels, encoder: Perceptron(channels),
     ) -> None:
         super().__init__()
         if not len(depths) == len(heads) == STAGES:
             raise ValueError(f"depths and heads have {STAGES} entries each")
         widths = [width * 2**stage for stage in range(STAGES)]
-        smallest = -(-min(spatial_shape) // MULTIPLE[0]) * 2 ** (STAGES - 1)  # side of the first stage's map
-        rates = [part.tolist() for part in torch.linspace(0, drop_path, sum(depths), device="cpu").split(list(depths))]
+        smallest = min(round_up(spatial_shape, MULTIPLE)) // PATCH  # side of the first stage's map
+        rates = stage_rates(0, drop_path, depths)
 
-        def blocks(stage: int, encoder: bool) -> list[SwinBlock]:
-            side = min(window, smallest // 2**stage)
-            shift = window // 2 if smallest // 2**stage > window else 0
-            options = {"window": side, "heads": heads[stage]}
+        def blocks(stage: int, encoder: bool) -> list[WindowBlock]:
+            side, shift = fit_window(smallest // 2**stage, window)
             return [
-                SwinBlock(
+                WindowBlock(
                     widths[stage],
-                    shift=shift * (i % 2),
+                    heads[stage],
+                    window=(1, side, side),
+                    shift=(0, *(shift * (i % 2),) * 2),
                     drop_path=rate,
                     feed_forward=feed_forward(widths[stage], encoder),
-                    **options,
                 )
                 for i, rate in enumerate(rates[stage])
             ]
 
-        self.repeat = 3 if in_channels == 1 else 1
+        self.width, self.repeat = width, 3 if in_channels == 1 else 1
         self.patch_embed = PatchEmbed(in_channels * self.repeat, width, PATCH)
         merging = [{"downsample": PatchMerging(channels)} for channels in widths[:-1]]
         self.layers = nn.ModuleList(SwinStage(blocks(i, True), **step) for i, step in enumerate([*merging, {}]))

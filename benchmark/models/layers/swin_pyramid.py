@@ -128,3 +128,9 @@ class SwinPyramid(nn.Module):
     def stage_blocks(self, stage: int) -> nn.ModuleList:
         """The transformer blocks of stage 1, 2, 3 or 4."""
         return getattr(self.swinViT, f"layers{stage}")[0].blocks
+
+    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The self-supervised encoder (`model_swinvit.pt`) in this network's names; a whole network as it is."""
+        if any(key.startswith("swinViT.") for key in state):
+            return state
+        return {f"swinViT.{key}".replace(".mlp.fc", ".mlp.linear"): value for key, value in state.items()}

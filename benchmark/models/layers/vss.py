@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-import torch
 from monai.networks.layers import DropPath
 from torch import Tensor, nn
 
 from benchmark.models.layers.mamba import Mamba, TokenMixer
 from benchmark.models.layers.patches import PatchEmbed, PatchMerging
 from benchmark.models.layers.ss2d import SS2D
+from benchmark.models.layers.transformer import init_linear, stage_rates
 
 MIXERS = ("vss", "mamba", "vim")
 
@@ -66,11 +66,6 @@ class VSSStage(nn.Module):
         return self.blocks(grid)
 
 
-def share_drop_path(rates: Tensor, depths: Sequence[int]) -> list[list[float]]:
-    """One list of rates per stage."""
-    return [part.tolist() for part in rates.split(list(depths))]
-
-
 class VSSMEncoder(nn.Module):
     """VMamba's four stages; returns each one's output, finest first, channels last.
 
@@ -96,13 +91,13 @@ class VSSMEncoder(nn.Module):
         super().__init__()
         if len(dims) != len(depths) or any(after != 2 * before for before, after in pairwise(dims)):
             raise ValueError(f"dims {tuple(dims)} double from stage to stage, one for each of depths {tuple(depths)}")
-        rates = share_drop_path(torch.linspace(0, drop_path, sum(depths), device="cpu"), depths)
+        rates = stage_rates(0, drop_path, depths)
         self.patch_embed = PatchEmbed(in_channels, dims[0], patch)
         self.layers = nn.ModuleList(
             VSSStage(width, rate, state=state, mixer=mixer) for width, rate in zip(dims, rates, strict=True)
         )
         self.downsamples = nn.ModuleList(PatchMerging(width) for width in dims[:-1])
-        self.apply(_init_linear)
+        self.apply(init_linear)  # SS2D's raw parameters and the time-step projections keep their own
 
     def forward(self, image: Tensor) -> list[Tensor]:
         grid, levels = self.patch_embed(image), []
@@ -115,14 +110,6 @@ class VSSMEncoder(nn.Module):
     def pretrained_parameters(self) -> Iterator[nn.Parameter]:
         """What the released trainers freeze at first: every parameter but those of the patch embedding."""
         return (parameter for name, parameter in self.named_parameters() if "patch_embed" not in name)
-
-
-def _init_linear(module: nn.Module) -> None:
-    # SS2D's raw parameters and the time-step projections keep their own initialisation.
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 VMAMBA_NAMES = (

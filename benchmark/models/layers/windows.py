@@ -58,6 +58,42 @@ def relative_index(window: Sequence[int], strides: Sequence[int] | None = None) 
     return sum((offset + length - 1) * step for offset, length, step in zip(offsets, window, strides, strict=True))
 
 
+def fit_window(side: int, window: int) -> tuple[int, int]:
+    """Window and shift of a stage whose shortest side is `side`: one that is not larger gets one window, unshifted."""
+    return min(side, window), window // 2 if side > window else 0
+
+
+def attend_in_windows(
+    attention: nn.Module,
+    grid: Tensor,
+    window: Sequence[int],
+    shift: Sequence[int],
+    queries: Tensor | None = None,
+) -> Tensor:
+    """Attention inside windows of a cyclically shifted grid, all of [B, D, H, W, C].
+
+    Args:
+        attention: a `WindowAttention`.
+        grid: normalised features; zeros are put behind each axis that the windows do not divide.
+        window, shift: per axis; a shift may be 0.
+        queries: of `grid`'s shape, for an attention with external queries.
+    """
+    depth, height, width = shape = grid.shape[1:4]
+    missing = [-side % length for side, length in zip(shape, window, strict=True)]
+    padded = [side + more for side, more in zip(shape, missing, strict=True)]
+    axes, back = (1, 2, 3), [-step for step in shift]
+    mask = shift_mask(padded, window, shift, grid) if any(shift) else None
+
+    def cut(grid: Tensor) -> Tensor:
+        if any(missing):
+            grid = functional.pad(grid, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        return to_windows(grid.roll(back, axes) if any(shift) else grid, window)
+
+    attended = from_windows(attention(cut(grid), mask, None if queries is None else cut(queries)), window, padded)
+    attended = attended.roll(list(shift), axes) if any(shift) else attended
+    return attended[:, :depth, :height, :width]
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention inside each window, with a learned bias per relative position.
 
