@@ -1,8 +1,8 @@
 """A phantom, not patients: generated CT torsos with all 117 TotalSegmentator structures, in that data set's layout.
 
 It lets the whole workflow run in minutes and be tested without data. Places, sizes and Hounsfield units are plausible
-(phantom.yaml); subjects differ in stature, in a smooth deformation, in each organ's place and size, in Hounsfield units
-and noise, all drawn from the seed. Some scans are whole bodies, some are cropped, in every split, because Swin SMT's
+(phantom.yaml); subjects differ in stature, in how they lie, in a smooth deformation, in each organ's place and size, in
+Hounsfield units and noise, all drawn from the seed. Some scans are whole bodies, some are cropped, in every split, because Swin SMT's
 Fig. 3a tells them apart. Numbers computed on it say nothing about patients.
 """
 
@@ -32,10 +32,11 @@ DEFAULT_SUBJECTS = 14
 DEFAULT_SPACING_MM = 8.0  # so that a 32³ patch sees a quarter of the torso, and a network learns in a minute
 FIELD_MM = np.array([440.0, 280.0, 800.0])  # R-L, A-P, S-I
 LOWEST_MM = np.array([-220.0, -140.0, 0.0])
+PLACEMENT_MM = np.array([24.0, 16.0, 0.0])  # nobody lies exactly in the middle: where a voxel is says less than its value
 PARTIAL_LENGTH_MM = (165.0, 190.0)  # less than a whole thorax or abdomen
 NOISE_HU, BLUR_VOXELS, HU_SPREAD = 12.0, 0.4, 3.0
 STATURE_SPREAD, WAVE_MM, ORGAN_SHIFT_MM, ORGAN_SIZE_SPREAD = 0.03, 5.0, 2.5, 0.05
-VERSION = 3  # raise when the same settings would give other scans
+VERSION = 4  # raise when the same settings would give other scans
 META_COLUMNS = ("image_id", "age", "gender", "institute", "study_type", "split", "manufacturer", "scanner_model")
 META_COLUMNS += ("kvp", "pathology", "pathology_location")
 
@@ -107,7 +108,8 @@ def generate(subject: Subject, *, spacing: float = DEFAULT_SPACING_MM) -> tuple[
 
 def _field_of_view(subject: Subject, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the scan in mm: the whole torso, or a slab of it between the hips and the neck."""
-    low, high = LOWEST_MM.copy(), LOWEST_MM + FIELD_MM
+    low = LOWEST_MM + generator.uniform(-1, 1, 3) * PLACEMENT_MM
+    high = low + FIELD_MM
     if subject.partial:
         length = generator.uniform(*PARTIAL_LENGTH_MM)
         low[2] = generator.uniform(120.0, 590.0 - length)
