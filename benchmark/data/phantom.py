@@ -2,8 +2,8 @@
 
 It lets the whole workflow run in minutes and be tested without data. Places, sizes and Hounsfield units are plausible
 (phantom.yaml); subjects differ in stature, in how they lie, in a smooth deformation, in each organ's place and size, in
-Hounsfield units and noise, all drawn from the seed. Some scans are whole bodies, some are cropped, in every split, because Swin SMT's
-Fig. 3a tells them apart. Numbers computed on it say nothing about patients.
+Hounsfield units and noise, all drawn from the seed. Some scans are whole bodies, some are cropped, in every split,
+because Swin SMT's Fig. 3a tells them apart. Numbers computed on it say nothing about patients.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DEFAULT_SUBJECTS = 14
 DEFAULT_SPACING_MM = 8.0  # so that a 32³ patch sees a quarter of the torso, and a network learns in a minute
 FIELD_MM = np.array([440.0, 280.0, 800.0])  # R-L, A-P, S-I
 LOWEST_MM = np.array([-220.0, -140.0, 0.0])
-PLACEMENT_MM = np.array([24.0, 16.0, 0.0])  # nobody lies exactly in the middle: where a voxel is says less than its value
+PLACEMENT_MM = np.array([24.0, 16.0, 0.0])  # nobody lies exactly in the middle, so that places alone tell little
 PARTIAL_LENGTH_MM = (165.0, 190.0)  # less than a whole thorax or abdomen
 NOISE_HU, BLUR_VOXELS, HU_SPREAD = 12.0, 0.4, 3.0
 STATURE_SPREAD, WAVE_MM, ORGAN_SHIFT_MM, ORGAN_SIZE_SPREAD = 0.03, 5.0, 2.5, 0.05
