@@ -70,12 +70,22 @@ def test_counts_are_the_papers_at_the_papers_scale(demo: Path) -> None:
 
 
 def test_the_phantom_can_be_learned_and_networks_differ(demo: Path) -> None:
+    """Bounds in per cent of DSC, well below what was seen: 67, ten networks, 64."""
     groups = ("Organs", "Vertebrae", "Muscles", "Ribs", "Vessels")
     lines = [line for line in compared(demo, "table1_totalseg") if line["column"] in groups and line["rebuilt"]]
     best = {line["row"]: 0.0 for line in lines}
     for line in lines:
         best[line["row"]] = max(best[line["row"]], float(line["rebuilt"]))
-    assert max(best.values()) > 10.0 and max(best.values()) - min(best.values()) > 1.0  # per cent
+    assert max(best.values()) > 50 and sum(value > 30 for value in best.values()) >= 8
+    assert max(best.values()) - min(best.values()) > 15
+
+
+def test_places_alone_do_not_win(demo: Path) -> None:
+    """The control that knows where structures usually lie, and does not look at the scan, is beaten."""
+    lines = (demo / "results/demo/table1_totalseg.md").read_text(encoding="utf-8").splitlines()
+    (prior,) = (line for line in lines if line.startswith("| *control: class prior*"))
+    overall = [float(line["rebuilt"]) for line in compared(demo, "table1_totalseg") if line["column"] == "Overall"]
+    assert max(overall) > float(prior.split("|")[-2])
 
 
 @pytest.mark.parametrize("target", FIGURES)
