@@ -5,6 +5,7 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.patches import PathPatch
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.published import parse_published
@@ -162,6 +163,12 @@ def test_nothing_to_draw_is_said():
         draw_panels([], columns=[], label_names={})
     with pytest.raises(InputError, match="nothing to draw"):
         draw_receptive_fields({})
+
+
+@pytest.mark.parametrize(("scans", "boxes"), [(4, 0), (5, 1)])
+def test_few_scans_have_no_quartiles(scans: int, boxes: int) -> None:
+    (axes,) = draw_subgroups({"organs": {"all": np.arange(scans)}}, y_label="y").axes
+    assert len([patch for patch in axes.patches if isinstance(patch, PathPatch)]) == boxes
 
 
 def test_bars_start_at_zero_unless_they_are_close():

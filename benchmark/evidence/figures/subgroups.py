@@ -14,6 +14,7 @@ from benchmark.errors import InputError
 from benchmark.evidence.figures.style import COLOURS, add_axes, in_house_style, new_figure
 
 _VIOLIN_FROM = 8  # a density drawn from fewer values would be invented
+_BOX_FROM = 5  # quartiles of fewer values are the values themselves, or between them
 
 
 @in_house_style
@@ -26,6 +27,8 @@ def draw_subgroups(
     demo: bool = False,
 ) -> Figure:
     """Draw one box per group and kind of scan, over its points, with a violin behind where there are enough.
+
+    Of fewer than five points no quartiles are drawn, only the points and their median.
 
     Args:
         scores: group → kind of scan → one score per scan (NaN: the scan shows none of the group's structures).
@@ -73,7 +76,11 @@ def _draw_one(axes: Axes, values: NDArray, place: float, width: float, colour: s
             body.set(facecolor=colour, alpha=0.25, linewidth=0)
     # The golden ratio spreads the points evenly and always alike.
     shift = ((np.arange(len(values)) * 0.618034) % 1 - 0.5) * width * 0.35
-    axes.scatter(place + shift, np.sort(values), s=5, color=colour, alpha=0.6, linewidth=0, zorder=2)
+    few = len(values) < _BOX_FROM
+    axes.scatter(place + shift, np.sort(values), s=16 if few else 5, color=colour, alpha=0.6, linewidth=0, zorder=2)
+    if few:
+        axes.hlines(np.median(values), place - width * 0.25, place + width * 0.25, color="black", linewidth=1.4)
+        return
     box = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.2}
     axes.boxplot(
         [values],
