@@ -24,7 +24,7 @@ COMMANDS = {
     "predict": ("benchmark.inference.predict", "label the cases of a trained run"),
     "receptive-field": ("benchmark.inference.receptive_field", "how far the encoder of a trained run sees"),
     "score": ("benchmark.scoring.score", "score a folder of predictions against references"),
-    "score-run": ("benchmark.scoring.run", "score the predictions of one run, or of a control, by its convention"),
+    "score-run": ("benchmark.scoring.run", "score the predictions of one run, or its controls, by its convention"),
     "controls": ("benchmark.scoring.controls", "predictions of the oracle, empty and class-prior controls"),
     "cost": ("benchmark.cost.cost", "parameters and FLOPs of a target's networks"),
     "latency": ("benchmark.cost.latency", "time of one scan, as the paper defines it"),

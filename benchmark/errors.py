@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 EXIT_INPUT = 2  # the input or configuration is wrong; trying again does not help
@@ -53,6 +55,12 @@ class InputError(Exception):
                 )
             ),
         )
+
+
+def did_you_mean(name: str, choices: Iterable[object]) -> str:
+    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no choice is near."""
+    close = difflib.get_close_matches(name, map(str, choices), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _rebuild(kind: type[InputError], problem: str, details: dict) -> InputError:

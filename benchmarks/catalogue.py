@@ -22,9 +22,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS_PER_PAPER = 100
-LOCAL_RULES = {"all", "fetch_dataset", "split_cases", "check_split", "build_table", "draw_training",
-               "build_coverage", "audit_papers", "estimate_budget"}  # fmt: skip
-SENT_PER_MINUTE = 60  # max-jobs-per-timespan of slurm/config.yaml
 PROTOCOL = """
 generated:
   dataset: totalseg
@@ -42,6 +39,19 @@ generated:
       name: {value: constant, assumed: generated}
   inference: {}
 """
+
+
+def local_rules() -> set[str]:
+    """Rules that run where Snakemake does, from the `localrules:` of the workflow."""
+    texts = [path.read_text() for path in (ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk"))]
+    blocks = [block for text in texts for block in re.findall(r"^localrules:\n((?: +\w+,\n)+)", text, re.MULTILINE)]
+    return {name for block in blocks for name in re.findall(r"\w+", block)}
+
+
+def sent_per_minute() -> int:
+    """What slurm/config.yaml allows."""
+    allowed = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())["max-jobs-per-timespan"]
+    return int(re.fullmatch(r"(\d+)/1m", allowed)[1])
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def dry_run(runs: int, folder: Path) -> DryRun:
         seconds=used.ru_utime + used.ru_stime,
         megabytes=used.ru_maxrss / 1024,
         jobs=int(table["total"]),
-        sent=sum(count for rule, count in jobs.items() if rule not in LOCAL_RULES),
+        sent=sum(count for rule, count in jobs.items() if rule not in local_rules()),
     )
 
 
@@ -114,7 +124,7 @@ def main() -> None:
     for runs in parser.parse_args().runs:
         with tempfile.TemporaryDirectory() as folder:
             one = dry_run(runs, Path(folder))
-        hours = one.sent / SENT_PER_MINUTE / 60
+        hours = one.sent / sent_per_minute() / 60
         dag = f"{one.jobs:,} | {one.seconds:.1f} s | {one.megabytes:.0f} MB"
         print(f"| {one.runs:,} | {dag} | {one.sent:,} | {hours:.1f} h |", flush=True)
 

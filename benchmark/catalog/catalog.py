@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,18 +14,15 @@ from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.tables import read_csv, read_yaml, validate
 from benchmark.catalog.targets import Column, Row, Target
 from benchmark.datasets import available_datasets
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.models.registry import available_models
 
 Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
-UNKNOWN_RECIPES = {
-    "baseline",
-    "task",
-    "prompt",
-}  # of these nothing is known but the name; their settings are placeholders
+# Engines of which nothing is known but the name; the settings of their protocols are placeholders.
+UNKNOWN_RECIPES = {"baseline", "task", "prompt"}
 PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
 NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
 
@@ -206,9 +202,8 @@ def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
 
 def _pick(choices: Mapping[str, Value], name: str, kind: str, where: str | Path | None) -> Value:
     if name not in choices:
-        close = difflib.get_close_matches(name, choices, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"unknown {kind} {name!r}{hint}", where=where, expected="one of " + ", ".join(sorted(choices)))
+        problem = f"unknown {kind} {name!r}{did_you_mean(name, choices)}"
+        raise InputError(problem, where=where, expected="one of " + ", ".join(sorted(choices)))
     return choices[name]
 
 
@@ -279,10 +274,8 @@ def _read_claims(path: Path, tree: dict[str, Any]) -> list[dict[str, str]]:
         for kind in ("row", "column"):
             names = tree.get(f"{kind}s") or {}
             if claim[kind] not in names:
-                close = difflib.get_close_matches(claim[kind], map(str, names), n=1)
-                hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise InputError(
-                    f"the published cell {cell} has no {kind} in the table's yaml{hint}",
+                    f"the published cell {cell} has no {kind} in the table's yaml{did_you_mean(claim[kind], names)}",
                     where=where,
                     expected="one of " + ", ".join(map(str, names)),
                 )

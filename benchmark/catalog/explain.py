@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Iterator, Sequence
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
@@ -13,7 +12,7 @@ from benchmark.catalog.papers import LedgerEntry
 from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Column, Target
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {
@@ -50,9 +49,8 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
     """
     for kind, name, choices in (("row", row, target.rows), ("column", column, target.columns)):
         if name not in choices:
-            close = difflib.get_close_matches(name, choices, n=1)
             raise InputError(
-                f"{target.target} has no {kind} {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+                f"{target.target} has no {kind} {name!r}{did_you_mean(name, choices)}",
                 expected="one of " + ", ".join(choices),
             )
     claim, measure = target.claim(row, column), target.columns[column]

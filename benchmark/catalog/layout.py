@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from benchmark.catalog.settings import RunConfig, Scale
 
+CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
+
 
 @dataclass(frozen=True)
 class Layout:

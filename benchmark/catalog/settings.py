@@ -6,6 +6,7 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -137,6 +138,10 @@ class Inference(Settings):
     mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation)")
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    def cases(self, split: Mapping[str, Any]) -> list[str]:
+        """Ids of the cases that are predicted and scored, in the order of split.json's content."""
+        return [case for part in self.splits for case in split[part]]
 
 
 class ModelSpec(Settings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -99,14 +98,12 @@ def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         allowed = _allowed_keys(model, problem["loc"])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), allowed, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(str(problem["loc"][-1]), allowed)
         return f"{key}: unknown key{hint} (allowed: {', '.join(allowed)})"
     if problem["type"] == "missing":
         return f"{key}: missing"
-    if (
-        problem["type"] == "value_error"
-    ):  # ours, and says what was found where that helps; the input may be a whole file
+    if problem["type"] == "value_error":
+        # ours, and says what was found where that helps; the input may be a whole file
         return f"{key}: {problem['ctx']['error']}".removeprefix(": ")
     return f"{key}: {problem['msg']} (found: {problem['input']!r})"
 

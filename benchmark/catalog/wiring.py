@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.cluster import Placement, submit_options
 from benchmark.catalog.configuration import workflow_config
+from benchmark.catalog.layout import CONTROLS
 from benchmark.catalog.settings import RunConfig
 from benchmark.catalog.targets import Target
 from benchmark.datasets import get_dataset
 from benchmark.files import value_digest
 
 PAGES = ("coverage", "audit", "budget")
-CONTROLS = ("oracle", "empty", "class_prior")
 CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on them
 MEGABYTES_PER_GPU = 32000
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command

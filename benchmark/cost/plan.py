@@ -11,12 +11,11 @@ from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.published import parse_published
+from benchmark.catalog.published import MULTIPLES, parse_published
 from benchmark.catalog.settings import Scale
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
 from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
 
-MULTIPLES = {"M": 1e6, "G": 1e9}
 STAGES = ("fetch", "verify", "split", "check split", "prepare")  # one job per dataset, the last per preparation
 RUN_STAGES = ("train", "predict", "score")
 

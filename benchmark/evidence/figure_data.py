@@ -17,7 +17,7 @@ from benchmark.catalog.published import parse_published
 from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
@@ -143,7 +143,8 @@ def known_name(name: str, choices: Collection[str], request: Request, place: str
     """`name`, if it is one of the choices; else an InputError that says where in the figure's yaml it stands."""
     if name not in choices:
         where = f"{request.catalog.target_path(request.target)}: figure: {place}"
-        raise InputError(f"there is no {name!r}", where=where, expected="one of " + ", ".join(choices))
+        problem = f"there is no {name!r}{did_you_mean(name, choices)}"
+        raise InputError(problem, where=where, expected="one of " + ", ".join(choices))
     return name
 
 

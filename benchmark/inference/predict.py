@@ -97,7 +97,7 @@ def cases_to_predict(config: RunConfig, store: PreparedStore, split: dict[str, A
     Raises:
         InputError: the store has none of them.
     """
-    wanted = [case for part in config.inference.splits for case in split[part]]
+    wanted = config.inference.cases(split)
     cases = [case for case in wanted if case in set(store.cases)]
     if not cases:
         raise InputError(
@@ -190,16 +190,25 @@ def _is_done(path: Path, case: PreparedCase, key: str) -> bool:
         return False
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stages that look at cases with a trained run's network."""
     from benchmark.catalog.arguments import add_run_arguments
 
     add_run_arguments(parser)
     parser.add_argument("--store", type=Path, required=True, help="prepared.json written by prepare")
-    parser.add_argument("--source", type=Path, required=True, help="source.json written by fetch")
     parser.add_argument("--split", type=Path, required=True, help="split.json written by split")
     parser.add_argument("--trained", type=Path, required=True, help="trained.json written by train")
-    parser.add_argument("--out", type=Path, required=True, help="predicted.json to write; label maps go beside it")
     parser.add_argument("--device", help="torch device (default: the GPU where there is one)")
+
+
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    return torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_trained_run_arguments(parser)
+    parser.add_argument("--source", type=Path, required=True, help="source.json written by fetch")
+    parser.add_argument("--out", type=Path, required=True, help="predicted.json to write; label maps go beside it")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -212,6 +221,6 @@ def main(arguments: argparse.Namespace) -> None:
         read_split(arguments.split),
         arguments.trained,
         arguments.out,
-        device=torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        device=device_of(arguments),
         data=read_json(arguments.source)["kind"],
     )

@@ -26,16 +26,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark import __version__
 from benchmark.catalog.settings import RunConfig
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, write_json
-from benchmark.inference.predict import cases_to_predict, load_network, read_trained
+from benchmark.inference.predict import (
+    add_trained_run_arguments,
+    cases_to_predict,
+    device_of,
+    load_network,
+    read_trained,
+)
 from benchmark.models.registry import ModelEntry, model_entry
 from benchmark.progress import say, track
+from benchmark.version import code_version
 
 Contribution = Literal["positive", "absolute"]
 SIGNS: dict[str, Callable[[Tensor], Tensor]] = {"positive": functional.relu, "absolute": torch.abs}
@@ -201,7 +207,7 @@ def measure_run(
         "samples": samples,
         "contribution": contribution,
         "seed": config.seed,
-        "code_version": __version__,
+        "code_version": code_version(),
         "torch": torch.__version__,
     }
     write_json(out.with_suffix(".json"), record)
@@ -210,19 +216,13 @@ def measure_run(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from benchmark.catalog.arguments import add_run_arguments
-
-    add_run_arguments(parser)
-    parser.add_argument("--store", type=Path, required=True, help="prepared.json written by prepare")
-    parser.add_argument("--split", type=Path, required=True, help="split.json written by split")
-    parser.add_argument("--trained", type=Path, required=True, help="trained.json written by train")
+    add_trained_run_arguments(parser)
     parser.add_argument(
         "--out", type=Path, required=True, help="receptive_field.npy to write; its record goes beside it"
     )
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"patches to average over (default: {SAMPLES})")
     parser.add_argument("--contribution", choices=list(SIGNS), default="positive", help="which part of the gradient")
     parser.add_argument("--batch", type=int, default=BATCH, help=f"patches at a time (default: {BATCH})")
-    parser.add_argument("--device", help="torch device (default: the GPU where there is one)")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -237,5 +237,5 @@ def main(arguments: argparse.Namespace) -> None:
         samples=arguments.samples,
         contribution=arguments.contribution,
         batch=arguments.batch,
-        device=torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")),
+        device=device_of(arguments),
     )

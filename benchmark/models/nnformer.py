@@ -76,6 +76,31 @@ class Decoder(nn.Module):
         return outputs
 
 
+def _window_blocks(
+    channels: int,
+    heads: int,
+    rates: Sequence[float],
+    *,
+    window: int,
+    shift: int,
+    relative_index: str,
+    crossed: bool,
+) -> list[WindowBlock]:
+    """Blocks of one stage, every second one shifted; a crossed stage begins with a `CrossBlock`."""
+    strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
+    return [
+        (CrossBlock if crossed and i == 0 else WindowBlock)(
+            channels,
+            heads,
+            window=(window,) * 3,
+            shift=(shift * (i % 2),) * 3,
+            drop_path=rate,
+            index_strides=strides,
+        )
+        for i, rate in enumerate(rates)
+    ]
+
+
 class InterleavedUNet(nn.Module):
     """The network on sides that are multiples of eight patches; see `NNFormer`."""
 
@@ -108,18 +133,8 @@ class InterleavedUNet(nn.Module):
 
         def blocks(stage: int, heads: int, rates: Sequence[float], crossed: bool) -> list[WindowBlock]:
             window, shift = fit_window(min(finest) // 2**stage, windows[stage])
-            strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
-            return [
-                (CrossBlock if crossed and i == 0 else WindowBlock)(
-                    widths[stage],
-                    heads,
-                    window=(window,) * 3,
-                    shift=(shift * (i % 2),) * 3,
-                    drop_path=rate,
-                    index_strides=strides,
-                )
-                for i, rate in enumerate(rates)
-            ]
+            sizes = {"window": window, "shift": shift, "relative_index": relative_index}
+            return _window_blocks(widths[stage], heads, rates, crossed=crossed, **sizes)
 
         drops = stage_rates(0, drop_path, depths)
         stages = [

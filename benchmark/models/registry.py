@@ -6,7 +6,6 @@ exist without importing torch. A module registers exactly its own name.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -163,10 +162,8 @@ def _refuse_unknown_options(entry: ModelEntry, options: Mapping[str, Any]) -> No
     allowed = allowed_options(entry)
     for name in options:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
             raise InputError(
-                f"{entry.name} cannot be built: it has no option {name!r}{hint}",
+                f"{entry.name} cannot be built: it has no option {name!r}{did_you_mean(name, allowed)}",
                 expected="any of " + ", ".join(allowed),
                 remedy=f"see benchmark/models/{entry.name}.py",
             )

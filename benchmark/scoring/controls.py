@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark.catalog.layout import CONTROLS
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
 from benchmark.progress import track
@@ -19,7 +20,6 @@ from benchmark.scoring.folders import read_label_names
 from benchmark.scoring.images import find_cases, read_geometry, read_labels, write_labels
 from benchmark.scoring.instances import encode_boundaries
 
-CONTROLS = ("oracle", "empty", "class_prior")
 PRIOR_CELLS = 48  # per axis; fine enough for organs, and 118 classes fit in 60 MB
 
 

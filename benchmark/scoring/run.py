@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.catalog.layout import CONTROLS
 from benchmark.catalog.settings import RunConfig
 from benchmark.errors import InputError
 from benchmark.files import read_json
-from benchmark.scoring.controls import CONTROLS, write_control
+from benchmark.scoring.controls import write_control
 from benchmark.scoring.conventions import Convention, get_convention
 from benchmark.scoring.folders import CaseFiles, pair_cases, read_label_names, score_folders
 from benchmark.scoring.score import applicable
@@ -43,7 +44,7 @@ def predict_as_control(control: str, config: RunConfig, store: Path, split: dict
     """What `control` would predict for the cases that the run predicts, into the folder `out`."""
     write_control(
         control,
-        references=[store / "references" / f"{case}.nii.gz" for case in predicted_cases(config, split)],
+        references=[store / "references" / f"{case}.nii.gz" for case in config.inference.cases(split)],
         out=out,
         labels=tuple(read_label_names(store / "labels.json")),
         training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
@@ -54,7 +55,7 @@ def predict_as_control(control: str, config: RunConfig, store: Path, split: dict
 def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path, run: str) -> None:
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_label_names(store / "labels.json")
-    cases = choose_cases(pair_cases(store / "references", predictions), predicted_cases(config, split), store=store)
+    cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
     score_folders(
         cases,
         out,
@@ -63,11 +64,6 @@ def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions:
         run=run,
         metadata={"config_digest": config.digest, "scale": config.scale},
     )
-
-
-def predicted_cases(config: RunConfig, split: dict[str, Any]) -> list[str]:
-    """Ids of the cases of the run's splits, in their order."""
-    return [case for part in config.inference.splits for case in split[part]]
 
 
 def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Path) -> list[CaseFiles]:

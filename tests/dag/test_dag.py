@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dry_run import COMMANDS, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
+from dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
 
 from benchmark.catalog import load_catalog
 
@@ -34,6 +35,18 @@ def test_the_plan_and_the_dag_agree() -> None:
     planned = expected()["commands"]["one table on a cluster"]
     staged = sum(planned.get(rule, 0) for rule in STAGE_RULES)
     assert staged == expected()["stage jobs of a target"]["table1_totalseg"] > 0
+
+
+@pytest.mark.parametrize("name", ["one table on a cluster", "everything at the paper's scale"])
+def test_the_page_on_slurm_tells_these_jobs(name: str) -> None:
+    specification = importlib.util.spec_from_file_location("catalogue", REPOSITORY / "benchmarks/catalogue.py")
+    script = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = script  # its data classes look themselves up there
+    specification.loader.exec_module(script)
+    planned = expected()["commands"][name]
+    sent = sum(count for rule, count in planned.items() if rule not in script.local_rules())
+    page = (REPOSITORY / "docs/slurm.md").read_text(encoding="utf-8")
+    assert f" | {sum(planned.values())} | {sent}: " in page
 
 
 def test_the_whole_catalogue_stays_small() -> None:

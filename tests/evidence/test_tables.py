@@ -3,16 +3,18 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.targets import Claim, Column
 from benchmark.errors import InputError
-from benchmark.evidence.cells import CellSource, Evidence, build_cell, format_number
+from benchmark.evidence.cells import UNITS, CellSource, Evidence, build_cell, format_number
 from benchmark.evidence.markdown import DEMO_BANNER, aligned, table_markdown
 from benchmark.evidence.resampling import bootstrap_average
 from benchmark.evidence.resolve import cell_sources
@@ -352,8 +354,9 @@ def test_a_column_that_averages_others(scores):
 
 def test_unknown_units_and_structures_are_refused(scores):
     source = sources_of(TARGET)["UNETR", "Overall"]
-    with pytest.raises(InputError, match="unknown unit"):
-        cell_of(Evidence(scores=scores), source, column=OVERALL.model_copy(update={"unit": "furlong"}))
+    with pytest.raises(ValidationError, match="unit"):
+        Column.model_validate({**OVERALL.model_dump(), "unit": "furlong"})
+    assert set(UNITS) == set(get_args(Column.model_fields["unit"].annotation))  # each allowed unit has its size
     with pytest.raises(InputError, match="structures that the scores do not have") as caught:
         cell_of(Evidence(scores=scores), replace(source, classes=("spleen", "antler")))
     assert caught.value.where == UNETR and caught.value.found == "antler"

@@ -15,6 +15,7 @@ from benchmark.errors import InputError
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.inference.receptive_field import contributions, measure_run
 from benchmark.models.registry import available_models, build, build_for_run, model_entry
+from benchmark.version import code_version
 
 # pixels per feature of the deepest encoder level, as each network's paper says (nnU-Net: planned for 128²)
 STRIDES = {
@@ -189,7 +190,7 @@ def test_a_runs_map_and_its_record(measure):
     assert field.shape == (32, 24) and field.dtype == np.float32 and field.min() >= 0 and field.max() > 0
     assert record == read_json(measure.out.with_suffix(".json"))
     assert (record["samples"], record["cases"], record["contribution"]) == (5, 2, "positive")
-    assert record["digest"] == config_of().digest
+    assert record["digest"] == config_of().digest and record["code_version"] == code_version()
     assert record["weights"] == file_digest(measure.out.with_name("final.safetensors"))
 
 
