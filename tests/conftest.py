@@ -55,6 +55,19 @@ def parity() -> Callable[[str], dict[str, Any]]:
     return load
 
 
+@pytest.fixture(scope="session")
+def parity_around() -> Callable[[str], dict[str, Any]]:
+    """`parity_around("loss_m4oe")`: what released code around the networks gives for seeded input; skips if absent."""
+    find = _finder("RETABLE_PARITY_AROUND", "parity_around")
+
+    def load(name: str) -> dict[str, Any]:
+        import torch
+
+        return torch.load(find(f"{name}.pt"), weights_only=True)
+
+    return load
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what shares an expensive fixture in one process: a demo, a trial, the machine's only SLURM."""
