@@ -11,11 +11,11 @@ from benchmark.errors import EXIT_INPUT, InputError
 
 COMMANDS = {
     # command: (module, what it does)
-    "list": ("benchmark.catalog.listing", "show papers, targets, runs, networks, datasets, conventions"),
+    "list": ("benchmark.catalog.list", "show papers, targets, runs, networks, datasets, conventions"),
     "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
     "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
     "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
-    "schema": ("benchmark.catalog.schema", "write the JSON schemas and the default configuration"),
+    "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
     "verify": ("benchmark.data.verify", "list every fault of every raw case"),
     "split": ("benchmark.data.split", "write or check the split by patient"),
@@ -24,18 +24,18 @@ COMMANDS = {
     "predict": ("benchmark.inference.predict", "label the cases of a trained run"),
     "receptive-field": ("benchmark.inference.receptive_field", "how far the encoder of a trained run sees"),
     "score": ("benchmark.scoring.score", "score a folder of predictions against references"),
-    "score-run": ("benchmark.scoring.run", "score the predictions of one run, or its controls, by its convention"),
+    "score-run": ("benchmark.jobs.score_run", "score the predictions of one run, or its controls, by its convention"),
     "controls": ("benchmark.scoring.controls", "predictions of the oracle, empty and class-prior controls"),
     "cost": ("benchmark.cost.cost", "parameters and FLOPs of a target's networks"),
     "latency": ("benchmark.cost.latency", "time of one scan, as the paper defines it"),
-    "table": ("benchmark.evidence.publish", "rebuild a table beside the published one"),
-    "coverage": ("benchmark.evidence.coverage", "every published number: how it is rebuilt, what it needs, its state"),
-    "audit": ("benchmark.evidence.audit", "what the papers' own numbers say about each other"),
+    "table": ("benchmark.evidence.table", "rebuild a table beside the published one"),
+    "coverage": ("benchmark.audit.coverage", "every published number: how it is rebuilt, what it needs, its state"),
+    "audit": ("benchmark.audit.audit", "what the papers' own numbers say about each other"),
     "budget": (
-        "benchmark.evidence.budget_page",
+        "benchmark.cost.budget_page",
         "runs, steps, GPU-hours, disk and licences of every target, as a page",
     ),
-    "figure": ("benchmark.evidence.draw", "rebuild a figure, or draw it from published numbers"),
+    "figure": ("benchmark.evidence.figure", "rebuild a figure, or draw it from published numbers"),
 }
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dry_run import make_clone
+from helpers.dry_run import make_clone
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = [

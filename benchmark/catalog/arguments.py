@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from benchmark.catalog.catalog import DEFAULT_FOLDER, Catalog, load_catalog
-from benchmark.catalog.layout import Layout
-from benchmark.catalog.settings import RunConfig
+from benchmark.layout import Layout
+from benchmark.settings import RunConfig
 
 
 def add_catalog_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
 from benchmark.catalog.provenance import merge, split_tags
-from benchmark.catalog.settings import RunConfig, Scale
-from benchmark.catalog.tables import read_csv, read_yaml, validate
+from benchmark.catalog.reading import read_csv, read_yaml, validate
 from benchmark.catalog.targets import Column, Row, Target
 from benchmark.datasets import available_datasets
 from benchmark.errors import InputError, did_you_mean
 from benchmark.models.registry import available_models
+from benchmark.settings import RunConfig, Scale
 
 Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"

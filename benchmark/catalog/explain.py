@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog, PaperFolder
-from benchmark.catalog.layout import Layout
 from benchmark.catalog.papers import LedgerEntry
-from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
+from benchmark.layout import Layout
+from benchmark.settings import RunConfig, Scale
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from benchmark.catalog.provenance import Origin
-from benchmark.catalog.settings import Inference, ModelSpec, Preparation, Settings, Training
+from benchmark.settings import Inference, ModelSpec, Preparation, Settings, Training
 
 
 class Paper(Settings):

@@ -15,7 +15,8 @@ from typing import Literal
 Rounding = Literal["nearest", "truncate"]
 Kind = Literal["number", "missing", "text", "unreadable"]
 
-MULTIPLES = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "%": 1e-2}
+# Printed unit -> what is counted or measured: a share, a number, seconds, mm.
+UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "s": 1.0, "h": 3600.0, "hours": 3600.0, "mm": 1.0}
 _NUMBER = r"[-−]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)"
 _CELL = re.compile(
     rf"^(?P<value>{_NUMBER})\s*(?P<multiple>[KMGT](?![a-z]))?"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from benchmark.catalog.settings import Settings
-from benchmark.catalog.tables import read_yaml, validate
+from benchmark.catalog.reading import read_yaml, validate
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
+from benchmark.settings import Settings
 
 
 class Source(Settings):

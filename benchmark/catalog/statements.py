@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.settings import Settings
-from benchmark.catalog.tables import read_csv, validate
+from benchmark.catalog.reading import read_csv, validate
 from benchmark.catalog.targets import Claim, Column
 from benchmark.errors import InputError
+from benchmark.settings import Settings
 
 COLUMNS = ["id", "text", "kind", "cells", "value"]
 Kind = Literal[
@@ -56,7 +56,7 @@ class Reference(NamedTuple):
         return not self.target
 
 
-class Cell(NamedTuple):
+class PublishedCell(NamedTuple):
     """A published cell that a reference selects."""
 
     target: str
@@ -107,18 +107,18 @@ def load_statements(catalog: Catalog) -> tuple[Statement, ...]:
     return tuple(statements)
 
 
-def select(catalog: Catalog, reference: Reference, columns: str | None = None) -> list[Cell]:
+def select(catalog: Catalog, reference: Reference, columns: str | None = None) -> list[PublishedCell]:
     """The published cells of a reference, in the table's order; `columns` where it names none.
 
     Raises:
         InputError: the target does not exist, or nothing is published under these names.
     """
     if reference.is_number:
-        return [Cell("", Claim(row="text", column="", value=reference.row), Column(measure="text"))]
+        return [PublishedCell("", Claim(row="text", column="", value=reference.row), Column(measure="text"))]
     target = catalog.target(reference.target)
     pattern = reference.column or columns or "*"
     found = [
-        Cell(target.target, claim, target.columns[claim.column])
+        PublishedCell(target.target, claim, target.columns[claim.column])
         for claim in target.published
         if _matches(claim.row, reference.row) and _matches(claim.column, pattern)
     ]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from benchmark.catalog.settings import Settings
+from benchmark.settings import Settings
 
 UNREADABLE = "unreadable"  # the value of a cell that the source text has lost
 

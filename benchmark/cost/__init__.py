@@ -1,0 +1,1 @@
+"""What a run costs: parameters, FLOPs, time of a scan, memory, GPU-hours and disk."""

@@ -15,9 +15,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
-from benchmark.catalog.settings import RunConfig, Settings
 from benchmark.datasets import Dataset
 from benchmark.errors import InputError
+from benchmark.settings import RunConfig, Settings
 
 FLOAT_BYTES = 4
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.settings import RunConfig
 from benchmark.cost.flops import count_flops
 from benchmark.cost.meta import build_on_meta
 from benchmark.cost.parameters import count_parameters
@@ -17,6 +16,7 @@ from benchmark.errors import InputError
 from benchmark.files import csv_text, write_text
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
+from benchmark.settings import RunConfig
 
 
 @dataclass(frozen=True)

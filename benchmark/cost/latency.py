@@ -24,7 +24,6 @@ import torch
 from torch import nn
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.settings import RunConfig
 from benchmark.cost.cost import rows_of_target
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
@@ -32,6 +31,7 @@ from benchmark.files import write_text
 from benchmark.inference.predict import predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say
+from benchmark.settings import RunConfig
 
 SCAN = (300, 300, 422)
 WARM_UP_WINDOWS = 3

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.published import MULTIPLES, parse_published
-from benchmark.catalog.settings import Scale
+from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
 from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
+from benchmark.settings import Scale
 
 STAGES = ("fetch", "verify", "split", "check split", "prepare")  # one job per dataset, the last per preparation
 RUN_STAGES = ("train", "predict", "score")
@@ -149,7 +149,7 @@ def _printed_costs(catalog: Catalog) -> dict[tuple[str, str, str], Counted]:
             if column.measure in ("flops", "parameters") and runs and number.value is not None:
                 config = catalog.run(runs[0])
                 key = (config.model.name, str(config.model.options), config.dataset)
-                value = float(number.value) * MULTIPLES.get(column.unit, 1.0)
+                value = float(number.value) * UNITS[column.unit]
                 found.setdefault(key, {})[column.measure] = value
     return {
         key: Counted(parameters=int(cost["parameters"]), flops_complete=int(2 * cost["flops"]))

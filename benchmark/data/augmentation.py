@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from benchmark.catalog.settings import Step
 from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.monai_augmentation import Flip, Rotate90, ScaleIntensity, ShiftIntensity, Zoom
 from benchmark.data.nnunet_augmentation import NnUnet
 from benchmark.errors import InputError
+from benchmark.settings import Step
 
 STEPS: dict[str, type[Augmentation]] = {
     step.label: step for step in (Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity, NnUnet)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from benchmark.catalog.settings import Settings
 from benchmark.data.views import CaseView
+from benchmark.settings import Settings
 
 Patch = tuple[np.ndarray, np.ndarray]  # image float32 [C, *patch], labels uint8 [*patch]
 

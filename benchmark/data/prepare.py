@@ -17,7 +17,6 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from benchmark.catalog.settings import Preparation
 from benchmark.data import geometry
 from benchmark.data.source import read_source
 from benchmark.data.split import SPLITS, read_split
@@ -27,6 +26,7 @@ from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest
 from benchmark.progress import say, track
+from benchmark.settings import Preparation
 from benchmark.workers import map_processes
 
 FORMAT = 1  # raise when the same settings would give other files

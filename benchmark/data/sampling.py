@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from benchmark.catalog.settings import Training
 from benchmark.data.augmentation import build_steps
 from benchmark.data.geometry import resize_linear, resize_nearest, slice_patch
 from benchmark.data.store import PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.errors import InputError
+from benchmark.settings import Training
 
 ORDER_STREAM, SAMPLE_STREAM = 0, 1  # keep the draws of pass k and of sample k apart
 

@@ -1,0 +1,1 @@
+"""From scores to tables and figures: statistics, verdicts, tables, figures. Never imports torch."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.evidence.cells import Cell, Measured
+from benchmark.evidence.cells import JudgedCell, Measured
 from benchmark.evidence.verdict import Band, Rebuilt
 
 
-def measure_average(cells: Sequence[Cell]) -> Measured:
+def measure_average(cells: Sequence[JudgedCell]) -> Measured:
     """The mean of a row's cells; without one of them there is none, for that cell's reason.
 
     Interval and band are the means of theirs: as wide as if all columns erred together. Without one band there is none.

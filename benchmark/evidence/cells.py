@@ -9,14 +9,13 @@ from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 
-from benchmark.catalog.published import Published, exact, parse_published
+from benchmark.catalog.published import UNITS, Published, exact, parse_published
 from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.evidence.noise import band_of, with_interval
 from benchmark.evidence.resampling import Order, average, row_means
 from benchmark.evidence.scores import RunScores, ScoreMatrix
 from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge
 
-UNITS = {"": 1.0, "%": 0.01, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "s": 1.0, "h": 3600.0, "hours": 3600.0, "mm": 1.0}
 DEMO = "demo scale"
 
 
@@ -88,7 +87,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Cell:
+class JudgedCell:
     """A judged cell, with everything compare.csv says about it."""
 
     row: str
@@ -111,7 +110,7 @@ def build_cell(
     source: CellSource,
     evidence: Evidence,
     measured: Measured | None = None,
-) -> Cell:
+) -> JudgedCell:
     """Rebuild and judge the cell of `row` under the column `name`; without a claim there is nothing to judge.
 
     `measured` stands in for what the cell's own files give, for columns computed from other columns.
@@ -130,7 +129,7 @@ def build_cell(
         contradiction=evidence.contradictions.get((row, name), ""),
     )
     used = [evidence.scores[run] for run in source.runs if run in evidence.scores] if column.measure == "score" else []
-    return Cell(
+    return JudgedCell(
         row=row,
         column=name,
         published=published,

@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.layout import Layout
-from benchmark.catalog.published import parse_published
-from benchmark.catalog.settings import RunConfig, Scale
+from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError, did_you_mean
-from benchmark.evidence.cells import UNITS, CellSource, Evidence, case_scores, matrices_of
+from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
 from benchmark.evidence.figures.curves import Curve
+from benchmark.evidence.rebuilt import build_table, read_compare
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.tables import build_table, read_compare
 from benchmark.files import read_json
+from benchmark.layout import Layout
+from benchmark.settings import RunConfig, Scale
 
 NO_NUMBERS = "the paper prints no numbers of this figure"
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from benchmark.catalog.targets import Target
-from benchmark.evidence.cells import Cell
+from benchmark.evidence.cells import JudgedCell
+from benchmark.evidence.rebuilt import Table
 from benchmark.evidence.significance import Comparison, SignificanceReport
 from benchmark.evidence.statistics import Test
-from benchmark.evidence.tables import Table
 from benchmark.evidence.verdict import Outcome
+from benchmark.markdown import aligned
 
 DEMO_BANNER = """\
 > **Demo scale, not comparable.** Small networks, few steps, phantom or sample data: the scores show that the pipeline
@@ -26,8 +25,6 @@ FAILURES = (
     ("present structures missed", "missed"),
     ("absent structures predicted", "false_positive"),
 )
-NUMBER = re.compile(r"[-−–+±≥≤<>≈~(\[*· ]*\d.{0,40}$")  # a number, with what stands beside it; no sentence
-NEUTRAL = {"", "-", "–", "unknown"}
 TESTS = {"anova": "one-way ANOVA", "wilcoxon": "Wilcoxon test", "ttest": "paired t test"}
 MARKS = {
     Outcome.WITHIN: "=",
@@ -57,39 +54,6 @@ def table_markdown(table: Table) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table whose columns line up in plain text; the first row is the header.
-
-    A column of numbers goes right: one with at least as many numbers as words. The first column never does.
-    """
-    cells = [[text.replace("|", "\\|") for text in row] for row in rows]
-    columns = list(zip(*cells, strict=True))
-    widths = [max(3, *map(_width, column)) for column in columns]
-    right = [number > 0 and _is_numeric(column[1:]) for number, column in enumerate(columns)]
-    rule = ["-" * (width - 1) + (":" if to_right else "-") for width, to_right in zip(widths, right, strict=True)]
-    lines = [_line(row, widths, right) for row in cells]
-    return "\n".join([lines[0], "| " + " | ".join(rule) + " |", *lines[1:]])
-
-
-def _is_numeric(column: Sequence[str]) -> bool:
-    telling = [text for text in column if text not in NEUTRAL]
-    return bool(telling) and 2 * sum(NUMBER.match(text) is not None for text in telling) >= len(telling)
-
-
-def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padding = [" " * (width - _width(text)) for text, width in zip(row, widths, strict=True)]
-    fields = (space + text if to_right else text + space
-              for text, space, to_right in zip(row, padding, right, strict=True))  # fmt: skip
-    return "| " + " | ".join(fields) + " |"
-
-
-def _width(text: str) -> int:
-    """Columns that `text` takes in a terminal: combining marks none, East Asian wide characters two."""
-    return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
-    )
-
-
 def _main_table(table: Table) -> str:
     columns = list(table.target.columns)
     rows = [["rebuilt (published)", *columns]]
@@ -101,7 +65,7 @@ def _main_table(table: Table) -> str:
     return aligned(rows)
 
 
-def _beside(cell: Cell) -> str:
+def _beside(cell: JudgedCell) -> str:
     mark = MARKS[cell.verdict.outcome]
     if cell.published.kind != "number":
         own = cell.text if cell.measured.rebuilt is not None else ""

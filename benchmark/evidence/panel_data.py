@@ -11,12 +11,12 @@ from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.datasets import Case, get_dataset
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
 from benchmark.files import read_json
 from benchmark.scoring.conventions import get_convention
+from benchmark.settings import RunConfig
 
 REFERENCE = "reference"
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.settings import RunConfig, Scale
 from benchmark.catalog.targets import Column, Target
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource
 from benchmark.scoring.conventions import get_convention
+from benchmark.settings import RunConfig, Scale
 
 NO_PHANTOM = "no phantom of this dataset; give roots"
 

@@ -1,0 +1,1 @@
+"""Trained networks on cases: sliding windows, slices, whole images, receptive fields."""

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.geometry import restore_labels, slice_patch
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
@@ -28,6 +27,7 @@ from benchmark.inference.slices import on_slices, predict_whole
 from benchmark.inference.sliding_window import Window, mirrored, predict_labels
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
+from benchmark.settings import RunConfig
 
 
 def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device) -> Tensor:

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedStore
@@ -41,6 +40,7 @@ from benchmark.inference.predict import (
 )
 from benchmark.models.registry import ModelEntry, model_entry
 from benchmark.progress import say, track
+from benchmark.settings import RunConfig
 from benchmark.version import code_version
 
 Contribution = Literal["positive", "absolute"]

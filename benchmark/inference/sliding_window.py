@@ -1,9 +1,10 @@
 """Sliding-window prediction in bounded memory, with labels bit-identical to MONAI's `SlidingWindowInferer`.
 
 MONAI keeps the class scores of the whole volume until the last window is done: 118 classes on [300, 300, 422] are an
-array of 18 GB. Here the borders of all windows cut the volume into cells (`cells.py`). The scores of a cell are
-allocated when the first window reaches it, and averaged, reduced to labels and freed when the last one has. Windows
-come in MONAI's order and each voxel sums the same float32 products in that order, so that not one label differs.
+array of 18 GB. Here the borders of all windows cut the volume into compartments (`compartments.py`). The scores of a
+compartment are allocated when the first window reaches it, and averaged, reduced to labels and freed when the last one
+has. Windows come in MONAI's order and each voxel sums the same float32 products in that order, so that not one label
+differs.
 
 Bound: the first axis is the outermost loop, so between two rows of windows only their overlap is alive, and within a
 row one window's extent more along the second axis: about overlap · patch[0] · (H + patch[1]) · W voxels of the
@@ -24,7 +25,7 @@ from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from benchmark.errors import InputError
-from benchmark.inference.cells import Cells, Slices, shifted
+from benchmark.inference.compartments import Compartments, Slices, shifted
 from benchmark.models.registry import full_resolution
 
 Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
@@ -71,7 +72,7 @@ def predict_labels(
         image: float32 [channels, *spatial], any number of spatial axes, on any device. Where it is smaller than the
             window it is padded with zeros on both sides, and the labels are cut back.
         window: layout of the windows.
-        device: where the network is; cells are kept there too.
+        device: where the network is; compartments are kept there too.
         precision: "32-true", "16-mixed" or "bf16-mixed" (autocast around the network; blending stays float32).
 
     Returns:
@@ -118,20 +119,20 @@ def iterate_scores(
         )
     image, before = _pad_to(image, window.patch)
     weight, positions = window.weights(device), window.positions(image.shape[1:])
-    cells = Cells(positions)
+    compartments = Compartments(positions)
     for first in range(0, len(positions), window.batch):
         batch = positions[first : first + window.batch]
         patches = torch.stack([image[(slice(None), *position)] for position in batch])
         for position, logits in zip(batch, logits_of(network, patches.to(device), precision), strict=True):
             weighted = logits.float().mul_(weight)  # in place in float32: the logits are needed no more
-            for cell in cells.touched_by(position):
-                inside = cell.inside(position)
-                cell.add(weighted[inside], weight[inside])
-                if not cell.windows_left:
-                    where = _without_padding(cell.where, before, spatial)
+            for compartment in compartments.touched_by(position):
+                inside = compartment.inside(position)
+                compartment.add(weighted[inside], weight[inside])
+                if not compartment.windows_left:
+                    where = _without_padding(compartment.where, before, spatial)
                     if where is not None:
-                        local = shifted(where, [-side.start for side in cell.where])
-                        yield shifted(where, [-by for by in before]), cell.take_mean()[(slice(None), *local)]
+                        local = shifted(where, [-side.start for side in compartment.where])
+                        yield shifted(where, [-by for by in before]), compartment.take_mean()[(slice(None), *local)]
 
 
 def logits_of(network: Network, patches: Tensor, precision: str) -> Tensor:
@@ -162,13 +163,13 @@ def peak_voxels(shape: Sequence[int], window: Window) -> int:
     """
     padded = [max(side, patch) for side, patch in zip(shape, window.patch, strict=True)]
     positions = window.positions(padded)
-    cells, peak = Cells(positions), 0
+    compartments, peak = Compartments(positions), 0
     for position in positions:
-        for cell in cells.touched_by(position):
-            cell.windows_left -= 1
-            if not cell.windows_left:
-                peak = max(peak, cells.voxels_alive)
-        peak = max(peak, cells.voxels_alive)
+        for compartment in compartments.touched_by(position):
+            compartment.windows_left -= 1
+            if not compartment.windows_left:
+                peak = max(peak, compartments.voxels_alive)
+        peak = max(peak, compartments.voxels_alive)
     return peak
 
 

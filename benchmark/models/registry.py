@@ -18,7 +18,7 @@ from benchmark.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from benchmark.catalog.settings import RunConfig
+    from benchmark.settings import RunConfig
 
 NOT_NETWORKS = {"__init__", "registry", "released"}
 

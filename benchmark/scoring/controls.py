@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.catalog.layout import CONTROLS
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
+from benchmark.layout import CONTROLS
 from benchmark.progress import track
 from benchmark.scoring.folders import read_label_names
 from benchmark.scoring.images import find_cases, read_geometry, read_labels, write_labels

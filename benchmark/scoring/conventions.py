@@ -17,7 +17,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from benchmark.errors import InputError
 from benchmark.files import value_digest
-from benchmark.scoring.surface import Definition, PercentileRule, Pooling
 
 BUILT_IN = Path(__file__).with_name("conventions.yaml")
 
@@ -29,6 +28,9 @@ DISTANCE_METRICS = ("hd", "hd95", "assd")  # the lower the better, with a unit
 
 Metric = Literal["dsc", "iou", "nsd", "hd", "hd95", "assd", "f1", "precision", "recall"]
 Situation = Literal["both_empty", "empty_reference", "empty_prediction", "missing_prediction"]
+Definition = Literal["surface_elements", "voxel_edges"]  # what a surface is; benchmark.scoring.surface says how
+PercentileRule = Literal["step", "linear"]
+Pooling = Literal["directed", "pooled"]
 
 
 def _number_or_word(value: Any) -> Any:
@@ -37,7 +39,7 @@ def _number_or_word(value: Any) -> Any:
     return value
 
 
-Outcome = Annotated[float | Literal["skip", "worst"], BeforeValidator(_number_or_word)]
+EmptyScore = Annotated[float | Literal["skip", "worst"], BeforeValidator(_number_or_word)]
 
 
 class _Part(BaseModel):
@@ -50,10 +52,10 @@ class EmptyRule(_Part):
     A number, `skip` for no value, or `worst`: 0 for shares, the convention's `worst_distance` for distances.
     """
 
-    both_empty: Outcome
-    empty_reference: Outcome
-    empty_prediction: Outcome
-    missing_prediction: Outcome
+    both_empty: EmptyScore
+    empty_reference: EmptyScore
+    empty_prediction: EmptyScore
+    missing_prediction: EmptyScore
 
 
 class Surface(_Part):

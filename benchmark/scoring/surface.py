@@ -14,17 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from benchmark.scoring.conventions import Definition, PercentileRule, Pooling
 from benchmark.scoring.kernels import corner_codes, distances_to_sources, edge_voxels
 from benchmark.scoring.overlap import as_volume, measure_overlap
 from benchmark.scoring.surface_elements import contour_lengths, surface_areas
-
-Definition = Literal["surface_elements", "voxel_edges"]
-PercentileRule = Literal["step", "linear"]
-Pooling = Literal["directed", "pooled"]
 
 
 @dataclass(frozen=True)

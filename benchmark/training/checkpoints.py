@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, write_json
 from benchmark.progress import say
+from benchmark.settings import RunConfig
 
 KEPT = 2
 NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", "training.devices"}

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from benchmark.catalog.settings import Training
 from benchmark.errors import InputError
+from benchmark.settings import Training
 from benchmark.training.signals import stop_signals_blocked
 
 

@@ -15,9 +15,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.errors import InputError
 from benchmark.progress import say
+from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
 from benchmark.training.feed import make_share, micro_batches
 from benchmark.training.journal import Journal

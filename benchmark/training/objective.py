@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from benchmark.catalog.settings import Loss
 from benchmark.errors import InputError
+from benchmark.settings import Loss
 
 CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # about 1 MB stays in a core's cache; a GPU wants few large kernels
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from benchmark.catalog import settings
+from benchmark import settings
 from benchmark.errors import InputError
 
 

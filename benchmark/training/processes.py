@@ -17,9 +17,9 @@ from lightning.fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning.fabric.strategies import DDPStrategy, SingleDeviceStrategy
 from torch.futures import Future
 
-from benchmark.catalog.settings import Training
 from benchmark.errors import InputError
 from benchmark.progress import say
+from benchmark.settings import Training
 from benchmark.workers import available_processes
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # other ranks wait this long for the first one's checkpoint or validation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from benchmark.catalog.settings import Schedule
+from benchmark.settings import Schedule
 
 
 def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch: int, epochs: int) -> float:

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from benchmark.catalog.arguments import add_run_arguments, run_config
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
 from benchmark.errors import EXIT_CONTINUE
@@ -20,6 +19,7 @@ from benchmark.files import file_digest, read_json, write_json
 from benchmark.models.registry import build_for_run
 from benchmark.models.released import find_weights, load_released, weight_sources
 from benchmark.progress import say
+from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, training_identity, write_weights
 from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop

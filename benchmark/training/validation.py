@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmark.catalog.settings import Training
 from benchmark.data.sampling import resize
 from benchmark.data.store import PreparedStore
 from benchmark.models.registry import full_resolution
+from benchmark.settings import Training
 from benchmark.training.processes import gather_objects
 
 

@@ -12,12 +12,12 @@ import yaml
 
 from benchmark.catalog import Catalog, load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
-from benchmark.catalog.configuration import workflow_config
 from benchmark.catalog.explain import explain
-from benchmark.catalog.listing import KINDS
+from benchmark.catalog.list import KINDS
 from benchmark.catalog.provenance import merge, split_tags
-from benchmark.catalog.schema import REPOSITORY, generated_files
 from benchmark.errors import InputError
+from benchmark.jobs.configuration import workflow_config
+from benchmark.jobs.schema import REPOSITORY, generated_files
 from benchmark.models.registry import NOT_NETWORKS
 
 CATALOG = load_catalog()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.catalog.wiring import Wiring
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.evidence.cells import Evidence, build_cell
 from benchmark.evidence.resolve import NO_PHANTOM, cell_sources
+from benchmark.jobs.wiring import Wiring
 
 TARGET = SimpleNamespace(target="table3_microscopy")
 

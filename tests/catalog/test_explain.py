@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.explain import DECIDED_BY, WITHOUT_A_RUN, explain, ledger_of
-from benchmark.catalog.listing import list_conventions
+from benchmark.catalog.list import list_conventions
 from benchmark.errors import InputError
 from benchmark.scoring.conventions import load_conventions
 

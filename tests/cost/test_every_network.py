@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hand_counts import HAND_COUNTS
+from helpers.hand_counts import HAND_COUNTS
 
 from benchmark.cost.flops import count_flops
 from benchmark.cost.meta import build_on_meta

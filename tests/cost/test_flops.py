@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
 from fvcore.nn import FlopCountAnalysis
-from hand_counts import HAND_COUNTS
+from helpers.hand_counts import HAND_COUNTS
 from monai.networks.nets import UNETR, SegResNet, SwinUNETR
 from torch import nn
 

@@ -7,9 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
+from helpers.dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
 
 from benchmark.catalog import load_catalog
 
@@ -39,7 +37,7 @@ def test_the_plan_and_the_dag_agree() -> None:
 
 @pytest.mark.parametrize("name", ["one table on a cluster", "everything at the paper's scale"])
 def test_the_page_on_slurm_tells_these_jobs(name: str) -> None:
-    specification = importlib.util.spec_from_file_location("catalogue", REPOSITORY / "benchmarks/catalogue.py")
+    specification = importlib.util.spec_from_file_location("catalogue", REPOSITORY / "speed/catalogue.py")
     script = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = script  # its data classes look themselves up there
     specification.loader.exec_module(script)

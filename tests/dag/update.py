@@ -1,4 +1,4 @@
-"""Write expected.yaml anew after a network, dataset or target has landed; then read the diff."""
+"""`cd tests; python -m dag.update`: expected.yaml anew after a network, dataset or target has landed; read the diff."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from dry_run import COMMANDS, EXPECTED, counts, make_clone, stage_jobs
+from helpers.dry_run import COMMANDS, EXPECTED, counts, make_clone, stage_jobs
 
 from benchmark.catalog import load_catalog
 
-HEADER = "# Jobs that dry runs plan, by rule and by target. Written by `python tests/dag/update.py`.\n"
+HEADER = "# Jobs that dry runs plan, by rule and by target. Written by `cd tests; python -m dag.update`.\n"
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:

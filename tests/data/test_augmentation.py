@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.catalog.settings import Step
 from benchmark.data.augmentation import STEPS, build_steps
 from benchmark.errors import InputError
+from benchmark.settings import Step
 
 PATCH = (6, 6, 4)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from monai.transforms import CropForeground
 from nibabel import orientations
 
-from benchmark.catalog.settings import Preparation
 from benchmark.data import geometry
 from benchmark.data.prepare import normalise, to_prepared_grid
+from benchmark.settings import Preparation
 
 ORIENTATIONS = ["RAS", "LAS", "LPS", "PIR", "SAL", "ILA"]
 

@@ -7,7 +7,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from benchmark.catalog.settings import Preparation
 from benchmark.data import prepare as module
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prepare import prepare
@@ -15,6 +14,7 @@ from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
+from benchmark.settings import Preparation
 from tests.data.conftest import AFFINE, SHAPE, write_mask
 
 TOTALSEG = get_dataset("totalseg")

@@ -6,7 +6,6 @@ import nibabel
 import numpy as np
 import pytest
 
-from benchmark.catalog.settings import Optimiser, Preparation, Schedule, Training
 from benchmark.data import fetch
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prepare import prepare
@@ -16,6 +15,7 @@ from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
+from benchmark.settings import Optimiser, Preparation, Schedule, Training
 
 pytestmark = pytest.mark.real_data
 TOTALSEG = get_dataset("totalseg")

@@ -9,10 +9,10 @@ import torch
 from monai.transforms.utils import correct_crop_centers
 from torch.utils.data import DataLoader
 
-from benchmark.catalog.settings import Optimiser, Sampling, Schedule, Step, Training
 from benchmark.data.sampling import STRATEGIES, PatchDataset, foreground_class, foreground_voxel
 from benchmark.data.views import CaseView
 from benchmark.errors import InputError
+from benchmark.settings import Optimiser, Sampling, Schedule, Step, Training
 
 SWIN_SMT = (
     Step(name="zoom", parameters={"probability": 0.5}),

@@ -11,7 +11,6 @@ import tifffile
 from PIL import Image
 from skimage import morphology, segmentation
 
-from benchmark.catalog.settings import Preparation
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prepare import prepare
 from benchmark.data.split import make_split
@@ -21,6 +20,7 @@ from benchmark.datasets import get_dataset
 from benchmark.datasets.neurips_cellseg import stretch, three_channels, three_classes
 from benchmark.datasets.pictures import read_picture
 from benchmark.errors import InputError
+from benchmark.settings import Preparation
 
 CELLSEG = get_dataset("neurips_cellseg")
 

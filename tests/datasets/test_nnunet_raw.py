@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.catalog.settings import Preparation
 from benchmark.data.prepare import prepare
 from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
+from benchmark.settings import Preparation
 
 ABDOMEN, ENDOVIS = get_dataset("abdomen_mri"), get_dataset("endovis17")
 AFFINE = np.diag([-1.5, 1.5, 6.0, 1.0])

@@ -11,10 +11,10 @@ import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
-from benchmark.catalog.layout import Layout
 from benchmark.cli import main
 from benchmark.errors import EXIT_INPUT
 from benchmark.files import read_json, write_json
+from benchmark.layout import Layout
 
 RUN = "swin_umamba/abdomen_mri-segresnet/segresnet/seed0"
 FIGURE = "fig7_receptive_field"

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from clone import environment, snakemake, snakemake_killed
-from dry_run import make_clone
+from helpers.clone import environment, snakemake, snakemake_killed
+from helpers.dry_run import make_clone
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import importlib.util
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel
@@ -17,13 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
+from helpers.dry_run import make_clone, run
 
 from benchmark.catalog import load_catalog
-from benchmark.catalog.layout import Layout
+from benchmark.layout import Layout
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests" / "dag"))
-from dry_run import make_clone, run  # noqa: E402
 
 RUN = "swin_umamba_dagger/neurips_cellseg-scratch/swin_umamba_d-scratch/seed0"
 IMAGES = {
@@ -35,8 +33,8 @@ pytestmark = [pytest.mark.real_data, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def controls():
-    """benchmarks/microscopy.py as a module."""
-    spec = importlib.util.spec_from_file_location("microscopy", REPOSITORY / "benchmarks" / "microscopy.py")
+    """speed/microscopy.py as a module."""
+    spec = importlib.util.spec_from_file_location("microscopy", REPOSITORY / "speed" / "microscopy.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

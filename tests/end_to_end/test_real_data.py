@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from clone import snakemake
-from dry_run import make_clone
+from helpers.clone import snakemake
+from helpers.dry_run import make_clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 

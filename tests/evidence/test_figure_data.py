@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.catalog.layout import Layout
 from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
 from benchmark.errors import InputError
-from benchmark.evidence.draw import STYLES, draw
+from benchmark.evidence.figure import STYLES, draw
 from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of, curves_of
 from benchmark.evidence.panel_data import View, panels_of
 from benchmark.files import write_json, write_text
+from benchmark.layout import Layout
 
 RUN = "swin_smt/totalseg/swin_smt-n32/seed0"
 FLIPPED = np.diag([-1.5, 1.5, 3.0, 1.0])  # the first axis runs to the patient's left, the second to the front

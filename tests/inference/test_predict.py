@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
 from benchmark.inference import predict
 from benchmark.inference.predict import predict_image, predict_run
+from benchmark.settings import RunConfig
 
 AFFINE = np.array([[-1.5, 0, 0, 40], [0, 0, 1.5, -7], [0, 1.5, 0, 3], [0, 0, 0, 1]])  # voxel axes run L, S, A
 RAW_SHAPE = (12, 9, 14)

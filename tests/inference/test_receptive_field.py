@@ -9,12 +9,12 @@ from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import nn
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.inference.receptive_field import contributions, measure_run
 from benchmark.models.registry import available_models, build, build_for_run, model_entry
+from benchmark.settings import RunConfig
 from benchmark.version import code_version
 
 # pixels per feature of the deepest encoder level, as each network's paper says (nnU-Net: planned for 128²)

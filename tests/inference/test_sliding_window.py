@@ -11,7 +11,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 from benchmark.errors import InputError
-from benchmark.inference import cells
+from benchmark.inference import compartments
 from benchmark.inference.sliding_window import Window, iterate_scores, mirrored, peak_voxels, predict_labels
 
 
@@ -106,7 +106,7 @@ def test_errors():
 def test_memory_stays_at_the_stated_peak(monkeypatch):
     """The scores alive during a prediction, measured cell by cell, never exceed `peak_voxels`."""
     alive, seen = [0], []
-    add, take = cells.Cell.add, cells.Cell.take_mean
+    add, take = compartments.Compartment.add, compartments.Compartment.take_mean
 
     def counted_add(cell, weighted, weight):
         alive[0] += cell.voxels if cell.scores is None else 0
@@ -117,8 +117,8 @@ def test_memory_stays_at_the_stated_peak(monkeypatch):
         alive[0] -= cell.voxels
         return take(cell)
 
-    monkeypatch.setattr(cells.Cell, "add", counted_add)
-    monkeypatch.setattr(cells.Cell, "take_mean", counted_take)
+    monkeypatch.setattr(compartments.Compartment, "add", counted_add)
+    monkeypatch.setattr(compartments.Compartment, "take_mean", counted_take)
     shape, window = (41, 30, 33), Window((8, 8, 8))
     predict_labels(network_of(3, classes=2), torch.randn(2, *shape), window, device="cpu")
     assert alive[0] == 0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from released_facts import assert_counts, read_keys, shapes
+from helpers.released_facts import assert_counts, read_keys, shapes
 from torch import nn
 
 from benchmark.cost.meta import build_on_meta

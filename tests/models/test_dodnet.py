@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from released_facts import assert_checksums, assert_counts, assert_parity, fill_by_recipe, read_keys, shapes
+from helpers.released_facts import assert_checksums, assert_counts, assert_parity, fill_by_recipe, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build

@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from helpers.released_facts import assert_checksums, assert_counts, assert_parity, fill_by_recipe, read_keys, shapes
 from monai.networks.nets import resnet18, resnet50
-from released_facts import assert_checksums, assert_counts, assert_parity, fill_by_recipe, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build

@@ -5,8 +5,8 @@ import re
 
 import pytest
 import torch
+from helpers.released_facts import assert_counts, assert_parity, read_keys, shapes
 from monai.networks.nets import MedNeXt as MonaiMedNeXt
-from released_facts import assert_counts, assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build

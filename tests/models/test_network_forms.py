@@ -1,4 +1,4 @@
-"""The formulations that `benchmarks/networks.py` times side by side compute the same function."""
+"""The formulations that `speed/networks.py` times side by side compute the same function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from benchmark.models import build, full_resolution
 from benchmark.models.registry import model_entry
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "networks.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "speed" / "networks.py"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from released_facts import assert_counts, assert_parity, read_keys, relative_difference, shapes
+from helpers.released_facts import assert_counts, assert_parity, read_keys, relative_difference, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 import numpy as np
 import pytest
 import torch
-from released_facts import read_keys
+from helpers.released_facts import read_keys
 from torch import nn
 
 from benchmark.errors import InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from released_facts import relative_difference
+from helpers.released_facts import relative_difference
 
 from benchmark.models.registry import build, full_resolution
 from benchmark.models.released import load_released

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_facts import assert_parity, relative_difference
+from helpers.released_facts import assert_parity, relative_difference
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -174,7 +174,7 @@ def test_streaming_needs_at_most_a_sixth_of_the_memory() -> None:
 
     It is made for 12288 tokens and kept at half of them: one form grows with the tokens, the other with their square.
     """
-    script = Path(__file__).resolve().parents[2] / "benchmarks" / "soft_moe.py"
+    script = Path(__file__).resolve().parents[2] / "speed" / "soft_moe.py"
     peaks = []
     for form in FORMS:
         command = [sys.executable, str(script), "--cell", form, "--tokens", "6144", "--repeats", "1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from released_facts import assert_parity, read_keys
+from helpers.released_facts import assert_parity, read_keys
 
 from benchmark.models.layers.mamba import Mamba
 from benchmark.models.layers.ss2d import SS2D, cross_merge, cross_scan

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.released_facts import assert_parity
 from monai.networks.nets import SwinUNETR
 from monai.networks.nets.swin_unetr import PatchMerging
-from released_facts import assert_parity
 from torch import nn
 
 from benchmark.errors import InputError

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from released_facts import assert_parity, read_keys, relative_difference, shapes
+from helpers.released_facts import assert_parity, read_keys, relative_difference, shapes
 
 from benchmark.errors import InputError
 from benchmark.models.layers.window_block import WindowBlock

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from released_facts import assert_parity, read_keys, shapes
+from helpers.released_facts import assert_parity, read_keys, shapes
 from scipy import ndimage
 
 from benchmark.errors import InputError

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from released_facts import assert_counts, assert_parity, read_keys, shapes
+from helpers.released_facts import assert_counts, assert_parity, read_keys, shapes
 
 from benchmark.errors import InputError
 from benchmark.models import build

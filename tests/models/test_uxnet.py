@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from released_facts import assert_counts, assert_parity, read_keys, relative_difference, shapes
+from helpers.released_facts import assert_counts, assert_parity, read_keys, relative_difference, shapes
 from torch.nn import functional
 
 from benchmark.errors import InputError

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cluster import Cluster, absent
-from workspace import Workspace
+from helpers.cluster import Cluster, absent
+from helpers.workspace import Workspace
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from cluster import wait_for
-from workspace import BATCH, INTERVAL, STEPS, Workspace
+from helpers.cluster import wait_for
+from helpers.workspace import BATCH, INTERVAL, STEPS, Workspace
 
 from benchmark.files import read_json, write_json
 

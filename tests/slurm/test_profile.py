@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from reliability import DOCS, table, with_table
+from helpers.reliability import DOCS, table, with_table
 
 from benchmark.files import read_json
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from cluster import NODES
-from workspace import Workspace
+from helpers.cluster import NODES
+from helpers.workspace import Workspace
 
 from benchmark.data.phantom import write_phantom
 

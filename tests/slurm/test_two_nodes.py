@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from cluster import wait_for
+from helpers.cluster import wait_for
 
 from benchmark.training.locks import STALE_SECONDS
 

@@ -11,13 +11,13 @@ import os
 from multiprocessing import forkserver
 from pathlib import Path
 
-FOLDERS = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+FOLDERS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 
 def _start_server() -> None:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([*FOLDERS, *([before] if before else [])])
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tiny"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["helpers.tiny"])
     forkserver.ensure_running()
     os.environ.pop("PYTHONPATH")
     if before is not None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.tiny import TinyNetwork, tiny_config
 from safetensors.torch import load_file
-from tiny import TinyNetwork, tiny_config
 
 from benchmark.errors import InputError
 from benchmark.training import checkpoints as module

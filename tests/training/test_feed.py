@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.tiny import CASES, TinySamples, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import CASES, TinySamples, tiny_config
 
 from benchmark.errors import InputError
 from benchmark.training.feed import SampleError, Share, ShareSampler, make_share, micro_batches

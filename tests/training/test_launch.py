@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-import tiny
+from helpers import tiny
 
 from benchmark.training import launch
 

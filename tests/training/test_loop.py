@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import CASES, TinyNetwork, TinySamples, make_loop, tiny_config
+from helpers.tiny import CASES, TinyNetwork, TinySamples, make_loop, tiny_config
 
 from benchmark.errors import InputError
 from benchmark.training.feed import SampleError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from monai.losses import DiceCELoss
 
-from benchmark.catalog.settings import Loss
 from benchmark.errors import InputError
+from benchmark.settings import Loss
 from benchmark.training import objective
 from benchmark.training.objective import Objective, dice_cross_entropy, downsampled
 

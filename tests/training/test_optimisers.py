@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from benchmark.catalog import load_catalog
-from benchmark.catalog.settings import Optimiser
 from benchmark.cost.meta import build_on_meta
 from benchmark.datasets import get_dataset
 from benchmark.models.registry import build_for_run
+from benchmark.settings import Optimiser
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 
 ADAM = {"learning_rate": 1e-3, "weight_decay": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-5}

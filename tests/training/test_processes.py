@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import TinySamples, finish, make_loop, tiny_config
+from helpers.tiny import TinySamples, finish, make_loop, tiny_config
 from torch import nn
 
 from benchmark.files import read_json, write_json

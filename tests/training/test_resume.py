@@ -13,10 +13,10 @@ from multiprocessing import Process
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
+from helpers import tiny
+from helpers.tiny import finish, messages, start
 from safetensors.torch import load_file
-from tiny import finish, messages, start
 
 from benchmark.errors import EXIT_CONTINUE
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.optim import SGD, lr_scheduler
 
-from benchmark.catalog.settings import Schedule
+from benchmark.settings import Schedule
 from benchmark.training.schedules import learning_rate
 
 BASE, EPOCHS, STEPS = 1e-2, 20, 3

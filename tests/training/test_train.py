@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from benchmark.catalog.settings import RunConfig
 from benchmark.data.store import PreparedStore
 from benchmark.errors import EXIT_CONTINUE, InputError
 from benchmark.files import read_json, write_json
 from benchmark.models.registry import build_for_run
+from benchmark.settings import RunConfig
 from benchmark.training import train
 from benchmark.training.signals import STOP_SIGNALS
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_config
+from helpers.tiny import tiny_config
 from torch import nn
 
 from benchmark.data.store import PreparedStore

@@ -1,10 +1,10 @@
-# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/catalog/wiring.py, and
-# how long it may run in benchmark/cost/limits.py.
+# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs/wiring.py, and
+# how long it may run in benchmark/jobs/limits.py.
 import sys
 
-from benchmark.catalog.cluster import ask_once, check_sites
-from benchmark.catalog.wiring import Wiring, set_job_environment
-from benchmark.cost.limits import TimeLimits
+from benchmark.jobs.cluster import ask_once, check_sites
+from benchmark.jobs.wiring import Wiring, set_job_environment
+from benchmark.jobs.limits import TimeLimits
 from benchmark.errors import InputError
 
 set_job_environment()

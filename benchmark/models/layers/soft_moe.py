@@ -22,7 +22,7 @@ from torch.nn import functional
 Form = Literal["auto", "materialised", "streamed"]
 RouterNorm = Literal["rms", "layer", "none"]
 
-# Tokens × slots from which `auto` streams on a CPU. Measured by benchmarks/soft_moe.py (EPYC, one thread, d = 96, both
+# Tokens × slots from which `auto` streams on a CPU. Measured by speed/soft_moe.py (EPYC, one thread, d = 96, both
 # passes, processor time): materialised / streamed is 0.86 at 768 tokens, 0.93 at 1024, 1.07 at 2048.
 STREAM_FROM = 1536 * 1536
 

@@ -1,0 +1,173 @@
+"""`python -m benchmark table TARGET`: score, cost and latency files to one rebuilt table beside the published one."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
+from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.targets import Target
+from benchmark.errors import InputError
+from benchmark.evidence.cells import Evidence
+from benchmark.evidence.markdown import table_markdown
+from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
+from benchmark.evidence.resolve import cell_sources
+from benchmark.evidence.scores import RunScores, read_scores
+from benchmark.files import write_text
+from benchmark.progress import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_file_arguments(parser)
+    parser.add_argument("--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs")
+    parser.add_argument("--latency", nargs="*", metavar="FILE", help="measured times, default: measured/latency.*.csv")
+    parser.add_argument("--controls", nargs="*", metavar="FILE", default=[], help="scores of control predictors")
+
+
+def add_file_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments that tables and figures share: the target, and where its files are."""
+    parser.add_argument("target", help="a target of the catalog, e.g. table1_totalseg")
+    add_catalog_arguments(parser)
+    add_results_argument(parser)
+    parser.add_argument("--scores", nargs="*", metavar="FILE", help="default: every scores.parquet of the results")
+    parser.add_argument("--out-dir", metavar="DIR", help="default: the results folder")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write `<target>.csv`, `<target>.compare.csv` and `<target>.md`; cells without a source say why."""
+    catalog = catalog_of(arguments)
+    target = catalog.target(arguments.target)
+    if target.kind != "table":
+        raise InputError(
+            f"{target.target} is a figure", remedy=f"python -m benchmark figure {target.target}", expected="a table"
+        )
+    table = rebuild(arguments, catalog, target)
+    base = Path(arguments.out_dir or results_of(arguments).root)
+    write_text(base / f"{target.target}.csv", table_csv(table))
+    write_text(base / f"{target.target}.compare.csv", compare_csv(table))
+    write_text(base / f"{target.target}.md", table_markdown(table))
+    say(f"{target.target}: {base / target.target}.md")
+    return 0
+
+
+def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> Table:
+    """Read every file that the command line or the results folder offers, and build the table."""
+    layout = results_of(arguments)
+    evidence = Evidence(
+        scale=arguments.scale,
+        scores=scores_of(arguments, catalog, target),
+        cost=read_costs(arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])),
+        contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
+        latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
+    )
+    sources = cell_sources(catalog, target, arguments.scale)
+    return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
+
+
+def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> dict[str, RunScores]:
+    """Scores of the target's runs: the named files, else whatever the results folder has."""
+    layout = results_of(arguments)
+    paths = arguments.scores
+    if paths is None:
+        paths = _existing(layout.scored(run) for run in catalog.runs(target))
+    scores = read_scores(paths)
+    known = set(catalog.runs(target))
+    for run in sorted(scores):
+        recorded = scores[run].config_digest
+        if run not in known:
+            say(f"{target.target}: no row is made from the scored run {run!r}")
+        elif recorded and recorded != (current := catalog.run(run, arguments.scale).digest):
+            say(
+                f"{run}: scored with configuration {recorded}; its settings have changed since, or the scale: {current}"
+            )
+    return scores
+
+
+def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]]:
+    """Label → protocol → scores, from files `…/<paper>/<protocol>/<control>/scores.parquet`.
+
+    Raises:
+        InputError: a file lies elsewhere, so that its protocol cannot be told, or holds several runs.
+    """
+    controls: dict[str, dict[str, RunScores]] = {}
+    for path in map(Path, paths):
+        scores = list(read_scores([path]).values())
+        if len(path.parts) < 4 or len(scores) != 1:
+            raise InputError(
+                "not the scores of one control",
+                where=path,
+                expected="<paper>/<protocol>/<control>/scores.parquet, with one run",
+                found=f"{len(scores)} runs",
+            )
+        paper, protocol, control = path.parts[-4:-1]
+        controls.setdefault(f"control: {control.replace('_', ' ')}", {})[f"{paper}/{protocol}"] = scores[0]
+    return controls
+
+
+def read_costs(paths: Iterable[str | Path]) -> dict[str, dict[str, float]]:
+    """run → parameters and flops, from files with the columns `run`, `parameters`, `flops` (empty: not counted)."""
+    costs = {}
+    for path in paths:
+        for line in _read_table(path, ("run", "parameters", "flops")):
+            counted = {name: line[name] for name in ("parameters", "flops")}
+            costs[line["run"]] = {name: _number(text, path) for name, text in counted.items() if text}
+    return costs
+
+
+def read_latencies(paths: Iterable[str | Path]) -> dict[str, tuple[float, str]]:
+    """run → (seconds, machine), from files with the columns `run`, `seconds`, `machine`; the last file wins."""
+    return {
+        line["run"]: (_number(line["seconds"], path), line["machine"])
+        for path in paths
+        for line in _read_table(path, ("run", "seconds", "machine"))
+        if line["seconds"]
+    }
+
+
+def read_contradictions(path: Path, target: Target) -> dict[tuple[str, str], str]:
+    """(row, column) → where the paper says otherwise, from the columns `target`, `row`, `column`, `finding`.
+
+    A paper without known contradictions has no such file.
+
+    Raises:
+        InputError: the file names a cell that the target does not have.
+    """
+    if not path.is_file():
+        return {}
+    lines = [
+        line for line in _read_table(path, ("target", "row", "column", "finding")) if line["target"] == target.target
+    ]
+    for line in lines:
+        if target.claim(line["row"], line["column"]) is None:
+            cell = f"{line['row']}, {line['column']}"
+            raise InputError("a contradiction concerns a cell that was not published", where=path, found=cell)
+    return {(line["row"], line["column"]): line["finding"] for line in lines}
+
+
+def _read_table(path: str | Path, needed: Iterable[str]) -> list[dict[str, str]]:
+    if not Path(path).is_file():
+        raise InputError("a file of counted or measured values is missing", where=path)
+    with Path(path).open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        absent = [name for name in needed if name not in (reader.fieldnames or [])]
+        if absent:
+            raise InputError("a csv file lacks columns", where=path, expected=list(needed), found=reader.fieldnames)
+        return list(reader)
+
+
+def _number(text: str, path: str | Path) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError("a number was expected", where=path, found=text) from None
+
+
+def _measured(catalog: Catalog, target: Target) -> list[Path]:
+    return sorted((catalog.folder / target.paper / "measured").glob("latency.*.csv"))
+
+
+def _existing(paths: Iterable[str | Path]) -> list[Path]:
+    return [Path(path) for path in paths if Path(path).is_file()]

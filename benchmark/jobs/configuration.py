@@ -1,0 +1,58 @@
+"""The workflow's configuration: what a user may pass with `--config`, typed and documented."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from benchmark.catalog.reading import validate
+from benchmark.layout import Layout
+from benchmark.settings import Scale, Settings
+
+
+class WorkflowConfig(Settings):
+    """What to rebuild, at which scale, from which data. Threads, memory and partitions belong in a profile."""
+
+    scale: Scale = Field("paper", description="paper: as published; demo: a phantom and small networks on a laptop")
+    paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
+    targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
+    gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
+    gpus_per_training: int | None = Field(
+        None,
+        gt=0,
+        description="At most so many GPUs for a training; the global batch stays the protocol's. null: the protocol's",
+    )
+    longest_job_hours: int = Field(
+        24,
+        gt=0,
+        description="Time limit that no training or prediction asks to exceed, the site's or less; a longer one "
+        "continues in the next attempt",
+    )
+    roots: dict[str, str] = Field(
+        default_factory=dict,
+        description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "
+        "downloaded (paper scale) or generated as a phantom (demo scale)",
+    )
+    start_from: Literal["data", "predictions", "scores"] = Field(
+        "data", description="data: train and predict; predictions or scores: begin at files that exist"
+    )
+    predictions: str | None = Field(None, description="Folder <run id>/*.nii.gz, for start_from: predictions")
+    scores: str | None = Field(None, description="Folder <run id>/scores.parquet, for start_from: scores")
+
+    def layout(self) -> Layout:
+        """Paths of this configuration."""
+        return Layout.at(
+            self.scale,
+            predictions=self.predictions if self.start_from == "predictions" else None,
+            scores=self.scores if self.start_from == "scores" else None,
+        )
+
+
+def workflow_config(config: dict[str, Any]) -> WorkflowConfig:
+    """The typed configuration of Snakemake's `config` dictionary.
+
+    Raises:
+        InputError: naming each wrong key, what was found and what is allowed.
+    """
+    return validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")

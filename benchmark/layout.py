@@ -1,0 +1,88 @@
+"""Where every stage writes: the one place that knows the paths under results/."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.settings import RunConfig, Scale
+
+CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of one scale, relative to the working directory (Snakemake's output root).
+
+    Attributes:
+        root: results, or results/demo: the two scales never share a file.
+        predictions, scores: folders that stand in for this workflow's own, when it starts from them.
+    """
+
+    root: str
+    predictions: str | None = None
+    scores: str | None = None
+
+    @classmethod
+    def at(cls, scale: Scale, *, predictions: str | None = None, scores: str | None = None) -> Layout:
+        return cls("results" if scale == "paper" else f"results/{scale}", predictions, scores)
+
+    def source(self, dataset: str) -> str:
+        return f"{self.root}/data/{dataset}/source.json"
+
+    def verified(self, dataset: str) -> str:
+        return f"{self.root}/data/{dataset}/verify.csv"
+
+    def split(self, dataset: str) -> str:
+        return f"{self.root}/data/{dataset}/split.json"
+
+    def split_checked(self, dataset: str) -> str:
+        return f"{self.root}/data/{dataset}/split.checked"
+
+    def prepared(self, dataset: str, preparation: str) -> str:
+        return f"{self.root}/data/{dataset}/prepared/{preparation}/prepared.json"
+
+    def prepared_for(self, config: RunConfig) -> str:
+        return self.prepared(config.dataset, config.preparation_id)
+
+    def trained(self, run: str) -> str:
+        return f"{self.root}/runs/{run}/trained.json"
+
+    def predicted(self, run: str) -> str:
+        """File whose presence says that all cases are predicted; somebody else's predictions are just a folder."""
+        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predicted.json"
+
+    def predictions_of(self, run: str) -> str:
+        """Folder <case>.nii.gz."""
+        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predictions"
+
+    def receptive_field(self, run: str) -> str:
+        """Map [H, W]; its record has the suffix .json."""
+        return f"{self.root}/runs/{run}/receptive_field.npy"
+
+    def scored(self, run: str) -> str:
+        return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
+
+    def controls_of(self, paper: str, protocol: str) -> str:
+        """Folder <control>/scores.parquet."""
+        return f"{self.root}/controls/{paper}/{protocol}"
+
+    def control(self, paper: str, protocol: str, control: str) -> str:
+        return f"{self.controls_of(paper, protocol)}/{control}/scores.parquet"
+
+    def cost(self, target: str) -> str:
+        return f"{self.root}/cost/{target}.csv"
+
+    def table(self, target: str) -> list[str]:
+        return [f"{self.root}/{target}{suffix}" for suffix in (".csv", ".compare.csv", ".md")]
+
+    def figure(self, target: str) -> list[str]:
+        return [f"{self.root}/{target}{suffix}" for suffix in (".svg", ".png", ".pdf")]
+
+    def page(self, name: str) -> list[str]:
+        return [f"{self.root}/{name}{suffix}" for suffix in (".csv", ".md")]
+
+    def published_figure(self, target: str) -> str:
+        return f"{self.root}/published/{target}.svg"
+
+    def training_curves(self, target: str) -> str:
+        return f"{self.root}/training/{target}.svg"

@@ -1,0 +1,76 @@
+"""Dry runs of a clone: the literal commands a user types, and how many jobs of each rule they plan."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from benchmark.catalog.catalog import Catalog
+from benchmark.cost.plan import Planner, jobs
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+EXPECTED = Path(__file__).parents[1] / "dag" / "expected.yaml"
+COMMANDS = {
+    "one table on a cluster": "snakemake --profile slurm -n results/table1_totalseg.csv",
+    "everything at the paper's scale": "snakemake -n",
+    "everything in the demo": "snakemake --profile demo -n",
+    "the three pages of two targets": "snakemake -n results/audit.md results/budget.md "
+    "results/coverage.md --config targets=[table1_totalseg,table2_experts]",
+}
+STAGE_RULES = ("fetch_dataset", "verify_dataset", "split_cases", "check_split", "prepare_cases", "train_run",
+               "predict_cases", "score_run")  # fmt: skip
+
+
+def make_clone(folder: Path) -> Path:
+    """What git knows of the working tree, copied: a file that was forgotten in a commit is missing there as well."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        source = REPOSITORY / name
+        if source.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, folder / name)
+    return folder
+
+
+def run(command: str, clone: Path) -> subprocess.CompletedProcess[str]:
+    """A command typed in the clone's root, with this Python's snakemake and the clone's own package."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(clone),
+        "XDG_CACHE_HOME": str(clone / ".cache"),
+    }
+    return subprocess.run(command.split(), cwd=clone, env=environment, capture_output=True, text=True)
+
+
+def job_counts(output: str) -> dict[str, int]:
+    """Rule → jobs, from the first table of job statistics that Snakemake prints."""
+    table = re.search(r"^job +count\n-+ +-+\n(?P<rows>.*?)^total", output, flags=re.DOTALL | re.MULTILINE)
+    if table is None:
+        raise ValueError(f"no job statistics in:\n{output[-2000:]}")
+    rows = (line.split() for line in table["rows"].splitlines())
+    return {rule: int(count) for rule, count in sorted(rows)}
+
+
+def counts(command: str, clone: Path) -> dict[str, int]:
+    """Jobs per rule of a dry run. Raises ValueError if it fails."""
+    done = run(command, clone)
+    if done.returncode != 0:
+        raise ValueError(f"{command} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return job_counts(done.stdout + done.stderr)
+
+
+def stage_jobs(catalog: Catalog) -> dict[str, int]:
+    """Target → jobs of the stages before its table or figure, as `python -m benchmark plan` tells them."""
+    planner = Planner(catalog)
+    return {name: jobs(planner.runs([name])) for name in catalog.targets}
+
+
+def expected() -> dict:
+    return yaml.safe_load(EXPECTED.read_text(encoding="utf-8"))
