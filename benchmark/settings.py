@@ -1,6 +1,6 @@
 """What decides a run's result: typed settings of each stage, and `RunConfig`, which joins them.
 
-These are the values after provenance tags are stripped (see `catalog.protocols`). Field descriptions are the user's
+These are the values after provenance tags are stripped (see `catalog.provenance`). Field descriptions are the user's
 documentation: the JSON schemas in workflow/schemas are generated from them.
 """
 
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark.files import value_digest
 
-Scale = Literal["paper", "demo"]
+Scale = Literal["paper", "pilot", "demo"]
+RELEASED = "released"  # in place of a training: the network's released weights are scored as they are
 
 
 class Settings(BaseModel):
@@ -122,6 +123,24 @@ class Training(Settings):
     def total_steps(self, cases: int) -> int:
         return self.epochs * self.steps_per_epoch(cases)
 
+    def shortened(self, share: float) -> Training:
+        """The same recipe in a share of the steps: every length that is counted in epochs shrinks alike.
+
+        A share of less than one epoch is one epoch; warm-up and frozen epochs stay a part of the whole.
+        """
+        schedule = self.schedule.model_copy(
+            update={
+                "warmup_epochs": self.schedule.warmup_epochs * share,
+                "total_epochs": self.schedule.total_epochs and self.schedule.total_epochs * share,
+            }
+        )
+        lengths = {
+            "epochs": max(1, round(self.epochs * share)),
+            "freeze_epochs": round(self.freeze_epochs * share),
+            "validation_interval": max(1, round(self.validation_interval * share)),
+        }
+        return self.model_copy(update={**lengths, "schedule": schedule})
+
 
 class Inference(Settings):
     """How a trained network labels a case."""
@@ -155,13 +174,40 @@ class ModelSpec(Settings):
     )
 
 
+class Beginning(Settings):
+    """Trained weights that another training begins from: an edge of the graph."""
+
+    training: str = Field(description="Id of the training that gives the weights")
+    part: str = Field(description="Which part of the network takes them, by the network's own name for it")
+
+
+class PreparedData(Settings):
+    """One prepared store, as a training or a run reads it."""
+
+    dataset: str
+    labels: tuple[str, ...] | None = None
+    preparation: Preparation
+    patch: tuple[int, ...] | None = Field(None, description="Training patch, where the preparation depends on it")
+
+    @property
+    def id(self) -> str:
+        """Name of the prepared store: equal for what is prepared alike."""
+        return value_digest([self.dataset, self.labels, self.preparation.model_dump(mode="json"), self.patch])
+
+
 class RunConfig(Settings):
-    """Everything that decides a run's result, resolved to one scale."""
+    """Everything that decides a run's result, resolved to one scale.
+
+    A training is described by the same type: `run` is then its id. Where one training serves one run, both are equal.
+    """
 
     run: str = Field(description="<paper>/<protocol>/<model>/seed<k>")
     scale: Scale
     dataset: str
     labels: tuple[str, ...] | None = Field(None, description="Restrict to these structures, numbered 1… in this order")
+    trained_by: str = Field("", description="Id of the training whose weights these are; empty: the run's own")
+    begins_from: tuple[Beginning, ...] = Field((), description="Trainings whose weights the network begins from")
+    joint: tuple[PreparedData, ...] = Field((), description="Stores of a training over several; empty: the run's own")
     model: ModelSpec
     preparation: Preparation
     training: Training
@@ -177,10 +223,25 @@ class RunConfig(Settings):
         return value
 
     @property
+    def training_id(self) -> str | None:
+        """Id of the training whose weights the run uses; None where it uses released weights as they are."""
+        return None if self.trained_by == RELEASED else self.trained_by or self.run
+
+    @property
+    def store(self) -> PreparedData:
+        """What the run is predicted and scored on."""
+        patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
+        return PreparedData(dataset=self.dataset, labels=self.labels, preparation=self.preparation, patch=patch)
+
+    @property
+    def stores(self) -> tuple[PreparedData, ...]:
+        """What a training reads, in the order of the network's heads."""
+        return self.joint or (self.store,)
+
+    @property
     def preparation_id(self) -> str:
         """Name of the prepared store this run reads: equal for runs that prepare alike."""
-        patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
-        return value_digest([self.dataset, self.labels, self.preparation.model_dump(mode="json"), patch])
+        return self.store.id
 
     @property
     def digest(self) -> str:

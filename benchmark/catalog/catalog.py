@@ -2,55 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
-from benchmark.catalog.provenance import merge, split_tags
-from benchmark.catalog.reading import read_csv, read_yaml, validate
+from benchmark.catalog.loading import PaperFolder, load_paper
+from benchmark.catalog.papers import NamedModel, Protocol
+from benchmark.catalog.provenance import merge
+from benchmark.catalog.reading import pick, validate
 from benchmark.catalog.targets import Column, Row, Target
 from benchmark.datasets import available_datasets
-from benchmark.errors import InputError, did_you_mean
+from benchmark.errors import InputError
 from benchmark.models.registry import available_models
-from benchmark.settings import RunConfig, Scale
+from benchmark.settings import RELEASED, RunConfig, Scale
 
-Value = TypeVar("Value")
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
-CLAIM_COLUMNS = ["row", "column", "value", "stars", "marking"]
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
 # Engines of which nothing is known but the name; the settings of their protocols are placeholders.
 UNKNOWN_RECIPES = {"baseline", "task", "prompt"}
 PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
-NOT_TARGETS = {"paper", "models", "protocols", "ledger"}
-
-
-@dataclass(frozen=True)
-class PaperFolder:
-    """Everything in paper_tables/<paper>/."""
-
-    paper: Paper
-    models: dict[str, NamedModel]
-    protocols: dict[str, Protocol]
-    targets: dict[str, Target]
-    ledger: tuple[LedgerEntry, ...]
+DEFAULT_SHARE = 0.1
 
 
 class Catalog:
     """Look-up of targets and runs over all papers of a folder.
 
+    Args:
+        folder: paper_tables.
+        seeds: at least so many runs per row, with seeds 0, 1, …; None: as each row says.
+        share: of the steps of every training at scale `pilot`.
+
     Raises:
         InputError: on construction, for any file that is absent, misspelt or inconsistent with another.
     """
 
-    def __init__(self, folder: str | Path = DEFAULT_FOLDER) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
+    ) -> None:
+        self.folder, self.seeds, self.share = Path(folder), seeds, share
         names = sorted(path.parent.name for path in self.folder.glob("*/paper.yaml"))
         if not names:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
-        self.papers = {name: _load_paper(self.folder / name) for name in names}
+        self.papers = {name: load_paper(self.folder / name) for name in names}
         self.targets: dict[str, Target] = {}
         for folder_ in self.papers.values():
             for target in folder_.targets.values():
@@ -64,7 +57,7 @@ class Catalog:
             self._check_scoring(self.folder / name, folder_)
 
     def target(self, name: str) -> Target:
-        return _pick(self.targets, name, "target", None)
+        return pick(self.targets, name, "target", None)
 
     def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
         """Every entry concerns something, under a name that exists."""
@@ -72,7 +65,7 @@ class Catalog:
         known = dict.fromkeys([*self.targets, *folder.protocols, *folder.models, *networks])
         for entry in folder.ledger:
             for name in entry.concerns or ("",):
-                _pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
+                pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
 
     def _check_scoring(self, path: Path, folder: PaperFolder) -> None:
         """Every convention and metric that is named exists."""
@@ -81,14 +74,14 @@ class Catalog:
         conventions = load_conventions()
         metrics = {metric: True for convention in conventions.values() for metric in convention.rules}
         for name, protocol in folder.protocols.items():
-            _pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
+            pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
         for target in folder.targets.values():
             for name, column in target.columns.items():
                 where = f"{path / target.target}.yaml: columns: {name}"
                 if column.convention:
-                    _pick(conventions, column.convention, "convention", where)
+                    pick(conventions, column.convention, "convention", where)
                 if column.measure == "score":
-                    _pick(metrics, str(column.metric).split("@")[0], "metric", where)
+                    pick(metrics, str(column.metric).split("@")[0], "metric", where)
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
         """Run ids that a cell rests on, one per seed; empty for rows of printed text."""
@@ -115,7 +108,8 @@ class Catalog:
             return ()
         recipe = row.recipes.get(protocol, row.recipe)
         protocol += f"-{recipe}" if recipe else ""
-        runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in row.seeds)
+        seeds = range(self.seeds) if self.seeds and self.seeds > len(row.seeds) else row.seeds
+        runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in seeds)
         for run in runs:
             self._parts(run, where=self.folder / target.paper / f"{target.target}.yaml")
         return runs
@@ -139,32 +133,76 @@ class Catalog:
             InputError: the id names an unknown paper, protocol, model or seed.
         """
         protocol, model, seed = self._parts(run, where="run id")
+        paper = run.split("/")[0]
+        folder, where = self.papers[paper], f"{self.folder / paper}/protocols.yaml: {protocol.name}"
+        trainer = protocol
+        if protocol.trained_by not in (None, RELEASED):
+            trainer = pick(folder.protocols, protocol.trained_by, f"protocol of {paper}", f"{where}: trained_by")
+        settings = self._at_scale(protocol, scale)
         resolved = {
+            **settings,
             "run": run,
             "scale": scale,
-            "dataset": protocol.dataset,
-            "labels": protocol.labels,
-            "model": model.spec.model_dump(mode="json", exclude={"demo"} if scale == "paper" else None),
-            "preparation": protocol.preparation.model_dump(mode="json"),
-            "training": protocol.training.model_dump(mode="json"),
-            "inference": protocol.inference.model_dump(mode="json"),
+            "trained_by": _trained_by(run, protocol.trained_by),
+            "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
+            "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
+            "model": {
+                **model.spec.model_dump(mode="json", exclude=None if scale == "demo" else {"demo"}),
+                **settings.get("model", {}),
+            },
+            "training": self._at_scale(trainer, scale)["training"],
             "convention": protocol.convention,
             "seed": seed,
         }
         if scale == "demo":
             resolved["model"]["initialisation"] = "scratch"  # released weights fit no narrowed network
-            resolved = merge(resolved, protocol.demo)
-        where = f"{self.folder / run.split('/')[0]}/protocols.yaml: {protocol.name}"
         return validate(RunConfig, resolved, where=where)
+
+    def _at_scale(self, protocol: Protocol, scale: Scale) -> dict[str, Any]:
+        """The settings of a protocol that a run takes over, as plain values."""
+        parts = {"dataset", "labels", "preparation", "training", "inference"}
+        settings = protocol.model_dump(mode="json", include=parts)
+        if scale == "pilot":
+            settings["training"] = protocol.training.shortened(self.share).model_dump(mode="json")
+        return merge(settings, protocol.demo) if scale == "demo" else settings
+
+    def _beginnings(
+        self, protocol: Protocol, model: NamedModel, folder: PaperFolder, where: str
+    ) -> list[dict[str, str]]:
+        """Trainings that a network begins from. Seeds of one row begin from one and the same."""
+        found = []
+        for part, other in model.begins_from.items():
+            by = pick(protocol.pretraining, part, "part in `pretraining`", where)
+            pick(folder.protocols, by, f"protocol of {folder.paper.paper}", f"{where}: pretraining: {part}")
+            pick(folder.models, other, f"model of {folder.paper.paper}", f"{where}: begins_from: {part}")
+            found.append({"part": part, "training": f"{folder.paper.paper}/{by}/{other}/seed0"})
+        return found
+
+    def _store(self, folder: PaperFolder, name: str, joint: Protocol, scale: Scale, where: str) -> dict[str, Any]:
+        """One of the stores that a joint training reads."""
+        settings = self._at_scale(pick(folder.protocols, name, "protocol", where), scale)
+        patch = joint.training.patch if settings["preparation"]["pad_to_patch_multiple"] else None
+        return {key: settings[key] for key in ("dataset", "labels", "preparation")} | {"patch": patch}
+
+    def training(self, run: str, scale: Scale = "paper") -> RunConfig | None:
+        """The configuration of the training whose weights a run uses; None where they are released weights.
+
+        Raises:
+            InputError: as `run`.
+        """
+        config = self.run(run, scale)
+        if config.training_id is None:
+            return None
+        return config if config.training_id == run else self.run(config.training_id, scale)
 
     def _parts(self, run: str, *, where: str | Path) -> tuple[Protocol, NamedModel, int]:
         paper, protocol, model, seed = (run.split("/") + [""] * 4)[:4]
-        folder = _pick(self.papers, paper, "paper", where)
+        folder = pick(self.papers, paper, "paper", where)
         if not (seed.startswith("seed") and seed[4:].isdecimal()):
             raise InputError(f"not a run id: {run!r}", where=where, expected="<paper>/<protocol>/<model>/seed<k>")
         return (
-            _pick(folder.protocols, protocol, f"protocol of {paper}", where),
-            _pick(folder.models, model, f"model of {paper}", where),
+            pick(folder.protocols, protocol, f"protocol of {paper}", where),
+            pick(folder.models, model, f"model of {paper}", where),
             int(seed[4:]),
         )
 
@@ -195,96 +233,15 @@ class Catalog:
 
 
 @lru_cache(maxsize=4)
-def load_catalog(folder: str | Path = DEFAULT_FOLDER) -> Catalog:
-    """The catalog of a folder, loaded once per process."""
-    return Catalog(folder)
+def load_catalog(
+    folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
+) -> Catalog:
+    """The catalog of a folder, loaded once per process; arguments as of `Catalog`."""
+    return Catalog(folder, seeds=seeds, share=share)
 
 
-def _pick(choices: Mapping[str, Value], name: str, kind: str, where: str | Path | None) -> Value:
-    if name not in choices:
-        problem = f"unknown {kind} {name!r}{did_you_mean(name, choices)}"
-        raise InputError(problem, where=where, expected="one of " + ", ".join(sorted(choices)))
-    return choices[name]
-
-
-def _load_paper(folder: Path) -> PaperFolder:
-    paper = validate(Paper, read_yaml(folder / "paper.yaml"), where=str(folder / "paper.yaml"))
-    targets = [_load_target(path) for path in sorted(folder.glob("*.yaml")) if path.stem not in NOT_TARGETS]
-    return PaperFolder(
-        paper=paper,
-        models=_load_models(folder / "models.yaml"),
-        protocols=_load_protocols(folder / "protocols.yaml"),
-        targets={target.target: target for target in targets},
-        ledger=_load_ledger(folder / "ledger.yaml"),
-    )
-
-
-def _load_models(path: Path) -> dict[str, NamedModel]:
-    models = {}
-    for name, tree in read_yaml(path).items():
-        tagged = {key: value for key, value in tree.items() if key not in ("model", "demo")}
-        values, origins = split_tags(tagged, where=str(path), key=name)
-        spec = {"name": tree.get("model"), "demo": tree.get("demo"), **values}
-        models[name] = validate(NamedModel, {"spec": spec, "origins": origins}, where=f"{path}: {name}")
-    return models
-
-
-def _load_protocols(path: Path) -> dict[str, Protocol]:
-    trees = read_yaml(path)
-    return {name: _load_protocol(name, _inherit(name, trees, path), path) for name in trees}
-
-
-def _inherit(name: str, trees: dict[str, Any], path: Path, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The tree of a protocol over that of the protocol it `extends`, if any."""
-    if name not in trees or name in seen:
-        raise InputError(
-            f"a protocol cannot extend {name!r}", where=path, expected="another protocol of this file", found=seen
-        )
-    tree = dict(trees[name])
-    base = tree.pop("extends", None)
-    return tree if base is None else merge(_inherit(base, trees, path, (*seen, name)), tree)
-
-
-def _load_protocol(name: str, tree: dict[str, Any], path: Path) -> Protocol:
-    tagged = {key: value for key, value in tree.items() if key not in ("dataset", "demo")}
-    values, origins = split_tags(tagged, where=str(path), key="")
-    fields = {"name": name, "labels": None, "dataset": tree.get("dataset"), "demo": tree.get("demo", {}), **values}
-    return validate(Protocol, {**fields, "origins": origins}, where=f"{path}: {name}")
-
-
-def _load_target(path: Path) -> Target:
-    tree = read_yaml(path)
-    published = path.with_name(f"{path.stem}.published.csv")
-    claims = _read_claims(published, tree) if published.exists() else []
-    fields = {"target": path.stem, "paper": path.parent.name, "published": claims, **tree}
-    return validate(Target, fields, where=str(path))
-
-
-def _read_claims(path: Path, tree: dict[str, Any]) -> list[dict[str, str]]:
-    """The published cells: each once, each in a row and a column of its table's yaml."""
-    claims = read_csv(path, CLAIM_COLUMNS)
-    lines: dict[tuple[str, str], int] = {}
-    for number, claim in enumerate(claims, start=2):
-        cell, where = (claim["row"], claim["column"]), f"{path}:{number}"
-        if cell in lines:
-            raise InputError(
-                f"the published cell {cell} stands twice", where=where, found=f"first in line {lines[cell]}"
-            )
-        lines[cell] = number
-        for kind in ("row", "column"):
-            names = tree.get(f"{kind}s") or {}
-            if claim[kind] not in names:
-                raise InputError(
-                    f"the published cell {cell} has no {kind} in the table's yaml{did_you_mean(claim[kind], names)}",
-                    where=where,
-                    expected="one of " + ", ".join(map(str, names)),
-                )
-    return claims
-
-
-def _load_ledger(path: Path) -> tuple[LedgerEntry, ...]:
-    if not path.exists():
-        return ()
-    return tuple(
-        validate(LedgerEntry, {"id": name, **entry}, where=f"{path}: {name}") for name, entry in read_yaml(path).items()
-    )
+def _trained_by(run: str, protocol: str | None) -> str:
+    if protocol in (None, RELEASED):
+        return protocol or ""
+    paper, _, model, seed = run.split("/")
+    return f"{paper}/{protocol}/{model}/{seed}"

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
-from benchmark.catalog.catalog import Catalog, PaperFolder
+from benchmark.catalog.catalog import Catalog
+from benchmark.catalog.loading import PaperFolder
 from benchmark.catalog.papers import LedgerEntry
 from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Column, Target

@@ -27,6 +27,11 @@ class NamedModel(Settings):
     """A network with options, under the name a paper's rows use."""
 
     spec: ModelSpec
+    begins_from: dict[str, str] = Field(
+        default_factory=dict,
+        description="Part of the network → model of this file whose weights it begins from, trained by the protocol "
+        "that the run's own names under `pretraining` for that part",
+    )
     origins: dict[str, Origin]
 
 
@@ -37,6 +42,15 @@ class Protocol(Settings):
     dataset: str
     labels: tuple[str, ...] | None
     engine: str = Field("supervised", description="How it is trained: supervised, or an engine that does not exist yet")
+    pretraining: dict[str, str] = Field(
+        default_factory=dict, description="Part of a network → protocol by which what it begins from is trained"
+    )
+    trained_by: str | None = Field(
+        None,
+        description="Protocol whose training gives the weights, where it is not this one; released: no training, the "
+        "network's released weights as they are",
+    )
+    joint: tuple[str, ...] = Field((), description="Protocols whose prepared cases a training reads together")
     convention: str
     preparation: Preparation
     training: Training

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from benchmark.errors import InputError, did_you_mean
 
 Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
 
 
 class _UniqueKeyLoader(yaml.CSafeLoader):
@@ -125,3 +127,15 @@ def _inner_model(annotation: Any) -> Any:
         if found is not None:
             return found
     return None
+
+
+def pick(choices: Mapping[str, Value], name: str, kind: str, where: str | Path | None) -> Value:
+    """The entry of that name.
+
+    Raises:
+        InputError: there is none; the message names the nearest one.
+    """
+    if name not in choices:
+        problem = f"unknown {kind} {name!r}{did_you_mean(name, choices)}"
+        raise InputError(problem, where=where, expected="one of " + ", ".join(sorted(choices)))
+    return choices[name]

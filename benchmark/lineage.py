@@ -1,0 +1,161 @@
+"""What made a result: every setting, input and piece of code that decides it, as one flat dictionary with a digest.
+
+Each stage writes such a dictionary (`made`) beside its result, where the digests of the stages before it are values
+among others. So a result is current exactly when the dictionary that its settings, inputs and code give today is the
+one that was written, and where it is not, the keys that differ say why.
+
+Code counts by its *result version*: a number per stage, network and dataset in result_versions.yaml, which is raised
+when results change. What is not listed there (a user's own file) counts by its syntax tree, so that a comment changes
+nothing. With the environment variable RETABLE_STRICT every file of the package counts by its syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark.files import read_json, value_digest
+from benchmark.settings import RunConfig
+
+PACKAGE = Path(__file__).resolve().parent
+STRICT = "RETABLE_STRICT"
+# How often something is looked at or saved, and on how many GPUs, decides no weight.
+NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", "training.devices"}
+SHOWN = 3
+
+Made = dict[str, Any]
+
+
+def flat(value: Any, prefix: str = "") -> Made:
+    """Nested mappings as one of dotted keys; an empty mapping stays a value."""
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, inner in value.items()
+        for key, leaf in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def training_settings(config: RunConfig) -> Made:
+    """The settings that decide trained weights; those of prediction and scoring do not."""
+    settings = json.loads(config.model_dump_json(exclude={"convention", "trained_by", "begins_from"}))
+    axis = settings.pop("inference")["slice_axis"]
+    if config.joint:
+        settings = {key: value for key, value in settings.items() if key not in ("dataset", "labels", "preparation")}
+    found = flat({**settings, "slice_axis": axis})
+    return {key: value for key, value in found.items() if key not in NOT_DECISIVE}
+
+
+def prediction_settings(config: RunConfig) -> Made:
+    """The settings that decide label maps, given the weights."""
+    patch = config.inference.patch or config.training.patch
+    settings = {**config.inference.model_dump(mode="json"), "patch": list(patch)}
+    return flat({"inference": settings, "scale": config.scale})
+
+
+def trained(config: RunConfig, *, data: Mapping[str, str], begins_from: Mapping[str, str]) -> Made:
+    """What makes the weights of a training.
+
+    Args:
+        config: of the training.
+        data: prepared store → digest of its training cases.
+        begins_from: part of the network → digest of what it begins from.
+    """
+    return {
+        **training_settings(config),
+        **{f"data.{store}": digest for store, digest in data.items()},
+        **{f"begins_from.{part}": digest for part, digest in begins_from.items()},
+        **code("train"),
+        **code("network", config.model.name),
+    }
+
+
+def predicted(config: RunConfig, *, weights: str, data: str) -> Made:
+    """What makes the label maps of a run; `weights` and `data` are the digests of the weights and of its cases."""
+    made = {"weights": weights, "data": data, **prediction_settings(config)}
+    return {**made, **code("predict"), **code("network", config.model.name)}
+
+
+def scored(*, predictions: str, references: str, conventions: Mapping[str, str]) -> Made:
+    """What makes scores: digests of predictions and references, and of each convention by name."""
+    rules = {f"convention.{name}": digest for name, digest in conventions.items()}
+    return {"predictions": predictions, "references": references, **rules, **code("score")}
+
+
+def prepared_case(store: Made, *, part: str, patch: Any, files: Mapping[str, str]) -> str:
+    """Digest of one prepared case: the store's settings, the split that it is in, and the content of its raw files."""
+    return value_digest([store, part, patch, dict(files)])
+
+
+def digest_of(made: Made) -> str:
+    return value_digest(made)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which keys changed, as a person reads it: "training.epochs: 4, now 8"; empty where nothing did."""
+    keys = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    shown = [f"{key}: {_short(before.get(key))}, now {_short(now.get(key))}" for key in keys[:SHOWN]]
+    return "; ".join([*shown, *([f"{len(keys) - SHOWN} more"] if len(keys) > SHOWN else [])])
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def read_made(record: str | Path) -> Made | None:
+    """What a record (any JSON file with the key `made`) says of its result; None where there is no readable one."""
+    try:
+        made = read_json(record)["made"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return made if isinstance(made, dict) else None
+
+
+# Code
+
+
+def code(kind: str, name: str | None = None) -> Made:
+    """Version of a stage ("train"), or of one network or dataset (`kind` "network" or "dataset", with its name)."""
+    key = f"code.{kind}.{name}" if name else f"code.{kind}"
+    if os.environ.get(STRICT):
+        return {key: _whole_package()}
+    listed = result_versions()
+    versions = listed[f"{kind}s"] if name else listed["stages"]
+    found = versions.get(name or kind)
+    return {key: found if found is not None else _syntax_of(kind, str(name))}
+
+
+@cache
+def result_versions() -> dict[str, dict[str, int]]:
+    """Content of result_versions.yaml: stages, networks and datasets, each name with its version."""
+    return yaml.safe_load(PACKAGE.joinpath("result_versions.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _syntax_of(kind: str, name: str) -> str:
+    """Of a network or dataset that is not listed: its module, and the yaml of a dataset's facts."""
+    folder = PACKAGE / {"network": "models", "dataset": "datasets"}[kind]
+    parts = [syntax_digest(folder / f"{name}.py")] if (folder / f"{name}.py").is_file() else []
+    facts = folder / f"{name}.yaml"
+    return value_digest([*parts, yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.is_file() else None])
+
+
+@cache
+def _whole_package() -> str:
+    return value_digest({str(path.relative_to(PACKAGE)): syntax_digest(path) for path in sorted(PACKAGE.rglob("*.py"))})
+
+
+def syntax_digest(path: Path) -> str:
+    """Digest of a Python file's syntax tree: comments and layout do not count."""
+    tree = ast.dump(ast.parse(path.read_text(encoding="utf-8")))
+    return hashlib.sha256(tree.encode()).hexdigest()[:16]
