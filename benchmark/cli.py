@@ -7,6 +7,7 @@ import importlib
 import sys
 
 from benchmark import __version__
+from benchmark.catalog.arguments import write_record
 from benchmark.errors import EXIT_INPUT, InputError
 
 COMMANDS = {
@@ -54,7 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
             modules[name].add_arguments(sub)
     parsed = parser.parse_args(arguments)
     try:
-        return modules[parsed.command].main(parsed) or 0
+        code = modules[parsed.command].main(parsed) or 0
+        if code == 0:
+            write_record(parsed)
+        return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_INPUT

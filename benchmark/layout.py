@@ -14,7 +14,7 @@ class Layout:
     """Paths of one scale, relative to the working directory (Snakemake's output root).
 
     Attributes:
-        root: results, or results/demo: the two scales never share a file.
+        root: results, results/pilot or results/demo: two scales never share a file.
         predictions, scores: folders that stand in for this workflow's own, when it starts from them.
     """
 
@@ -30,7 +30,7 @@ class Layout:
         return f"{self.root}/data/{dataset}/source.json"
 
     def verified(self, dataset: str) -> str:
-        return f"{self.root}/data/{dataset}/verify.csv"
+        return f"{self.root}/data/{dataset}/verified.json"
 
     def split(self, dataset: str) -> str:
         return f"{self.root}/data/{dataset}/split.json"
@@ -44,8 +44,13 @@ class Layout:
     def prepared_for(self, config: RunConfig) -> str:
         return self.prepared(config.dataset, config.preparation_id)
 
-    def trained(self, run: str) -> str:
-        return f"{self.root}/runs/{run}/trained.json"
+    def weights(self, name: str) -> str:
+        """Record of a released file of weights that is at hand."""
+        return f"{self.root}/weights/{name}.json"
+
+    def trained(self, training: str) -> str:
+        """Record of a finished training; its folder is that of the run of the same id, where there is one."""
+        return f"{self.root}/runs/{training}/trained.json"
 
     def predicted(self, run: str) -> str:
         """File whose presence says that all cases are predicted; somebody else's predictions are just a folder."""
@@ -62,15 +67,25 @@ class Layout:
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
 
+    def scores_record(self, run: str) -> str:
+        return f"{self.root}/runs/{run}/scores.json"
+
     def controls_of(self, paper: str, protocol: str) -> str:
         """Folder <control>/scores.parquet."""
         return f"{self.root}/controls/{paper}/{protocol}"
+
+    def controls_record(self, paper: str, protocol: str) -> str:
+        return f"{self.controls_of(paper, protocol)}/controls.json"
 
     def control(self, paper: str, protocol: str, control: str) -> str:
         return f"{self.controls_of(paper, protocol)}/{control}/scores.parquet"
 
     def cost(self, target: str) -> str:
         return f"{self.root}/cost/{target}.csv"
+
+    def made(self, target: str) -> str:
+        """Record of what a table, a figure or a page was made from."""
+        return f"{self.root}/made/{target}.json"
 
     def table(self, target: str) -> list[str]:
         return [f"{self.root}/{target}{suffix}" for suffix in (".csv", ".compare.csv", ".md")]

@@ -85,6 +85,12 @@ def predicted(config: RunConfig, *, weights: str, data: str) -> Made:
     return {**made, **code("predict"), **code("network", config.model.name)}
 
 
+def receptive_field(config: RunConfig, *, weights: str, data: str, options: str) -> Made:
+    """What makes a map of a receptive field; `options` are those of the command."""
+    made = {"weights": weights, "data": data, "options": options, "training.patch": list(config.training.patch)}
+    return {**made, **code("receptive_field"), **code("network", config.model.name)}
+
+
 def scored(*, predictions: str, references: str, conventions: Mapping[str, str]) -> Made:
     """What makes scores: digests of predictions and references, and of each convention by name."""
     rules = {f"convention.{name}": digest for name, digest in conventions.items()}
@@ -119,6 +125,13 @@ def read_made(record: str | Path) -> Made | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return made if isinstance(made, dict) else None
+
+
+def stat_digest(path: Path) -> str:
+    """Of a file, or of the files in a folder, that were made elsewhere: their names, sizes and times."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    found = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
+    return value_digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in found])
 
 
 # Code

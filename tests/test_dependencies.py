@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "benchmark"
-EVERYWHERE = {"errors", "files", "markdown", "progress", "workers", "version", "__version__", "settings", "layout"}
+EVERYWHERE = {
+    "errors", "files", "markdown", "progress", "workers", "version", "__version__", "settings", "layout", "lineage", "forced",
+}  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),
     "models": set(),
@@ -22,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
     "evidence": {"catalog", "datasets", "scoring"},
     "audit": {"catalog", "datasets", "evidence"},
-    "jobs": {"catalog", "cost", "datasets", "scoring"},
+    "jobs": {"catalog", "cost", "data", "datasets", "scoring"},
 }
 REGISTRIES = {"models": "benchmark.models.registry", "scoring": "benchmark.scoring.conventions"}  # what catalog reads
 WITHOUT_TORCH = ("catalog", "datasets", "scoring", "evidence", "audit", "jobs")

@@ -10,7 +10,13 @@ from pathlib import Path
 from benchmark.audit.findings import Agreement, Contradiction, Finding
 from benchmark.audit.statement_checks import statement_findings
 from benchmark.audit.table_checks import table_findings
-from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
+from benchmark.catalog.arguments import (
+    add_catalog_arguments,
+    add_record_arguments,
+    add_results_argument,
+    catalog_of,
+    results_of,
+)
 from benchmark.catalog.catalog import Catalog
 from benchmark.evidence.table import read_costs
 from benchmark.files import csv_text, write_text
@@ -37,6 +43,7 @@ OPEN = (Agreement.DISAGREES, Agreement.NOTABLE, Agreement.ROUNDING, Agreement.UN
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
     add_results_argument(parser)
+    add_record_arguments(parser)
     parser.add_argument("--contradictions", action="store_true", help="also write paper_tables/*/contradictions.csv")
 
 

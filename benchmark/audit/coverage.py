@@ -10,7 +10,13 @@ from pathlib import Path
 
 from benchmark.audit.findings import Agreement
 from benchmark.audit.statement_checks import statement_findings
-from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
+from benchmark.catalog.arguments import (
+    add_catalog_arguments,
+    add_record_arguments,
+    add_results_argument,
+    catalog_of,
+    results_of,
+)
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import UNREADABLE, Column, Target
@@ -69,6 +75,7 @@ class Coverage:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
     add_results_argument(parser)
+    add_record_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

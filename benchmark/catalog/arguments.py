@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from typing import get_args
 
-from benchmark.catalog.catalog import DEFAULT_FOLDER, Catalog, load_catalog
+from benchmark.catalog.catalog import DEFAULT_FOLDER, DEFAULT_SHARE, Catalog, load_catalog
+from benchmark.files import write_json
 from benchmark.layout import Layout
-from benchmark.settings import RunConfig
+from benchmark.settings import RunConfig, Scale
+from benchmark.version import code_version
 
 
 def add_catalog_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", choices=("paper", "demo"), default="paper", help="default: paper")
+    parser.add_argument("--scale", choices=get_args(Scale), default="paper", help="default: paper")
+    parser.add_argument("--share", type=float, default=DEFAULT_SHARE, help="share of the steps at scale pilot")
+    parser.add_argument("--seeds", type=int, help="runs per row, with seeds 0, 1, …; default: as each row says")
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER), help="folder of claims, specs and protocols")
 
 
 def catalog_of(arguments: argparse.Namespace) -> Catalog:
-    return load_catalog(arguments.paper_tables)
+    return load_catalog(arguments.paper_tables, seeds=arguments.seeds, share=arguments.share)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,9 +33,22 @@ def run_config(arguments: argparse.Namespace) -> RunConfig:
     return catalog_of(arguments).run(arguments.run, arguments.scale)
 
 
+def add_record_arguments(parser: argparse.ArgumentParser) -> None:
+    """What a product is made of, as the workflow knows it: written to a record when the command has done its work."""
+    parser.add_argument("--made", nargs=2, metavar=("SPECIFICATION", "INPUTS"), help="digests, for the record")
+    parser.add_argument("--record", metavar="FILE", help="where to write them")
+
+
+def write_record(arguments: argparse.Namespace) -> None:
+    """The record that a command line asks for, if it asks for one."""
+    if getattr(arguments, "record", None) and arguments.made:
+        made = dict(zip(("specification", "inputs"), arguments.made, strict=True))
+        write_json(arguments.record, {"made": made, "code_version": code_version()})
+
+
 def add_results_argument(parser: argparse.ArgumentParser) -> None:
     """`--results`, for commands that read or write a results folder as a whole."""
-    parser.add_argument("--results", metavar="DIR", help="default: results, or results/demo")
+    parser.add_argument("--results", metavar="DIR", help="default: results, results/pilot or results/demo")
 
 
 def results_of(arguments: argparse.Namespace) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -114,15 +115,20 @@ class Catalog:
             self._parts(run, where=self.folder / target.paper / f"{target.target}.yaml")
         return runs
 
-    def runs(self, target: Target, *, scored: bool = False) -> tuple[str, ...]:
+    def runs(self, target: Target, *, scored: bool = False, rows: Collection[str] | None = None) -> tuple[str, ...]:
         """All run ids of a target, each once, in the order of its rows.
 
         Args:
+            rows: only those of these rows; None: of all.
             scored: only those that a column needs trained and scored; a count of parameters needs no training.
         """
         columns = [column for column in target.columns.values() if column.measure == "score" or not scored]
         found = [
-            run for row in target.rows.values() for column in columns for run in self._row_runs(target, row, column)
+            run
+            for name, row in target.rows.items()
+            if rows is None or name in rows
+            for column in columns
+            for run in self._row_runs(target, row, column)
         ]
         return tuple(dict.fromkeys(found))
 
@@ -194,6 +200,14 @@ class Catalog:
         if config.training_id is None:
             return None
         return config if config.training_id == run else self.run(config.training_id, scale)
+
+    def trainings(self, run: str, scale: Scale = "paper") -> tuple[str, ...]:
+        """Ids of the trainings that a run rests on, each after those that it begins from."""
+        config = self.training(run, scale)
+        if config is None:
+            return ()
+        before = [name for edge in config.begins_from for name in self.trainings(edge.training, scale)]
+        return tuple(dict.fromkeys([*before, config.run]))
 
     def _parts(self, run: str, *, where: str | Path) -> tuple[Protocol, NamedModel, int]:
         paper, protocol, model, seed = (run.split("/") + [""] * 4)[:4]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
+from benchmark.catalog.arguments import (
+    add_catalog_arguments,
+    add_record_arguments,
+    add_results_argument,
+    catalog_of,
+    results_of,
+)
 from benchmark.cost.budget import dataset_budget
 from benchmark.cost.plan import HEADER, Planner, RunPlan, footnotes, size, target_cells, totals
 from benchmark.datasets import available_datasets, get_dataset
@@ -24,6 +30,7 @@ INTRODUCTION = "Estimates at the paper's scale, made before anything starts: for
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_catalog_arguments(parser)
     add_results_argument(parser)
+    add_record_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:

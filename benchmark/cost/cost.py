@@ -123,8 +123,10 @@ def count_papers(catalog: Catalog) -> list[Path]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from benchmark.catalog.arguments import add_record_arguments
     from benchmark.catalog.catalog import DEFAULT_FOLDER
 
+    add_record_arguments(parser)
     parser.add_argument("target", nargs="?", help="table or figure whose rows are counted")
     parser.add_argument("--out", type=Path, help="cost file to write (with a target)")
     parser.add_argument("--table", action="store_true", help="count all papers into their measured/flops.csv instead")

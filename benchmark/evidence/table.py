@@ -7,7 +7,13 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
+from benchmark.catalog.arguments import (
+    add_catalog_arguments,
+    add_record_arguments,
+    add_results_argument,
+    catalog_of,
+    results_of,
+)
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
@@ -32,6 +38,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="a target of the catalog, e.g. table1_totalseg")
     add_catalog_arguments(parser)
     add_results_argument(parser)
+    add_record_arguments(parser)
     parser.add_argument("--scores", nargs="*", metavar="FILE", help="default: every scores.parquet of the results")
     parser.add_argument("--out-dir", metavar="DIR", help="default: the results folder")
 

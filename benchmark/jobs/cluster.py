@@ -48,21 +48,20 @@ class Placement:
         return self.gpus // self.nodes
 
     def command(self, *, threads: int) -> str:
-        """What stands before the arguments of `train`: one process per GPU, by one launcher on each node.
+        """What stands before `python -m benchmark train`: one process per GPU, by one launcher on each node.
 
-        `exec` leaves no shell behind, which would die of the signal that asks the training to save. SLURM's own
-        `tasks` are never used, because they would start the whole job once per GPU.
+        Nothing for a single process. SLURM's own `tasks` are never used: they would start the whole job once per GPU.
 
         Args:
             threads: CPU cores on each node.
         """
         if self.gpus <= 1:
-            return "exec python -m benchmark train"
-        launch = f"python -m benchmark.training.launch {self.gpus_on_node} train"
+            return ""
+        launch = f"python -m benchmark.training.launch {self.gpus_on_node}"
         if self.nodes == 1:
-            return f"exec {launch}"
+            return launch
         return (
-            f"exec srun --nodes={self.nodes} --ntasks={self.nodes} --ntasks-per-node=1 --cpus-per-task={threads}"
+            f"srun --nodes={self.nodes} --ntasks={self.nodes} --ntasks-per-node=1 --cpus-per-task={threads}"
             f" --gpus-per-node={self.gpus_on_node} --kill-on-bad-exit=1 {launch}"
         )
 

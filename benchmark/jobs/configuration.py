@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from benchmark.catalog.catalog import DEFAULT_SHARE
 from benchmark.catalog.reading import validate
 from benchmark.layout import Layout
 from benchmark.settings import Scale, Settings
@@ -14,7 +15,28 @@ from benchmark.settings import Scale, Settings
 class WorkflowConfig(Settings):
     """What to rebuild, at which scale, from which data. Threads, memory and partitions belong in a profile."""
 
-    scale: Scale = Field("paper", description="paper: as published; demo: a phantom and small networks on a laptop")
+    scale: Scale = Field(
+        "paper",
+        description="paper: as published; pilot: the datasets and the papers' networks in a share of the steps; demo: "
+        "phantoms and small networks on a laptop",
+    )
+    share: float = Field(DEFAULT_SHARE, gt=0, le=1, description="Share of every training's steps at scale pilot")
+    seeds: int | None = Field(None, gt=0, description="Runs per row, with seeds 0, 1, …; null: as each row says")
+    rows: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Rows of a target that are run, e.g. {table1_totalseg: [UNETR, nnU-Net]}; other targets run whole",
+    )
+    train_options: dict[Literal["micro_batch", "workers", "tensorboard"], int | bool] = Field(
+        default_factory=dict,
+        description="Of the machine, not of the recipe: micro_batch (samples per forward pass), workers (data "
+        "processes per training process), tensorboard (true: also event files)",
+    )
+    weights: str = Field("weights", description="Folder of released weights that people download by hand")
+    strict: bool = Field(
+        False,
+        description="true: what was made with other code is made anew; false: only what code with another result "
+        "version made",
+    )
     paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.errors import InputError
-from benchmark.files import read_json
+from benchmark.files import read_json, value_digest, write_json
 from benchmark.layout import CONTROLS
 from benchmark.scoring.controls import write_control
-from benchmark.scoring.conventions import Convention, get_convention
+from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
 from benchmark.scoring.folders import CaseFiles, pair_cases, read_label_names, score_folders
 from benchmark.scoring.score import applicable
 from benchmark.settings import RunConfig
+from benchmark.version import code_version
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,13 +34,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     config = run_config(arguments)
     store, split = arguments.store.parent, read_json(arguments.split)
-    if not arguments.controls:
-        score(config, store, split, predictions=arguments.predictions, out=arguments.out, run=config.run)
-        return
+    if arguments.controls:
+        score_controls(config, store, split, out=arguments.out)
+    else:
+        score_predictions(config, store, split, predictions=arguments.predictions, out=arguments.out)
+
+
+def score_predictions(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path) -> None:
+    """Scores of a run's predictions, ours or somebody else's, and `scores.json`: what they were made of."""
+    record = predictions.parent / "predicted.json"
+    ours = lineage.read_made(record)
+    made = lineage.scored(
+        predictions=lineage.stat_digest(predictions) if ours is None else lineage.digest_of(ours),
+        references=references_digest(store, config.inference.cases(split)),
+        conventions=convention_digests(config.convention),
+    )
+    before = {} if ours is None else {"predict": ours, "train": read_json(record).get("weights_made")}
+    chain = {"chain": json.dumps({"score": made, **before}, sort_keys=True)}
+    score(config, store, split, predictions=predictions, out=out, run=config.run, metadata=chain)
+    write_json(out.with_name("scores.json"), {"made": made, "code_version": code_version()})
+
+
+def score_controls(config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
+    """Scores of every control into `out/<control>/`, and `controls.json`: what they were made of."""
     for control in CONTROLS:
-        out = arguments.out / control / "scores.parquet"
-        predict_as_control(control, config, store, split, out=out.parent / "predictions")
-        score(config, store, split, predictions=out.parent / "predictions", out=out, run=f"control/{control}")
+        path = out / control / "scores.parquet"
+        predict_as_control(control, config, store, split, out=path.parent / "predictions")
+        score(config, store, split, predictions=path.parent / "predictions", out=path, run=f"control/{control}")
+    made = lineage.scored(
+        predictions="controls",
+        references=references_digest(store, [*split["train"], *config.inference.cases(split)]),
+        conventions=convention_digests(config.convention),
+    )
+    write_json(out / "controls.json", {"made": made | lineage.code("controls"), "code_version": code_version()})
+
+
+def references_digest(store: Path, cases: Sequence[str]) -> str:
+    """Of the references of some cases of a store."""
+    digests = {case: read_json(store / "cases" / f"{case}.json")["digests"]["reference"] for case in cases}
+    return value_digest(dict(sorted(digests.items())))
 
 
 def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
@@ -52,7 +87,16 @@ def predict_as_control(control: str, config: RunConfig, store: Path, split: dict
     )
 
 
-def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path, run: str) -> None:
+def score(
+    config: RunConfig,
+    store: Path,
+    split: dict[str, Any],
+    *,
+    predictions: Path,
+    out: Path,
+    run: str,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_label_names(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
@@ -62,7 +106,7 @@ def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions:
         labels=labels,
         conventions=conventions_of(config, labels, cases),
         run=run,
-        metadata={"config_digest": config.digest, "scale": config.scale},
+        metadata={"config_digest": config.digest, "scale": config.scale, **(metadata or {})},
     )
 
 
@@ -86,6 +130,5 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
 
 def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:
     """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps."""
-    convention = get_convention(config.convention)
-    canonical = get_convention("canonical")
-    return applicable([convention, canonical], convention.default_metrics, labels, cases)
+    conventions = list(scored_conventions(config.convention).values())
+    return applicable(conventions, conventions[0].default_metrics, labels, cases)

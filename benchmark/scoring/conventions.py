@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from benchmark.errors import InputError
 from benchmark.files import value_digest
 
+CANONICAL = "canonical"
 BUILT_IN = Path(__file__).with_name("conventions.yaml")
 
 OVERLAP_METRICS = ("dsc", "iou")
@@ -211,6 +212,16 @@ def get_convention(name: str, *, file: Path = BUILT_IN) -> Convention:
             f"Unknown scoring convention {name}", where=file, expected=f"one of {', '.join(known)}", found=name
         )
     return known[name]
+
+
+def scored_conventions(name: str) -> dict[str, Convention]:
+    """The conventions by which a protocol's runs are scored: its own, and `canonical`, in which failure never helps."""
+    return {each: get_convention(each) for each in (name, CANONICAL)}
+
+
+def convention_digests(name: str) -> dict[str, str]:
+    """Digests of `scored_conventions`, by name."""
+    return {each: convention.digest for each, convention in scored_conventions(name).items()}
 
 
 @lru_cache(maxsize=8)

@@ -1,9 +1,9 @@
-"""Several processes on one or more nodes: `python -m benchmark.training.launch PROCESSES train RUN …`.
+"""Several processes on one or more nodes: `python -m benchmark.training.launch PROCESSES python -m benchmark train …`.
 
 What torchrun does, with three differences that matter under a scheduler: a signal to stop is passed on to the training
 processes and nothing is killed while they finish their step and save, however long it takes; the exit code is theirs
 (75 continue, 2 wrong input) instead of always 1; and the nodes of a SLURM step find each other by themselves
-(`srun --ntasks-per-node=1 python -m benchmark.training.launch 4 train …`).
+(`srun --ntasks-per-node=1 python -m benchmark.training.launch 4 python -m benchmark train …`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(words: list[str] | None = None) -> int:
     """Start the processes and wait; returns the exit code that says most about what happened."""
     parser = argparse.ArgumentParser(prog="python -m benchmark.training.launch", description=__doc__)
     parser.add_argument("processes", type=int, help="processes on this node: one per GPU")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="a benchmark command with its arguments")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="python -m benchmark …, which each process runs")
     arguments = parser.parse_args(words)
     stop = StopRequest()
     threading.Thread(target=pass_on, args=(stop,), daemon=True).start()
@@ -41,7 +41,7 @@ def main(words: list[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         launch = elastic_launch(launch_config(arguments.processes), sys.executable)
-        launch("-m", "benchmark", *arguments.command)
+        launch(*arguments.command[1:])  # by this Python
     except ChildFailedError as error:
         return exit_code([failure.exitcode for failure in error.failures.values()], stopped=bool(stop))
     return 0

@@ -1,21 +1,33 @@
-# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs/wiring.py, and
-# how long it may run in benchmark/jobs/limits.py.
+# Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs: runs and datasets in
+# wiring.py, trainings, products, what has changed since a result was made, and how long a job may run beside it.
+import shlex
 import sys
 
-from benchmark.jobs.cluster import ask_once, check_sites
-from benchmark.jobs.wiring import Wiring, set_job_environment
-from benchmark.jobs.limits import TimeLimits
 from benchmark.errors import InputError
+from benchmark.forced import mark_forced
+from benchmark.jobs.changes import Changes
+from benchmark.jobs.cluster import ask_once, check_sites
+from benchmark.jobs.limits import TimeLimits
+from benchmark.jobs.products import Products
+from benchmark.jobs.trainings import TrainingJobs
+from benchmark.jobs.wiring import Wiring, set_job_environment
 
-set_job_environment()
 try:
     wiring = Wiring(config)
+    set_job_environment(strict=wiring.settings.strict)
+    trainings, products = TrainingJobs(wiring), Products(wiring)
     limits = TimeLimits(wiring)
+    changes = Changes(wiring, products, lambda: workflow.dag_settings)
 except InputError as error:
     sys.exit(f"error: {error}")
 
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
+WEIGHTS = shlex.quote(wiring.settings.weights)
+PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
+OPTIONS = (
+    wiring.options
+)  # in the commands themselves: a path that is spelt otherwise is no change
 
 
 wildcard_constraints:
@@ -23,9 +35,12 @@ wildcard_constraints:
     preparation="[0-9a-f]{16}",
     run=r"[\w.+-]+/[\w.+-]+/[\w.+-]+/seed\d+",
     target="|".join(wiring.catalog.targets),
+    weights=r"[\w.+-]+",
+    what=".+",
 
 
 onstart:
+    mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
     if workflow.executor_plugin.name == "slurm":
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
@@ -34,3 +49,17 @@ onstart:
         except InputError as error:
             sys.exit(f"error: {error}")
         ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
+
+
+localrules:
+    note_change,
+
+
+# What makes a result anew: the rules' inputs are `ancient`, and this file is an input only where something has changed.
+rule note_change:
+    output:
+        temp(touch(f"{RESULTS}/changed/{{what}}")),
+    params:
+        why=changes.why,
+    message:
+        "{wildcards.what} is made anew: {params.why}"

@@ -2,8 +2,11 @@
 
 
 rule count_cost:
+    input:
+        changed=changes.cost,
     output:
         cost=f"{RESULTS}/cost/{{target}}.csv",
+        record=f"{RESULTS}/made/cost-{{target}}.json",
     log:
         f"{RESULTS}/logs/cost/{{target}}.log",
     benchmark:
@@ -15,8 +18,9 @@ rule count_cost:
         mem_mb=3000,
         runtime=30,
     params:
-        paper_tables=wiring.settings.paper_tables,
+        made=changes.cost_made,
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        "python -m benchmark cost {wildcards.target} --paper-tables {params.paper_tables} --out {output.cost} > {log} 2>&1"
+        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES} --out {{output.cost}}"
+        " --made {params.made} --record {output.record} > {log} 2>&1"

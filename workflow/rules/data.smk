@@ -4,11 +4,14 @@
 
 localrules:
     fetch_dataset,
+    fetch_weights,
     split_cases,
     check_split,
 
 
 rule fetch_dataset:
+    input:
+        changed=changes.source,
     output:
         source=f"{RESULTS}/data/{{dataset}}/source.json",
     log:
@@ -30,11 +33,31 @@ rule fetch_dataset:
         "python -m benchmark fetch {wildcards.dataset} {params.source} --out {output.source} > {log} 2>&1"
 
 
+rule fetch_weights:
+    output:
+        record=f"{RESULTS}/weights/{{weights}}.json",
+    log:
+        f"{RESULTS}/logs/weights/{{weights}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/weights/{{weights}}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=720,
+    message:
+        "{wildcards.weights}: released weights, by download or from the folder of those placed by hand"
+    shell:
+        f"python -m benchmark fetch-weights {{wildcards.weights}} --folder {WEIGHTS} --out {{output.record}} > {{log}} 2>&1"
+
+
 rule verify_dataset:
     input:
-        source=f"{RESULTS}/data/{{dataset}}/source.json",
+        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
+        changed=changes.verified,
     output:
-        report=f"{RESULTS}/data/{{dataset}}/verify.csv",
+        verified=f"{RESULTS}/data/{{dataset}}/verified.json",
     log:
         f"{RESULTS}/logs/data/{{dataset}}/verify.log",
     benchmark:
@@ -48,13 +71,14 @@ rule verify_dataset:
     message:
         "{wildcards.dataset}: verifying every case"
     shell:
-        "python -m benchmark verify {wildcards.dataset} --source {input.source} --out {output.report} > {log} 2>&1"
+        "python -m benchmark verify {wildcards.dataset} --source {input.source} --out {output.verified} > {log} 2>&1"
 
 
 rule split_cases:
     input:
-        source=f"{RESULTS}/data/{{dataset}}/source.json",
-        verified=f"{RESULTS}/data/{{dataset}}/verify.csv",
+        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
+        verified=ancient(f"{RESULTS}/data/{{dataset}}/verified.json"),
+        changed=changes.split,
     output:
         split=f"{RESULTS}/data/{{dataset}}/split.json",
     log:
@@ -75,7 +99,7 @@ rule split_cases:
 
 rule check_split:
     input:
-        source=f"{RESULTS}/data/{{dataset}}/source.json",
+        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
         split=f"{RESULTS}/data/{{dataset}}/split.json",
     output:
         checked=touch(f"{RESULTS}/data/{{dataset}}/split.checked"),
@@ -97,10 +121,11 @@ rule check_split:
 
 rule prepare_cases:
     input:
-        source=f"{RESULTS}/data/{{dataset}}/source.json",
-        verified=f"{RESULTS}/data/{{dataset}}/verify.csv",
-        split=f"{RESULTS}/data/{{dataset}}/split.json",
-        checked=f"{RESULTS}/data/{{dataset}}/split.checked",
+        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
+        verified=ancient(f"{RESULTS}/data/{{dataset}}/verified.json"),
+        split=ancient(f"{RESULTS}/data/{{dataset}}/split.json"),
+        checked=ancient(f"{RESULTS}/data/{{dataset}}/split.checked"),
+        changed=changes.prepared,
     output:
         prepared=f"{RESULTS}/data/{{dataset}}/prepared/{{preparation}}/prepared.json",
     log:
@@ -114,10 +139,9 @@ rule prepare_cases:
         mem_mb=4000 if DEMO else 96000,
         runtime=720,
     params:
-        options=wiring.options,
         run=wiring.run_prepared_so,
     message:
         "{wildcards.dataset}: preparing cases as {params.run} needs them"
     shell:
-        "python -m benchmark prepare {params.run} {params.options} --source {input.source} --split {input.split}"
-        " --out {output.prepared} > {log} 2>&1"
+        f"python -m benchmark prepare {{params.run}} {OPTIONS} --preparation {{wildcards.preparation}}"
+        " --source {input.source} --split {input.split} --out {output.prepared} > {log} 2>&1"

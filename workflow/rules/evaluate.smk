@@ -3,10 +3,11 @@
 
 rule predict_cases:
     input:
-        prepared=wiring.prepared,
-        source=wiring.source,
-        split=wiring.split,
-        trained=f"{RESULTS}/runs/{{run}}/trained.json",
+        prepared=ancient(wiring.prepared),
+        source=ancient(wiring.source),
+        split=ancient(wiring.split),
+        weights=ancient(wiring.weights),
+        changed=changes.predicted,
     output:
         predicted=f"{RESULTS}/runs/{{run}}/predicted.json",
     log:
@@ -20,20 +21,19 @@ rule predict_cases:
         gpu=0 if DEMO else 1,
         mem_mb=2500 if DEMO else 64000,
         runtime=limits.prediction,
-    params:
-        options=wiring.options,
     message:
         "{wildcards.run}: labelling the test cases"
     shell:
-        "python -m benchmark predict {wildcards.run} {params.options} --store {input.prepared} --source {input.source}"
-        " --split {input.split} --trained {input.trained} --out {output.predicted} > {log} 2>&1"
+        f"python -m benchmark predict {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
+        " --split {input.split} --weights {input.weights} --out {output.predicted} > {log} 2>&1"
 
 
 rule measure_receptive_field:
     input:
-        prepared=wiring.prepared,
-        split=wiring.split,
-        trained=f"{RESULTS}/runs/{{run}}/trained.json",
+        prepared=ancient(wiring.prepared),
+        split=ancient(wiring.split),
+        weights=ancient(wiring.weights),
+        changed=changes.receptive_field,
     output:
         map=f"{RESULTS}/runs/{{run}}/receptive_field.npy",
         record=f"{RESULTS}/runs/{{run}}/receptive_field.json",
@@ -49,22 +49,23 @@ rule measure_receptive_field:
         mem_mb=2500 if DEMO else 32000,
         runtime=120,
     params:
-        options=wiring.options,
-        measure=wiring.receptive_field_options,
+        measure=products.receptive_field_options,
     message:
         "{wildcards.run}: how far its encoder sees"
     shell:
-        "python -m benchmark receptive-field {wildcards.run} {params.options} {params.measure} --store {input.prepared}"
-        " --split {input.split} --trained {input.trained} --out {output.map} > {log} 2>&1"
+        f"python -m benchmark receptive-field {{wildcards.run}} {OPTIONS} {{params.measure}} --store {{input.prepared}}"
+        " --split {input.split} --weights {input.weights} --out {output.map} > {log} 2>&1"
 
 
 rule score_run:
     input:
-        prepared=wiring.prepared,
-        split=wiring.split,
-        predicted=wiring.predicted,
+        prepared=ancient(wiring.prepared),
+        split=ancient(wiring.split),
+        predicted=ancient(wiring.predicted),
+        changed=changes.scored,
     output:
         scores=f"{RESULTS}/runs/{{run}}/scores.parquet",
+        record=f"{RESULTS}/runs/{{run}}/scores.json",
     log:
         f"{RESULTS}/logs/runs/{{run}}/score.log",
     benchmark:
@@ -76,21 +77,22 @@ rule score_run:
         mem_mb=2000 if DEMO else 64000,
         runtime=240,
     params:
-        options=wiring.options,
         predictions=wiring.predictions_folder,
     message:
         "{wildcards.run}: scoring"
     shell:
-        "python -m benchmark score-run {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
-        " --predictions {params.predictions} --out {output.scores} > {log} 2>&1"
+        f"python -m benchmark score-run {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
+        " --predictions {params.predictions:q} --out {output.scores} > {log} 2>&1"
 
 
 # Three controls in one job: alike, short, and from the same references.
 rule score_controls:
     input:
-        prepared=wiring.control_store,
-        split=wiring.control_split,
+        prepared=ancient(wiring.control_store),
+        split=ancient(wiring.control_split),
+        changed=changes.controls,
     output:
+        record=f"{RESULTS}/controls/{{paper}}/{{protocol}}/controls.json",
         scores=wiring.control_outputs,
     log:
         f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}.log",
@@ -103,11 +105,10 @@ rule score_controls:
         mem_mb=2000 if DEMO else 64000,
         runtime=480,
     params:
-        options=wiring.options,
         run=wiring.run_of_protocol,
         folder=wiring.control_folder,
     message:
         "{wildcards.paper}, {wildcards.protocol}: scoring the controls"
     shell:
-        "python -m benchmark score-run {params.run} {params.options} --store {input.prepared} --split {input.split}"
+        f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
         " --controls --out {params.folder} > {log} 2>&1"

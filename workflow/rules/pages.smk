@@ -9,8 +9,8 @@ localrules:
 
 rule build_coverage:
     input:
-        papers=wiring.paper_files,
-        tables=wiring.all_tables,
+        tables=ancient(products.all_tables),
+        changed=changes.page("coverage"),
     output:
         csv=report(
             f"{RESULTS}/coverage.csv",
@@ -18,6 +18,7 @@ rule build_coverage:
             labels={"page": "coverage"},
         ),
         markdown=f"{RESULTS}/coverage.md",
+        record=f"{RESULTS}/made/page-coverage.json",
     log:
         f"{RESULTS}/logs/pages/coverage.log",
     benchmark:
@@ -29,22 +30,23 @@ rule build_coverage:
         mem_mb=1000,
         runtime=10,
     params:
-        options=wiring.options,
+        made=changes.page_made("coverage"),
     message:
         "coverage: every published number, and its state here"
     shell:
-        "python -m benchmark coverage {params.options} > {log} 2>&1"
+        f"python -m benchmark coverage {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
 
 
 rule audit_papers:
     input:
-        papers=wiring.paper_files,
-        costs=wiring.all_costs,
+        costs=ancient(products.all_costs),
+        changed=changes.page("audit"),
     output:
         csv=report(
             f"{RESULTS}/audit.csv", category="The papers", labels={"page": "audit"}
         ),
         markdown=f"{RESULTS}/audit.md",
+        record=f"{RESULTS}/made/page-audit.json",
     log:
         f"{RESULTS}/logs/pages/audit.log",
     benchmark:
@@ -56,21 +58,22 @@ rule audit_papers:
         mem_mb=1000,
         runtime=10,
     params:
-        options=wiring.options,
+        made=changes.page_made("audit"),
     message:
         "audit: the papers' arithmetic, recomputed"
     shell:
-        "python -m benchmark audit {params.options} > {log} 2>&1"
+        f"python -m benchmark audit {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
 
 
 rule estimate_budget:
     input:
-        papers=wiring.paper_files,
+        changed=changes.page("budget"),
     output:
         csv=report(
             f"{RESULTS}/budget.csv", category="The papers", labels={"page": "budget"}
         ),
         markdown=f"{RESULTS}/budget.md",
+        record=f"{RESULTS}/made/page-budget.json",
     log:
         f"{RESULTS}/logs/pages/budget.log",
     benchmark:
@@ -82,8 +85,8 @@ rule estimate_budget:
         mem_mb=1000,
         runtime=10,
     params:
-        options=wiring.options,
+        made=changes.page_made("budget"),
     message:
         "budget: what every target would cost"
     shell:
-        "python -m benchmark budget {params.options} > {log} 2>&1"
+        f"python -m benchmark budget {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"

@@ -10,23 +10,25 @@ localrules:
 
 rule build_table:
     input:
-        scores=wiring.scores,
-        controls=wiring.controls,
-        cost=wiring.costs,
+        scores=ancient(products.scores),
+        controls=ancient(products.controls),
+        cost=ancient(products.costs),
+        changed=changes.table,
     output:
         csv=report(
             f"{RESULTS}/{{target}}.csv",
             caption="../report/table.rst",
             category="Tables",
-            labels=wiring.labels,
+            labels=products.labels,
         ),
         compare=report(
             f"{RESULTS}/{{target}}.compare.csv",
             caption="../report/compare.rst",
             category="Published against rebuilt",
-            labels=wiring.labels,
+            labels=products.labels,
         ),
         markdown=f"{RESULTS}/{{target}}.md",
+        record=f"{RESULTS}/made/{{target}}.json",
     log:
         f"{RESULTS}/logs/publish/{{target}}.log",
     benchmark:
@@ -40,31 +42,33 @@ rule build_table:
         mem_mb=2000,
         runtime=30,
     params:
-        options=wiring.options,
-        caption=wiring.caption,
-        specification=wiring.specification,
+        made=changes.table_made,
+        caption=products.caption,
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        "python -m benchmark table {wildcards.target} {params.options} --scores {input.scores}"
-        " --controls {input.controls} > {log} 2>&1"
+        f"python -m benchmark table {{wildcards.target}} {OPTIONS}"
+        " --scores {input.scores}"
+        " --controls {input.controls} --made {params.made} --record {output.record} > {log} 2>&1"
 
 
 rule build_figure:
     input:
-        scores=wiring.scores,
-        prepared=wiring.stores,
-        tables=wiring.drawn_tables,
-        fields=wiring.receptive_fields,
+        scores=ancient(products.scores),
+        prepared=ancient(products.stores),
+        tables=ancient(products.drawn_tables),
+        fields=ancient(products.receptive_fields),
+        changed=changes.figure,
     output:
         svg=report(
             f"{RESULTS}/{{target}}.svg",
             caption="../report/figure.rst",
             category="Figures",
-            labels=wiring.labels,
+            labels=products.labels,
         ),
         png=f"{RESULTS}/{{target}}.png",
         pdf=f"{RESULTS}/{{target}}.pdf",
+        record=f"{RESULTS}/made/{{target}}.json",
     log:
         f"{RESULTS}/logs/publish/{{target}}.log",
     benchmark:
@@ -78,18 +82,21 @@ rule build_figure:
         mem_mb=2000,
         runtime=30,
     params:
-        options=wiring.options,
-        caption=wiring.caption,
-        specification=wiring.specification,
+        made=changes.figure_made,
+        caption=products.caption,
     message:
         "{wildcards.target}: drawing"
     shell:
-        "python -m benchmark figure {wildcards.target} {params.options} --scores {input.scores} > {log} 2>&1"
+        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
+        " --scores {input.scores} --made {params.made} --record {output.record} > {log} 2>&1"
 
 
 rule draw_published:
+    input:
+        changed=changes.published,
     output:
         svg=f"{RESULTS}/published/{{target}}.svg",
+        record=f"{RESULTS}/made/published-{{target}}.json",
     log:
         f"{RESULTS}/logs/publish/{{target}}-published.log",
     benchmark:
@@ -103,23 +110,26 @@ rule draw_published:
         mem_mb=2000,
         runtime=10,
     params:
-        options=wiring.options,
+        made=changes.published_made,
     message:
         "{wildcards.target}: drawing the published numbers"
     shell:
-        "python -m benchmark figure {wildcards.target} {params.options} --published > {log} 2>&1"
+        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
+        " --published --made {params.made} --record {output.record} > {log} 2>&1"
 
 
 rule draw_training:
     input:
-        trained=wiring.trained,
+        trained=ancient(products.trained),
+        changed=changes.curves,
     output:
         svg=report(
             f"{RESULTS}/training/{{target}}.svg",
             caption="../report/training.rst",
             category="Training",
-            labels=wiring.labels,
+            labels=products.labels,
         ),
+        record=f"{RESULTS}/made/training-{{target}}.json",
     log:
         f"{RESULTS}/logs/publish/{{target}}-training.log",
     benchmark:
@@ -133,8 +143,9 @@ rule draw_training:
         mem_mb=2000,
         runtime=10,
     params:
-        options=wiring.options,
+        made=changes.curves_made,
     message:
         "{wildcards.target}: drawing the training losses"
     shell:
-        "python -m benchmark figure {wildcards.target} {params.options} --training > {log} 2>&1"
+        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
+        " --training --made {params.made} --record {output.record} > {log} 2>&1"

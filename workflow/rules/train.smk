@@ -1,11 +1,13 @@
-# One job per run. Progress lives in the run's directory, which is no declared output, because Snakemake deletes those
+# One job per training. Progress lives in the run's directory, which is no declared output, because Snakemake deletes those
 # when a job fails; `trained.json` is written last. Exit code 75 means stopped in order: a retry continues.
 
 
 rule train_run:
     input:
-        prepared=wiring.prepared,
-        split=wiring.split,
+        prepared=ancient(trainings.prepared),
+        splits=ancient(trainings.splits),
+        beginnings=ancient(trainings.beginnings),
+        changed=changes.trained,
     output:
         trained=f"{RESULTS}/runs/{{run}}/trained.json",
     log:
@@ -14,22 +16,20 @@ rule train_run:
         f"{RESULTS}/benchmarks/runs/{{run}}/train.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: wiring.threads
+    threads: trainings.threads
     resources:
-        gpu=wiring.gpus,
-        mem_mb=wiring.memory,
+        gpu=trainings.gpus,
+        mem_mb=trainings.memory,
         runtime=limits.training,
-        nodes=wiring.nodes,
-        mpi=wiring.mpi,
-        tasks_per_node=wiring.tasks_per_node,
-        cpus_per_task=wiring.cpus_per_task,
-        slurm_extra=wiring.slurm_extra,
-        launch=wiring.launch,  # no parameter: a run on another number of nodes is the same run
-    params:
-        options=wiring.options,
-        digest=wiring.digest,  # a changed setting trains again; a changed comment does not
+        nodes=trainings.nodes,
+        mpi=trainings.mpi,
+        tasks_per_node=trainings.tasks_per_node,
+        cpus_per_task=trainings.cpus_per_task,
+        slurm_extra=trainings.slurm_extra,
+        launch=trainings.launch,  # one process per GPU: nothing, a launcher, or srun with one on each node
     message:
         "{wildcards.run}: training"
-    shell:
-        "{resources.launch} {wildcards.run} {params.options} --store {input.prepared} --split {input.split}"
+    shell:  # `exec` leaves no shell behind, which would die of the signal that asks the training to save
+        f"exec {{resources.launch}} python -m benchmark train {{wildcards.run}} {OPTIONS} {trainings.options}"
+        " --stores {input.prepared} --splits {input.splits} --beginnings {input.beginnings}"
         " --out {output.trained} >> {log} 2>&1"

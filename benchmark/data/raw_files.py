@@ -1,0 +1,98 @@
+"""What the raw files of a dataset hold: a digest per case, read anew only where a file's size or time has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmark.datasets import Case, Dataset
+from benchmark.files import file_digest, value_digest
+from benchmark.lineage import Made, prepared_case
+from benchmark.workers import available_processes
+
+
+class RawCase(NamedTuple):
+    """Digests of one case.
+
+    Attributes:
+        stat: of the names, sizes and times of its files: as long as it is equal, the others are.
+        images, labels: of the content of its image and of its label files.
+        about: of what the dataset tells of it (patient, split, attributes).
+    """
+
+    stat: str
+    images: str
+    labels: str
+    about: str
+
+
+def raw_cases(dataset: Dataset, root: Path, known: Mapping[str, Any] | None = None) -> dict[str, RawCase]:
+    """The cases under `root` as they are now.
+
+    Args:
+        known: what an earlier call found, by case id; cases with the same names, sizes and times are not read again.
+
+    Raises:
+        InputError: the folder is not in the dataset's layout.
+    """
+    earlier = {case: RawCase(*digests) for case, digests in (known or {}).items()}
+    cases = dataset.find_cases(root)
+    with ThreadPoolExecutor(available_processes()) as threads:
+        digests = threads.map(lambda case: _raw_case(case, root, earlier.get(case.id)), cases)
+        return {case.id: found for case, found in zip(cases, digests, strict=True)}
+
+
+def _raw_case(case: Case, root: Path, earlier: RawCase | None) -> RawCase:
+    stat = value_digest([_stat(path, root) for path in (*case.images, *case.labels)])
+    about = value_digest([case.patient, case.split, case.attributes])
+    if earlier is not None and earlier.stat == stat:
+        return earlier._replace(about=about)
+    return RawCase(stat, _content(case.images), _content(case.labels), about)
+
+
+def _stat(path: Path, root: Path) -> list[object]:
+    found = path.stat()
+    name = path.relative_to(root) if path.is_relative_to(root) else path
+    return [str(name), found.st_size, found.st_mtime_ns]
+
+
+def _content(paths: Iterable[Path]) -> str:
+    return value_digest([file_digest(path) for path in paths])
+
+
+def content_digest(cases: Mapping[str, RawCase]) -> str:
+    """Of a whole dataset: whatever its files are called, wherever they lie."""
+    return value_digest({case: list(found[1:]) for case, found in sorted(cases.items())})
+
+
+class PreparedDigests(NamedTuple):
+    """Digests of one prepared case.
+
+    Attributes:
+        image: of what a prediction reads.
+        case: of image and labels, which a training reads.
+        reference: of what a prediction is scored against.
+    """
+
+    image: str
+    case: str
+    reference: str
+
+
+def prepared_digests(raw: RawCase, store: Made, *, part: str, patch: object) -> PreparedDigests:
+    """What a prepared case is made of.
+
+    Args:
+        raw: its raw files.
+        store: the settings of the store, as `benchmark.lineage` writes them.
+        part, patch: the split that it is in, and the patch that its crop is enlarged to a multiple of.
+    """
+    image = {"images": raw.images, "about": raw.about}
+    whole = {**image, "labels": raw.labels}
+    return PreparedDigests(
+        prepared_case(store, part=part, patch=patch, files=image),
+        prepared_case(store, part=part, patch=patch, files=whole),
+        prepared_case(store, part="", patch=None, files={"labels": raw.labels}),
+    )

@@ -1,0 +1,217 @@
+"""What has changed since a result was made, as the rules ask it: an input that is there only where something has.
+
+Snakemake looks at times of files and at its own records. Both say too much (a copied folder, a comment) and too little
+(a record that is gone, a file replaced by one of the same size). So every input of the rules is `ancient`, and a rule
+runs again because of the file that one of these functions names: its message says what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark import lineage
+from benchmark.catalog.targets import Target
+from benchmark.files import value_digest
+from benchmark.jobs.chain import Chain, State
+from benchmark.jobs.products import Products
+from benchmark.jobs.wiring import Wildcards, Wiring
+
+
+class Changes:
+    """Functions of wildcards that name the files whose absence makes a job run.
+
+    Args:
+        wiring, products: of this configuration.
+        forcing: Snakemake's settings of the DAG, as far as they are known (`-R`, `-F`).
+    """
+
+    def __init__(self, wiring: Wiring, products: Products, forcing: Any) -> None:
+        self._wiring, self._products, self._forcing = wiring, products, forcing
+        self._catalog, self._layout = wiring.catalog, wiring.layout
+        self._why: dict[str, str] = {}
+        settings = wiring.settings
+        self.chain = Chain(wiring.catalog, wiring.layout, settings.scale, roots=settings.roots, forced=self.is_forced)
+
+    def is_forced(self, rule: str, path: str) -> bool:
+        """Whether a user asked for this rule or file to be made anew."""
+        asked = self._forcing()
+        return bool(asked) and (asked.forceall or rule in asked.forcerun or path in map(str, asked.forcerun))
+
+    def why(self, wildcards: Wildcards) -> str:
+        return self._why.get(wildcards.what, "")
+
+    def _note(self, what: str, state: State) -> list[str]:
+        if not state.why:
+            return []
+        self._why[what] = state.why
+        return [f"{self._layout.root}/changed/{what}"]
+
+    # Stages
+
+    def source(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"source/{wildcards.dataset}", self.chain.source(wildcards.dataset))
+
+    def verified(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"verified/{wildcards.dataset}", self.chain.verified(wildcards.dataset))
+
+    def split(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"split/{wildcards.dataset}", self.chain.split(wildcards.dataset))
+
+    def prepared(self, wildcards: Wildcards) -> list[str]:
+        store = self._wiring.store(wildcards)
+        return self._note(f"prepared/{store.dataset}/{store.id}", self.chain.prepared(store))
+
+    def trained(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"trained/{wildcards.run}", self.chain.trained(wildcards.run))
+
+    def predicted(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"predicted/{wildcards.run}", self.chain.predicted(wildcards.run))
+
+    def receptive_field(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"receptive_field/{wildcards.run}", self._receptive_field(wildcards.run))
+
+    def _receptive_field(self, run: str) -> State:
+        return self.chain.receptive_field(run, self._products.receptive_field_options_of(run))
+
+    def scored(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"scored/{wildcards.run}", self.chain.scored(wildcards.run))
+
+    def controls(self, wildcards: Wildcards) -> list[str]:
+        state = self._controls(wildcards.paper, wildcards.protocol)
+        return self._note(f"controls/{wildcards.paper}/{wildcards.protocol}", state)
+
+    def _controls(self, paper: str, protocol: str) -> State:
+        return self.chain.controls(paper, protocol, self._wiring.any_run_of(paper, protocol))
+
+    # Products
+
+    def cost(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"cost/{wildcards.target}", self._cost(self._catalog.target(wildcards.target)))
+
+    def cost_made(self, wildcards: Wildcards) -> str:
+        return _words(self._cost(self._catalog.target(wildcards.target)))
+
+    def _cost(self, target: Target) -> State:
+        """Counts rest on networks and on the size of their input, at the papers' scale, and on nothing else."""
+        networks = {}
+        for run in self._catalog.runs(target):
+            config = self._catalog.run(run)
+            shape = [
+                config.training.patch,
+                config.training.loss.deep_supervision is None,
+                config.dataset,
+                config.labels,
+            ]
+            networks[run] = [config.model.model_dump(mode="json"), shape, lineage.code("network", config.model.name)]
+        record = self._layout.made(f"cost-{target.target}")
+        return self.chain.product("count_cost", record, {"networks": networks, **lineage.code("cost")}, ())
+
+    def table(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"table/{wildcards.target}", self._table(self._catalog.target(wildcards.target)))
+
+    def table_made(self, wildcards: Wildcards) -> str:
+        return _words(self._table(self._catalog.target(wildcards.target)))
+
+    def _table(self, target: Target) -> State:
+        inputs = [*self._scores(target), *self._controls_of(target)]
+        if self._products.counts(target):
+            inputs.append(self._cost(target))
+        rests_on = {**self._specification(target), **lineage.code("table")}
+        return self.chain.product("build_table", self._layout.made(target.target), rests_on, inputs)
+
+    def figure(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"figure/{wildcards.target}", self._figure(self._catalog.target(wildcards.target)))
+
+    def figure_made(self, wildcards: Wildcards) -> str:
+        return _words(self._figure(self._catalog.target(wildcards.target)))
+
+    def _figure(self, target: Target) -> State:
+        tables = [self._table(self._catalog.target(name)) for name in self._products.drawn(target)]
+        fields = [self._receptive_field(run) for run in self._products.fields_of(target)]
+        rests_on = {**self._specification(target), **lineage.code("figure")}
+        inputs = [*self._scores(target), *tables, *fields]
+        return self.chain.product("build_figure", self._layout.made(target.target), rests_on, inputs)
+
+    def curves(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"training/{wildcards.target}", self._curves(self._catalog.target(wildcards.target)))
+
+    def curves_made(self, wildcards: Wildcards) -> str:
+        return _words(self._curves(self._catalog.target(wildcards.target)))
+
+    def _curves(self, target: Target) -> State:
+        inputs = [self.chain.trained(training) for training in self._products.trainings_of(target)]
+        record = self._layout.made(f"training-{target.target}")
+        return self.chain.product(
+            "draw_training", record, {**self._specification(target), **lineage.code("figure")}, inputs
+        )
+
+    def published(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"published/{wildcards.target}", self._published(self._catalog.target(wildcards.target)))
+
+    def published_made(self, wildcards: Wildcards) -> str:
+        return _words(self._published(self._catalog.target(wildcards.target)))
+
+    def _published(self, target: Target) -> State:
+        drawn = {name: self._specification(self._catalog.target(name)) for name in self._products.drawn(target)}
+        rests_on = {**self._specification(target), "tables": drawn, **lineage.code("figure")}
+        return self.chain.product("draw_published", self._layout.made(f"published-{target.target}"), rests_on, ())
+
+    def page(self, name: str) -> Any:
+        """Input function of one of the pages about the papers as a whole."""
+        return lambda wildcards: self._note(f"page/{name}", self._page(name))
+
+    def page_made(self, name: str) -> Any:
+        return lambda wildcards: _words(self._page(name))
+
+    def _page(self, name: str) -> State:
+        targets = self._wiring.targets
+        inputs = [self._table(target) for target in targets if target.kind == "table" and name == "coverage"]
+        inputs += [self._cost(target) for target in targets if self._products.counts(target) and name == "audit"]
+        rests_on = {"papers": self._papers, **lineage.code("page")}
+        return self.chain.product(f"page {name}", self._layout.made(f"page-{name}"), rests_on, inputs)
+
+    # What products rest on, beside results
+
+    def _scores(self, target: Target) -> Iterable[State]:
+        return [self.chain.scored(run) for run in self._wiring.ready_runs(target)]
+
+    def _controls_of(self, target: Target) -> Iterable[State]:
+        return [self._controls(paper, protocol) for paper, protocol in self._products.protocols(target)]
+
+    def _specification(self, target: Target) -> Mapping[str, Any]:
+        """Rows, columns, claims and ledger of a target: comments and layout of the yaml do not count."""
+        folder = self._catalog.papers[target.paper]
+        measured = sorted((self._catalog.folder / target.paper / "measured").glob("latency.*.csv"))
+        texts = [self._catalog.folder / target.paper / "contradictions.csv", *measured]
+        return {
+            "target": target.model_dump(mode="json"),
+            "ledger": [entry.model_dump(mode="json") for entry in folder.ledger],
+            "files": [path.read_text(encoding="utf-8") for path in texts if path.is_file()],
+            "runs": self._wiring.ready_runs(target),
+            "scale": self._wiring.settings.scale,
+        }
+
+    @cached_property
+    def _papers(self) -> str:
+        """Everything that was published and how it is rebuilt."""
+        papers = {
+            name: [
+                folder.paper.model_dump(mode="json"),
+                *({key: value.model_dump(mode="json") for key, value in part.items()}
+                  for part in (folder.models, folder.protocols, folder.targets)),
+                [entry.model_dump(mode="json") for entry in folder.ledger],
+            ]
+            for name, folder in self._catalog.papers.items()
+        }  # fmt: skip
+        files = sorted(Path(self._catalog.folder).rglob("*.csv"))
+        sources = self._catalog.folder / "datasets.yaml"
+        texts = [path.read_text(encoding="utf-8") for path in (*files, *([sources] if sources.is_file() else []))]
+        return value_digest([papers, texts])
+
+
+def _words(state: State) -> str:
+    """What a product is made of, for its command to record."""
+    return f"{state.made['specification']} {state.made['inputs']}"

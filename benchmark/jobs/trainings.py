@@ -1,0 +1,86 @@
+"""What the rule `train_run` asks: inputs of a training, and how it is placed on a machine or a cluster.
+
+The wildcard `run` of that rule is the id of a training. Where a training serves one run, it is that run's own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.jobs.cluster import Placement, submit_options
+from benchmark.jobs.wiring import Wildcards, Wiring
+from benchmark.settings import RunConfig
+
+CORES_PER_GPU = 8  # decode and augment patches as fast as one GPU trains on them
+MEGABYTES_PER_GPU = 32000
+
+
+class TrainingJobs:
+    """Functions of the wildcards of a training."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring, self._layout, self._settings = wiring, wiring.layout, wiring.settings
+        # of the machine, not of the recipe
+        self.options = " ".join(
+            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            for name, value in wiring.settings.train_options.items()
+            if value is not False
+        )
+
+    def prepared(self, wildcards: Wildcards) -> list[str]:
+        return [self._layout.prepared(store.dataset, store.id) for store in self._config(wildcards).stores]
+
+    def splits(self, wildcards: Wildcards) -> list[str]:
+        return [self._layout.split(store.dataset) for store in self._config(wildcards).stores]
+
+    def beginnings(self, wildcards: Wildcards) -> list[str]:
+        """Records of the weights that it begins from: other trainings', in their order, then a released file's."""
+        config = self._config(wildcards)
+        found = [self._layout.trained(beginning.training) for beginning in config.begins_from]
+        released = config.model.initialisation
+        return [*found, *([self._layout.weights(released)] if released != "scratch" else [])]
+
+    def gpus(self, wildcards: Wildcards) -> int:
+        return self._placement(wildcards).gpus
+
+    def threads(self, wildcards: Wildcards) -> int:
+        """CPU cores on each node."""
+        return 1 if self._wiring.is_demo else CORES_PER_GPU * self._placement(wildcards).gpus_on_node
+
+    def memory(self, wildcards: Wildcards) -> int:
+        """Megabytes on each node."""
+        return 2500 if self._wiring.is_demo else MEGABYTES_PER_GPU * self._placement(wildcards).gpus_on_node
+
+    def launch(self, wildcards: Wildcards, threads: int) -> str:
+        return self._placement(wildcards).command(threads=threads)
+
+    def slurm_extra(self, wildcards: Wildcards) -> str:
+        return submit_options(self._placement(wildcards), Path(self._layout.trained(wildcards.run)).parent)
+
+    def nodes(self, wildcards: Wildcards) -> int:
+        """Always said, also for one: SLURM may spread `--gpus` over several nodes otherwise."""
+        return self._placement(wildcards).nodes
+
+    # A resource of None is not set. These are for trainings over several nodes only: with `mpi`, the executor plugin
+    # leaves `srun` to the rule, and wants at least two tasks per node (of which ours starts one, with all cores).
+
+    def mpi(self, wildcards: Wildcards) -> str | None:
+        return "srun" if self.nodes(wildcards) > 1 else None
+
+    def tasks_per_node(self, wildcards: Wildcards) -> int | None:
+        return max(self._placement(wildcards).gpus_on_node, 2) if self.nodes(wildcards) > 1 else None
+
+    def cpus_per_task(self, wildcards: Wildcards, threads: int) -> int | None:
+        return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) > 1 else None
+
+    def _config(self, wildcards: Wildcards) -> RunConfig:
+        return self._wiring.run(wildcards)
+
+    def _placement(self, wildcards: Wildcards) -> Placement:
+        training = self._config(wildcards).training
+        most = min(training.devices, self._settings.gpus_per_training or training.devices)
+        # every process takes the same share of the batch
+        gpus = (
+            0 if self._wiring.is_demo else max(number for number in range(1, most + 1) if training.batch % number == 0)
+        )
+        return Placement(gpus, self._settings.gpus_per_node)
