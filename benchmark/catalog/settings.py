@@ -83,15 +83,41 @@ class Schedule(Settings):
     granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
 
 
+class Resize(Settings):
+    """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
+
+    image: Literal["linear", "zoom0", "zoom1", "zoom3"] = Field(
+        "linear",
+        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); zoom<order>: a "
+        "spline of that order, the centres of the corner pixels stay (scipy.ndimage.zoom)",
+    )
+    labels: Literal["nearest", "floor", "zoom0"] = Field(
+        "nearest",
+        description="nearest: pixel centres of the same field; floor: torch's `nearest`, which rounds positions down; "
+        "zoom0: the nearest pixel with the corner centres kept (scipy.ndimage.zoom, order 0)",
+    )
+    through: tuple[int, ...] | None = Field(
+        None, description="Size that an image is brought to before the network's (SAMed: 224 before 512); null: none"
+    )
+
+
 class Sampling(Settings):
     """How a training patch is chosen."""
 
     strategy: Literal["foreground_voxel", "foreground_class", "whole"] = Field(
         "foreground_voxel",
         description="foreground_voxel: centre uniformly among foreground voxels (MONAI); foreground_class: first a "
-        "class, then one of its voxels (nnU-Net); whole: the whole image, resized to the patch",
+        "class, then one of its voxels (nnU-Net); whole: the whole image, resized to the patch. An epoch is every case "
+        "once; with `whole` and a 2-D patch, every slice of every volume once",
     )
     foreground_fraction: float = Field(0.5, ge=0, le=1, description="Share of patches centred on foreground")
+    slices: Literal["all", "foreground"] = Field(
+        "all", description="Which slices of volumes an epoch of `whole` is made of: all, or those with any label"
+    )
+    slice_range: Literal["stored", "unit"] = Field(
+        "stored", description="unit: each image of `whole` is rescaled to [0, 1] by its own minimum and maximum"
+    )
+    resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
 
 
 class Training(Settings):
@@ -100,7 +126,7 @@ class Training(Settings):
     patch: tuple[int, ...] = Field(description="Patch size in voxels of the prepared store")
     batch: int = Field(gt=0, description="Global batch: samples per optimiser step over all processes")
     epochs: int = Field(gt=0)
-    iterations_per_epoch: int | None = Field(None, description="Optimiser steps per epoch; null: every case once")
+    iterations_per_epoch: int | None = Field(None, description="Optimiser steps per epoch; null: every sample once")
     loss: Loss = Loss()
     optimiser: Optimiser
     schedule: Schedule
@@ -115,12 +141,16 @@ class Training(Settings):
     find_unused_parameters: bool = Field(False, description="Needed where some parameters get no gradient")
     devices: int = Field(1, gt=0, description="GPUs the protocol trains on")
 
-    def steps_per_epoch(self, cases: int) -> int:
-        """Optimiser steps in one epoch over `cases` training cases (the last batch is filled up, none is dropped)."""
-        return self.iterations_per_epoch or -(-cases // self.batch)
+    def counts_slices(self, volumes: bool) -> bool:
+        """Whether an epoch is made of slices, and not of cases: a 2-D network that sees whole slices of volumes."""
+        return volumes and len(self.patch) == 2 and self.sampling.strategy == "whole"
 
-    def total_steps(self, cases: int) -> int:
-        return self.epochs * self.steps_per_epoch(cases)
+    def steps_per_epoch(self, samples: int) -> int:
+        """Optimiser steps in one epoch of `samples` cases or slices (the last batch is filled up, none is dropped)."""
+        return self.iterations_per_epoch or -(-samples // self.batch)
+
+    def total_steps(self, samples: int) -> int:
+        return self.epochs * self.steps_per_epoch(samples)
 
 
 class Inference(Settings):
