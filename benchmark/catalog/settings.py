@@ -164,7 +164,17 @@ class Inference(Settings):
     overlap: float = Field(0.5, ge=0, lt=1)
     weighting: Literal["gaussian", "constant"] = "gaussian"
     sigma_scale: float = Field(0.125, description="Gaussian sigma as a share of the window")
-    window_batch: int = Field(1, gt=0, description="Windows per forward pass")
+    window_batch: int = Field(1, gt=0, description="Windows, or whole slices, per forward pass")
+    slice_batches: Literal["plain", "filled", "e_sam"] = Field(
+        "plain",
+        description="How whole slices share forward passes. plain: in order, fewer in the last one; filled: the last "
+        "one holds the last window_batch slices again; e_sam: as filled, but as E-SAM's release counts, a volume of n "
+        "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
+    )
+    slice_range: Literal["stored", "unit"] = Field(
+        "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
+    )
+    resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
     mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation)")
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
