@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from benchmark.files import value_digest
 
@@ -76,11 +76,31 @@ class Optimiser(Settings):
 class Schedule(Settings):
     name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear"]
     warmup_epochs: float = Field(0, ge=0, description="Linear rise from warmup_start before the schedule proper")
+    warmup_steps: int = Field(0, ge=0, description="The same in optimiser steps, for granularity step")
     warmup_start: float = Field(0.0, description="Learning rate at step 0 of the warm-up")
+    warmup_end: Literal["last", "after"] = Field(
+        "last", description="Whether the full rate is reached at the last tick of the warm-up, or at the first after it"
+    )
+    fall: Literal["remaining", "whole", "hidden"] = Field(
+        "remaining",
+        description="remaining: over the ticks that the warm-up leaves; whole: over all ticks, begun after the warm-up "
+        "and so cut off at the end; hidden: over all ticks, begun at tick 0 and covered by the warm-up",
+    )
+    set_after_step: bool = Field(
+        False, description="The rate is written after each optimiser step: step 1 repeats step 0, all are one step late"
+    )
     minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
     power: float = Field(0.9, description="Exponent of poly")
     total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")
     granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
+
+    @model_validator(mode="after")
+    def _ticks_fit(self) -> Schedule:
+        if self.granularity == "epoch" and (self.warmup_steps or self.set_after_step):
+            raise ValueError("warmup_steps and set_after_step need granularity step")
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError("a warm-up is given in steps or in epochs, not in both")
+        return self
 
 
 class Resize(Settings):
