@@ -58,9 +58,55 @@ class Loss(Settings):
     squared_denominator: bool = Field(False, description="Squares in the denominator of the soft Dice")
     smooth_numerator: float = Field(1e-5, description="Added to the numerator")
     smooth_denominator: float = Field(1e-5, description="Added to the denominator")
+    ignore: int | None = Field(
+        None, description="Label without a class: left out of the cross-entropy, without truth in the Dice"
+    )
     deep_supervision: tuple[float, ...] | None = Field(
         None, description="Weights of the outputs, full resolution first; null: single output"
     )
+    rising: tuple[float, float] | None = Field(
+        None,
+        description="(start, rate): two outputs whose weights change by epoch, start^(rate^epoch) and the rest (H-SAM)",
+    )
+    labels_at_outputs: Literal["nearest", "zoom0"] = Field(
+        "nearest", description="How labels come to smaller outputs, as in `resize`"
+    )
+
+
+class PromptedLoss(Settings):
+    """The loss of networks that answer a prompt with one mask, and of those that give one mask per image."""
+
+    probability: Literal["sigmoid", "min_max"] = Field(
+        "sigmoid", description="From logits to probabilities; min_max: each image's own range becomes [0, 1]"
+    )
+    dice: float = Field(1.0, description="Weight of the soft Dice term")
+    dice_over: Literal["mask", "batch"] = Field("mask", description="One Dice per mask, or one of all voxels together")
+    squared_denominator: bool = Field(False, description="Squares in the denominator of the soft Dice")
+    smooth_numerator: float = Field(1e-5, description="Added to the numerator 2 · intersection")
+    smooth_denominator: float = Field(1e-5, description="Added to the denominator")
+    cross_entropy: float = Field(1.0, description="Weight of the binary cross-entropy term")
+    positive_weight: float = Field(1.0, gt=0, description="Weight of foreground voxels in it; sigmoid only")
+    focal: float = Field(0.0, description="Weight of the focal term")
+    focal_alpha: float = Field(0.25, description="Share of the foreground voxels in it")
+    focal_gamma: float = Field(2.0, description="Exponent by which it passes over what is right already")
+    quality: Literal["none", "soft_iou", "given"] = Field(
+        "none", description="What the predicted quality of a mask should be: soft IoU of the batch, or given numbers"
+    )
+    quality_error: Literal["l1", "mse"] = Field("mse", description="How its error is measured; added with weight 1")
+
+
+class MaskedImages(Settings):
+    """Masked-image modelling: what is hidden, and how its reconstruction is measured."""
+
+    masking: Literal["cells", "blocks"] = Field(
+        description="cells: a permutation of cells, the share rounded up is masked (SimMIM); blocks: the blocks with "
+        "the least noise stay, their share rounded down (Swin-MAE)"
+    )
+    ratio: float = Field(gt=0, lt=1, description="Share that is masked")
+    cell: int = Field(gt=0, description="Side in pixels of what is masked as one")
+    token: int = Field(gt=0, description="Side in pixels of the patches of the network's first layer")
+    error: Literal["l1", "mse"] = Field(description="l1: per masked value; mse: per patch, then over masked patches")
+    normalise_patches: bool = Field(False, description="mse only: patches of the image lose their mean and variance")
 
 
 class Optimiser(Settings):
