@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from benchmark.catalog.settings import Resize, Training
 from benchmark.data.augmentation import build_steps
+from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.geometry import slice_patch
 from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
 from benchmark.data.store import PreparedStore
@@ -142,6 +143,10 @@ class PatchDataset(Dataset):
         self.slice_axis = slice_axis
         self.samples = list_samples(store, cases, training, slice_axis)
         self.steps = build_steps(training.augmentation, patch=training.patch)
+        strategy = training.sampling.strategy
+        unfit = [step.label for step in self.steps if step.needs_whole and strategy != "whole"]
+        if unfit:
+            raise InputError(f"{', '.join(unfit)} act on whole images", expected="sampling: whole", found=strategy)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,12 +168,14 @@ class PatchDataset(Dataset):
         for step in self.steps:
             view = step.see(view, generator)
         whole = self.training.sampling.strategy == "whole"
-        image, labels = self._whole(view, number) if whole else self._crop(view, generator)
+        image, labels = self._whole(view, number, generator) if whole else self._crop(view, generator)
         for step in self.steps:
             image, labels = step.apply(image, labels, self.training.patch, generator)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
-    def _whole(self, view: CaseView, number: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def _whole(
+        self, view: CaseView, number: int | None, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         start, size = [0] * len(view.shape), list(view.shape)
         if number is not None:
             start[self.slice_axis], size[self.slice_axis] = number, 1
@@ -176,7 +183,7 @@ class PatchDataset(Dataset):
         if number is not None:
             image, labels = image.squeeze(self.slice_axis + 1), labels.squeeze(self.slice_axis)
         _check_patch(self.training.patch, labels.shape)
-        return fit_whole(image, labels, self.training)
+        return fit_whole(image, labels, self.training, self.steps, generator)
 
     def _crop(self, view: CaseView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         patch, sampling, axis = self.training.patch, self.training.sampling, self.slice_axis
@@ -193,11 +200,19 @@ class PatchDataset(Dataset):
         return (image.squeeze(axis + 1), labels.squeeze(axis)) if sliced else (image, labels)
 
 
-def fit_whole(image: np.ndarray, labels: np.ndarray, training: Training) -> tuple[np.ndarray, np.ndarray]:
-    """A whole image [C, *spatial] and its labels as a network of `whole` sees them: range first, then size."""
+def fit_whole(
+    image: np.ndarray,
+    labels: np.ndarray,
+    training: Training,
+    steps: Sequence[Augmentation] = (),
+    generator: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A whole image [C, *spatial] and its labels as a network of `whole` sees them: range, augmentation, size."""
     sampling = training.sampling
     if sampling.slice_range == "unit":
         image = rescale_to_unit(image)
+    for step in steps:
+        image, labels = step.distort(image, labels, generator)
     return resize(image, labels, training.patch, sampling.resize)
 
 
