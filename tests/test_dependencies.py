@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "benchmark"
 EVERYWHERE = {
-    "errors", "files", "markdown", "progress", "workers", "version", "__version__", "settings", "layout", "lineage", "forced",
+    "errors", "files", "markdown", "progress", "workers", "version", "__version__", "settings", "layout",
+    "lineage", "forced",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),

@@ -9,7 +9,7 @@ from pydantic import Field
 from benchmark.catalog.reading import read_yaml, validate
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
-from benchmark.settings import Settings
+from benchmark.settings import Settings, Training
 
 
 class Source(Settings):
@@ -24,21 +24,23 @@ class Source(Settings):
     training_cases: int
     test_cases: int
     slices_per_case: int | None = Field(None, description="About so many slices a volume, for networks of slices")
+    labelled_slices_per_case: int | None = Field(None, description="Of these, about so many with any label")
     test_images: int | None = Field(None, description="Slices of the test set, where published")
     note: str = ""
 
-    def training_images(self, spatial_dims: int, volumes: bool) -> int | None:
-        """Samples of one epoch for a network of this dimension; None if the number of slices is unknown."""
-        return self._images(self.training_cases, spatial_dims, volumes)
+    def training_samples(self, training: Training, *, volumes: bool) -> int | None:
+        """What one epoch of a recipe is made of: cases or slices; None if the number of slices is unknown."""
+        if training.iterations_per_epoch or not training.counts_slices(volumes):
+            return self.training_cases
+        labelled = training.sampling.slices == "foreground"
+        slices = self.labelled_slices_per_case if labelled else self.slices_per_case
+        return None if slices is None else self.training_cases * slices
 
     def predicted_images(self, spatial_dims: int, volumes: bool) -> int | None:
-        """Forward passes over the test set, windows apart."""
-        return self.test_images or self._images(self.test_cases, spatial_dims, volumes)
-
-    def _images(self, cases: int, spatial_dims: int, volumes: bool) -> int | None:
-        if spatial_dims == 3 or not volumes:
-            return cases
-        return None if self.slices_per_case is None else cases * self.slices_per_case
+        """Forward passes over the test set, windows apart; None if the number of slices is unknown."""
+        if self.test_images or spatial_dims == 3 or not volumes:
+            return self.test_images or self.test_cases
+        return None if self.slices_per_case is None else self.test_cases * self.slices_per_case
 
 
 PICTURES = {"endovis17", "neurips_cellseg"}  # single images; every other dataset has volumes

@@ -107,15 +107,16 @@ def counted_networks(paper_folder: str | Path) -> dict[str, Counted]:
             ) from None  # fmt: skip
 
 
-def run_budget(config: RunConfig, counted: Counted | None, *, training_cases: int, predicted_cases: int) -> RunBudget:
+def run_budget(config: RunConfig, counted: Counted | None, *, training_samples: int, predicted_cases: int) -> RunBudget:
     """Estimate one run.
 
     Args:
         config: resolved settings; steps, batch, precision and windows are read from it.
         counted: its network, as counted on the training patch.
-        training_cases, predicted_cases: sizes of the splits.
+        training_samples: cases or slices of one epoch.
+        predicted_cases: images of the test set.
     """
-    steps = config.training.total_steps(training_cases)
+    steps = config.training.total_steps(training_samples)
     if counted is None:
         return RunBudget(steps, None, None, None)
     assumed, inference = assumptions(), config.inference

@@ -86,14 +86,12 @@ class Planner:
         config = self.catalog.run(run, self.scale)
         source, dimension = self.source(config.dataset), len(config.training.patch)
         volumes = config.dataset not in PICTURES
-        images = source.training_images(dimension, volumes)
-        if images is None and config.training.iterations_per_epoch:
-            images = source.training_cases  # epochs have a fixed length, whatever the number of slices
+        samples = source.training_samples(config.training, volumes=volumes)
         counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
         budget = None
-        if images is not None and self.catalog.recipe_known(run):
+        if samples is not None and self.catalog.recipe_known(run):
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
-            budget = run_budget(config, counted, training_cases=images, predicted_cases=predicted)
+            budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted)
         return RunPlan(
             run=run,
             dataset=config.dataset,

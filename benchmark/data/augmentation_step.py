@@ -13,9 +13,11 @@ Patch = tuple[np.ndarray, np.ndarray]  # image float32 [C, *patch], labels uint8
 
 
 class Augmentation(Settings):
-    """Base of all steps. Override `see` to act on the volume before the crop, `apply` to act on the patch after it."""
+    """Base of all steps. Override `see` to act on the volume before the crop, `apply` to act on the patch after it, and
+    `distort` to act on a whole image before it is resized to the patch (with `needs_whole`)."""
 
     label: ClassVar[str]
+    needs_whole: ClassVar[bool] = False  # refused where patches are cropped and not whole images resized
 
     def check(self, patch: tuple[int, ...]) -> None:
         """Refuse a patch this step cannot work on, with an InputError."""
@@ -26,6 +28,10 @@ class Augmentation(Settings):
 
     def see(self, view: CaseView, generator: np.random.Generator) -> CaseView:
         return view
+
+    def distort(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
+        """Augment a whole image float32 [C, *spatial] and its labels [*spatial], of the same size or another."""
+        return image, labels
 
     def apply(
         self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator

@@ -81,6 +81,17 @@ def resize_nearest(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     return labels
 
 
+def resize_floor(labels: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Resampling of a label map [*spatial] to `shape` that takes voxel floor(j S/O), as torch's mode `nearest` does."""
+    for axis, size in enumerate(shape):
+        side = labels.shape[axis]
+        if side != size:
+            # in float32, to agree with torch to the voxel
+            position = np.arange(size, dtype=np.float32) * np.float32(side / size)
+            labels = labels.take(np.minimum(position.astype(np.int64), side - 1), axis=axis)
+    return labels
+
+
 def foreground_box(
     image: np.ndarray, above: float | None, multiple_of: Sequence[int] | None = None
 ) -> tuple[list[int], list[int]]:

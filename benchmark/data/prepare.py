@@ -29,7 +29,7 @@ from benchmark.progress import say, track
 from benchmark.settings import Preparation
 from benchmark.workers import map_processes
 
-FORMAT = 1  # raise when the same settings would give other files
+FORMAT = 2  # raise when the same settings would give other files
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 

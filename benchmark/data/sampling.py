@@ -1,23 +1,28 @@
-"""Training samples as a pure function of (seed, i): which case, which patch, which augmentation.
+"""Training samples as a pure function of (seed, i): which case or slice, which patch, which augmentation.
 
-Sample i belongs to pass i // n over the n cases; each pass visits every case once, in an order drawn from the seed and
-the pass. So the position of a training is one integer, and any number of workers and ranks sees one global order.
+Sample i belongs to pass i // n over the n cases (for 2-D networks that see whole slices: over the n slices of all
+volumes); each pass visits every one once, in an order drawn from the seed and the pass. So the position of a training
+is one integer, and any number of workers and ranks sees one global order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from benchmark.data.augmentation import build_steps
-from benchmark.data.geometry import resize_linear, resize_nearest, slice_patch
+from benchmark.data.augmentation_step import Augmentation
+from benchmark.data.geometry import slice_patch
+from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
 from benchmark.data.store import PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.errors import InputError
-from benchmark.settings import Training
+from benchmark.settings import Resize, Training
 
 ORDER_STREAM, SAMPLE_STREAM = 0, 1  # keep the draws of pass k and of sample k apart
 
@@ -75,6 +80,40 @@ def foreground_class(
 STRATEGIES: dict[str, Strategy] = {"foreground_voxel": foreground_voxel, "foreground_class": foreground_class}
 
 
+class Sample(NamedTuple):
+    """What one sample is taken from: a case or, where whole slices of volumes are seen, one slice of it."""
+
+    case: str
+    slice: int | None = None
+
+
+def list_samples(store: PreparedStore, cases: Sequence[str], training: Training, slice_axis: int) -> list[Sample]:
+    """What one epoch is made of, in the order of `cases` and, within a volume, of its slices along `slice_axis`.
+
+    Raises:
+        InputError: no slice has any label, and only such slices are wanted.
+    """
+    if not training.counts_slices(volumes=True):
+        return [Sample(case) for case in cases]
+    samples = []
+    for case in cases:
+        meta = store.open(case).meta
+        if len(meta["shape"]) < 3:
+            samples.append(Sample(case))
+            continue
+        foreground = training.sampling.slices == "foreground"
+        slices = meta["foreground_slices"][slice_axis] if foreground else range(meta["shape"][slice_axis])
+        samples += [Sample(case, index) for index in slices]
+    if not samples:
+        raise InputError("no slice of the training cases has any label", where=store.folder, remedy="check the labels")
+    return samples
+
+
+@lru_cache(maxsize=2)  # a permutation of all slices is costlier than a sample; consecutive samples share it
+def _order(seed: int, repetition: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, ORDER_STREAM, repetition)).permutation(count)
+
+
 class PatchDataset(Dataset):
     """Map-style data set over a whole training: `dataset[i]` for i in [0, total steps × batch).
 
@@ -83,13 +122,13 @@ class PatchDataset(Dataset):
         cases: the training cases, all of them in the store.
         training: patch, sampling and augmentation are read from it.
         seed: decides every draw, together with i.
-        slice_axis: axis of volumes that slices are taken along where the patch is 2-D; a slice is chosen as a patch
-            of one voxel's thickness.
+        slice_axis: axis of volumes that slices are taken along where the patch is 2-D; a patch of a slice is chosen as
+            one of one voxel's thickness.
 
     Items are (image float32 [C, *patch], labels uint8 [*patch]). The object is picklable and holds no open file.
 
     Raises:
-        InputError: no case, a case the store lacks, or an augmentation that cannot be built.
+        InputError: no case, a case the store lacks, no slice, or an augmentation that cannot be built.
     """
 
     def __init__(
@@ -100,50 +139,90 @@ class PatchDataset(Dataset):
         unknown = sorted(set(cases) - set(store.cases))
         if unknown:
             raise InputError("training cases are missing in the prepared store", where=store.folder, found=unknown)
-        self.store, self.cases, self.training, self.seed = store, tuple(cases), training, seed
+        self.store, self.training, self.seed = store, training, seed
         self.slice_axis = slice_axis
+        self.samples = list_samples(store, cases, training, slice_axis)
         self.steps = build_steps(training.augmentation, patch=training.patch)
+        strategy = training.sampling.strategy
+        unfit = [step.label for step in self.steps if step.needs_whole and strategy != "whole"]
+        if unfit:
+            raise InputError(f"{', '.join(unfit)} act on whole images", expected="sampling: whole", found=strategy)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of one epoch."""
+        return self.training.steps_per_epoch(len(self.samples))
 
     def __len__(self) -> int:
-        return self.training.total_steps(len(self.cases)) * self.training.batch
+        return self.training.total_steps(len(self.samples)) * self.training.batch
 
-    def case_of(self, index: int) -> str:
-        """The case that sample `index` is taken from."""
-        repetition, position = divmod(index, len(self.cases))
-        order = np.random.default_rng((self.seed, ORDER_STREAM, repetition)).permutation(len(self.cases))
-        return self.cases[order[position]]
+    def sample_of(self, index: int) -> Sample:
+        """The case, or the slice of it, that sample `index` is taken from."""
+        repetition, position = divmod(index, len(self.samples))
+        return self.samples[_order(self.seed, repetition, len(self.samples))[position]]
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         generator = np.random.default_rng((self.seed, SAMPLE_STREAM, index))
-        view = CaseView(self.store.open(self.case_of(index)))
+        case, number = self.sample_of(index)
+        view = CaseView(self.store.open(case))
         for step in self.steps:
             view = step.see(view, generator)
-        image, labels = self._crop(view, generator)
+        whole = self.training.sampling.strategy == "whole"
+        image, labels = self._whole(view, number, generator) if whole else self._crop(view, generator)
         for step in self.steps:
             image, labels = step.apply(image, labels, self.training.patch, generator)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
 
+    def _whole(
+        self, view: CaseView, number: int | None, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        start, size = [0] * len(view.shape), list(view.shape)
+        if number is not None:
+            start[self.slice_axis], size[self.slice_axis] = number, 1
+        image, labels = view.read(start, size)
+        if number is not None:
+            image, labels = image.squeeze(self.slice_axis + 1), labels.squeeze(self.slice_axis)
+        _check_patch(self.training.patch, labels.shape)
+        return fit_whole(image, labels, self.training, self.steps, generator)
+
     def _crop(self, view: CaseView, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         patch, sampling, axis = self.training.patch, self.training.sampling, self.slice_axis
-        if len(patch) not in (len(view.shape), len(view.shape) - 1):
-            raise InputError(f"the patch is {len(patch)}-D", expected=f"{len(view.shape)} sides", found=patch)
-        sliced = len(patch) < len(view.shape)
-        whole = sampling.strategy == "whole"
-        if whole and not sliced:
-            return resize(*view.read([0] * len(patch), view.shape), patch)
-        size = tuple(side for a, side in enumerate(view.shape) if a != axis) if whole else patch
-        read = size
-        for step in () if whole else self.steps:
+        sliced = len(patch) == len(view.shape) - 1
+        read = patch
+        for step in self.steps:
             read = step.read_size(read)
+        size = patch
         if sliced:
-            size, read = slice_patch(size, axis), slice_patch(read, axis)
-        choose = foreground_voxel if whole else STRATEGIES[sampling.strategy]
-        image, labels = view.read(choose(view, size, read, sampling.foreground_fraction, generator), read)
-        if sliced:
-            image, labels = image.squeeze(axis + 1), labels.squeeze(axis)
-        return resize(image, labels, patch) if whole else (image, labels)
+            size, read = slice_patch(patch, axis), slice_patch(read, axis)
+        _check_patch(size, view.shape)
+        start = STRATEGIES[sampling.strategy](view, size, read, sampling.foreground_fraction, generator)
+        image, labels = view.read(start, read)
+        return (image.squeeze(axis + 1), labels.squeeze(axis)) if sliced else (image, labels)
 
 
-def resize(image: np.ndarray, labels: np.ndarray, size: Sides) -> tuple[np.ndarray, np.ndarray]:
-    """The whole image [C, *spatial] at another size: linear (half-pixel centres) for the image, nearest for labels."""
-    return np.stack([resize_linear(channel, size) for channel in image]), resize_nearest(labels, size)
+def fit_whole(
+    image: np.ndarray,
+    labels: np.ndarray,
+    training: Training,
+    steps: Sequence[Augmentation] = (),
+    generator: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A whole image [C, *spatial] and its labels as a network of `whole` sees them: range, augmentation, size."""
+    sampling = training.sampling
+    if sampling.slice_range == "unit":
+        image = rescale_to_unit(image)
+    for step in steps:
+        image, labels = step.distort(image, labels, generator)
+    return resize(image, labels, training.patch, sampling.resize)
+
+
+def resize(image: np.ndarray, labels: np.ndarray, size: Sides, how: Resize) -> tuple[np.ndarray, np.ndarray]:
+    """The whole image [C, *spatial] and its labels at another size."""
+    if how.through is not None:
+        labels = resize_labels(labels, how.through, how)
+    return resize_channels(image, size, how), resize_labels(labels, size, how)
+
+
+def _check_patch(patch: Sides, shape: Sides) -> None:
+    if len(patch) != len(shape):
+        raise InputError(f"the patch is {len(patch)}-D", expected=f"{len(shape)} sides", found=tuple(patch))

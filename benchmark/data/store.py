@@ -134,7 +134,8 @@ def write_case(
     Args:
         folder: the store.
         image, labels: [C, *spatial], stored as float32, and [*spatial], stored as uint8.
-        meta: JSON-serialisable; `case`, `shape` and `volumes` (voxels per class present) are added.
+        meta: JSON-serialisable; `case`, `shape`, `volumes` (voxels per class present) and, for volumes,
+            `foreground_slices` (per axis the slices that have any label) are added.
         background_above: only voxels above this value in the first channel count as background when patches are
             centred on background (MONAI's `image_threshold`); None: all.
 
@@ -153,8 +154,15 @@ def write_case(
     eligible = None if background_above is None else image[0] > background_above
     voxels = sample_class_voxels(labels, eligible_background=eligible, seed=crc32(case.encode()))
     voxels.save(cases / f"{case}.voxels.npz")
-    volumes = {str(number): count for number, count in voxels.volumes.items()}
-    write_json(cases / f"{case}.json", {"case": case, "shape": list(labels.shape), **meta, "volumes": volumes})
+    facts: dict[str, Any] = {"volumes": {str(number): count for number, count in voxels.volumes.items()}}
+    if labels.ndim == 3:
+        facts["foreground_slices"] = [_labelled_slices(labels, axis) for axis in range(3)]
+    write_json(cases / f"{case}.json", {"case": case, "shape": list(labels.shape), **meta, **facts})
+
+
+def _labelled_slices(labels: np.ndarray, axis: int) -> list[int]:
+    others = tuple(other for other in range(labels.ndim) if other != axis)
+    return np.flatnonzero(labels.any(axis=others)).tolist()
 
 
 def finish_store(

@@ -36,10 +36,7 @@ def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, devic
     patch = inference.patch or config.training.patch
     function = mirrored(network) if inference.mirror else network
     if inference.method == "whole":
-        return predict_whole(
-            function, image, patch, axis=inference.slice_axis, batch=inference.window_batch,
-            device=device, precision=inference.precision,
-        )  # fmt: skip
+        return predict_whole(function, image, patch, inference, device=device)
     if inference.method == "slices":
         function, patch = on_slices(function, inference.slice_axis), slice_patch(patch, inference.slice_axis)
     window = Window(patch, inference.overlap, inference.weighting, inference.sigma_scale, inference.window_batch)

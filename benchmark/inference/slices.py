@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.geometry import resize_linear, resize_nearest
+from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
 from benchmark.errors import InputError
 from benchmark.inference.sliding_window import Network, best_class, logits_of
 from benchmark.models.registry import full_resolution
+from benchmark.settings import Inference
 
 
 def on_slices(network: Network, axis: int) -> Network:
@@ -27,26 +28,16 @@ def on_slices(network: Network, axis: int) -> Network:
     return on_volume
 
 
-@torch.no_grad()
 def predict_whole(
-    network: Network,
-    image: Tensor,
-    size: Sequence[int],
-    *,
-    axis: int,
-    batch: int = 1,
-    device: str | torch.device,
-    precision: str = "32-true",
+    network: Network, image: Tensor, size: Sequence[int], settings: Inference, *, device: str | torch.device
 ) -> Tensor:
-    """Label an image, or a volume slice by slice, at the network's own input size.
-
-    The image is resized linearly (half-pixel centres, as in training), the labels come back by nearest neighbour.
+    """Label an image, or a volume slice by slice, at the network's own input size, and bring the labels back.
 
     Args:
         network: maps [B, channels, *size] to logits [B, classes, *size], or to a list with these first.
         image: float32 [channels, *spatial] with as many spatial axes as `size`, or one more.
-        axis: spatial axis along which a volume is cut into slices; not used where image and `size` have equal axes.
-        batch: slices per forward pass.
+        settings: `slice_axis` (not looked at where image and `size` have equal axes), `window_batch`, `slice_batches`,
+            `slice_range`, `resize` and `precision` are read.
 
     Returns:
         Labels [*spatial] on the CPU, int16.
@@ -54,16 +45,55 @@ def predict_whole(
     Raises:
         InputError: the axes do not fit, or the network gives NaN.
     """
-    array, size = image.cpu().numpy(), tuple(size)
+    labels = predict_on_network_grid(network, image, size, settings, device=device).numpy()
+    return torch.from_numpy(to_grid(labels, image.shape[1:], settings))
+
+
+def to_grid(labels: np.ndarray, shape: Sequence[int], settings: Inference) -> np.ndarray:
+    """Labels on the network's grid, as `predict_on_network_grid` gives them, on the grid `shape` of the image; or,
+    the other way round, a stored label map on the network's grid."""
+    if labels.ndim < 3:
+        return resize_labels(labels, shape, settings.resize)
+    axis = settings.slice_axis
+    inside = [side for other, side in enumerate(shape) if other != axis]
+    back = [resize_labels(part, inside, settings.resize) for part in np.moveaxis(labels, axis, 0)]
+    return np.ascontiguousarray(np.moveaxis(np.stack(back), 0, axis))
+
+
+@torch.no_grad()
+def predict_on_network_grid(
+    network: Network, image: Tensor, size: Sequence[int], settings: Inference, *, device: str | torch.device
+) -> Tensor:
+    """As `predict_whole`, but the labels stay as large as the network sees the image: int16 [*size], and for a volume
+    the number of its slices along `slice_axis`. Slices that no forward pass holds (`e_sam`) are background."""
+    array, size, axis = image.cpu().numpy(), tuple(size), settings.slice_axis
     if array.ndim - 1 not in (len(size), len(size) + 1):
         raise InputError("image and input size do not fit", expected=f"{size} or slices of it", found=array.shape[1:])
     is_volume = array.ndim - 1 > len(size)
     slices = np.moveaxis(array, axis + 1, 0) if is_volume else array[None]  # [slices, C, *spatial]
-    labels = np.empty((len(slices), *slices.shape[2:]), np.int16)
-    for first in range(0, len(slices), batch):
-        part = slices[first : first + batch]
-        resized = np.stack([[resize_linear(channel, size) for channel in image_] for image_ in part])
-        for number, logits in enumerate(logits_of(network, torch.from_numpy(resized).to(device), precision), first):
-            classes = best_class(logits.float()).to("cpu", torch.int16).numpy()
-            labels[number] = resize_nearest(classes, slices.shape[2:])
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(labels, 0, axis)) if is_volume else labels[0])
+    labels = torch.zeros((len(slices), *size), dtype=torch.int16)
+    for batch in slice_batches(len(slices), settings.window_batch, settings.slice_batches):
+        resized = np.stack([_fit(slices[index], size, settings) for index in batch])
+        for index, logits in zip(
+            batch, logits_of(network, torch.from_numpy(resized).to(device), settings.precision), strict=True
+        ):
+            labels[index] = best_class(logits.float()).to("cpu", torch.int16)
+    return labels.movedim(0, axis).contiguous() if is_volume else labels[0]
+
+
+def slice_batches(count: int, size: int, kind: str) -> list[range]:
+    """Which of `count` slices each forward pass holds, for the kinds of `Inference.slice_batches`; one slice may be in
+    two, and the later counts."""
+    batches = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    start = count - size
+    if kind == "plain" or count % size == 0:
+        return batches
+    if start < 0:  # e_sam: a negative start counts from the end of the volume
+        start = max(count + start, 0) if kind == "e_sam" else 0
+    return [*batches[:-1], range(start, count)]
+
+
+def _fit(image: np.ndarray, size: Sequence[int], settings: Inference) -> np.ndarray:
+    if settings.slice_range == "unit":
+        image = rescale_to_unit(image)
+    return resize_channels(image, size, settings.resize)

@@ -135,7 +135,7 @@ class TrainingLoop:
     def _optimise(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Forward and backward over this process's share, then one update; returns this process's measurements."""
         began = time.perf_counter()
-        sizes = [len(indices) for indices in self.share.micro_batches(step)]
+        sizes, epoch = [len(indices) for indices in self.share.micro_batches(step)], step // self.steps_per_epoch
         loss, waited = 0.0, 0.0
         for number, size in enumerate(sizes, start=1):
             waiting = time.perf_counter()
@@ -143,7 +143,7 @@ class TrainingLoop:
             waited += time.perf_counter() - waiting
             with self.fabric.no_backward_sync(self.network, enabled=number < len(sizes)):
                 # each sample counts 1 / batch: shares are equal and DDP averages over the processes
-                part = self.objective(self.network(images), labels) * (size / self.share.samples)
+                part = self.objective(self.network(images), labels, epoch=epoch) * (size / self.share.samples)
                 self.fabric.backward(part)
             loss += part.detach()
         self._update(step)

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -22,29 +25,33 @@ CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # about 1 MB stays in a core's cac
 
 
 class _SoftmaxStatistics(torch.autograd.Function):
-    """logits [B, K, N], targets [B, N] -> log-likelihood [B], intersection [B, K], mass [B, K]."""
+    """logits [B, K, N], targets [B, N] -> log-likelihood [B], intersection [B, K], mass [B, K].
+
+    Targets of -1 have no class: they count in the mass only.
+    """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, targets: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx, logits: Tensor, targets: Tensor, squared: bool, unlabelled: bool) -> tuple[Tensor, Tensor, Tensor]:
         batch, classes, voxels = logits.shape
         log_normaliser = logits.new_empty((batch, voxels), dtype=torch.float32)
         log_likelihood = logits.new_zeros(batch, dtype=torch.float64)
         intersection = logits.new_zeros((batch, classes), dtype=torch.float64)
         mass = torch.zeros_like(intersection)
         for sample, part in _chunks(batch, classes, voxels, logits.device):
-            values, truth = logits[sample, :, part].float(), targets[sample, part].long()
+            values = logits[sample, :, part].float()
+            truth, known = _truth(targets[sample, part], unlabelled)
             highest = values.amax(dim=0)
             probabilities = (values - highest).exp_()
             total = probabilities.sum(dim=0)
             probabilities /= total
             normaliser = total.log_().add_(highest)
             log_normaliser[sample, part] = normaliser
-            log_likelihood[sample] += (values.gather(0, truth[None])[0] - normaliser).sum()
-            true_probability = probabilities.gather(0, truth[None])[0]
+            log_likelihood[sample] += ((values.gather(0, truth[None])[0] - normaliser) * known).sum()
+            true_probability = probabilities.gather(0, truth[None])[0] * known
             intersection[sample] += torch.bincount(truth, weights=true_probability.double(), minlength=classes)
             mass[sample] += (probabilities.square_() if squared else probabilities).sum(dim=1)
         ctx.save_for_backward(logits, targets, log_normaliser)
-        ctx.squared = squared
+        ctx.squared, ctx.unlabelled = squared, unlabelled
         return log_likelihood.float(), intersection.float(), mass.float()
 
     @staticmethod
@@ -54,19 +61,26 @@ class _SoftmaxStatistics(torch.autograd.Function):
         logits, targets, log_normaliser = ctx.saved_tensors
         gradient = torch.empty_like(logits)
         for sample, part in _chunks(*logits.shape, logits.device):
-            truth = targets[sample, part].long()
+            truth, known = _truth(targets[sample, part], ctx.unlabelled)
             probabilities = (logits[sample, :, part].float() - log_normaliser[sample, part]).exp_()
             slope = slope_mass[sample]
-            at_truth = slope_intersection[sample][truth] * probabilities.gather(0, truth[None])[0]
+            at_truth = slope_intersection[sample][truth] * probabilities.gather(0, truth[None])[0] * known
+            at_likelihood = slope_likelihood[sample] * known
             if ctx.squared:
                 direct = 2 * slope[:, None] * probabilities
-                common = (direct * probabilities).sum(dim=0) + at_truth + slope_likelihood[sample]
+                common = (direct * probabilities).sum(dim=0) + at_truth + at_likelihood
                 result = direct.sub_(common).mul_(probabilities)
             else:
-                common = slope @ probabilities + at_truth + slope_likelihood[sample]
+                common = slope @ probabilities + at_truth + at_likelihood
                 result = (slope[:, None] - common).mul_(probabilities)
-            gradient[sample, :, part] = result.scatter_add_(0, truth[None], (at_truth + slope_likelihood[sample])[None])
-        return gradient, None, None
+            gradient[sample, :, part] = result.scatter_add_(0, truth[None], (at_truth + at_likelihood)[None])
+        return gradient, None, None, None
+
+
+def _truth(targets: Tensor, unlabelled: bool) -> tuple[Tensor, Tensor | float]:
+    """Class indices with 0 in place of -1, and 1 where there was a class, 0 elsewhere."""
+    truth = targets.long()
+    return (truth.clamp(min=0), (truth >= 0).float()) if unlabelled else (truth, 1.0)
 
 
 def _chunks(batch: int, classes: int, voxels: int, device: torch.device) -> Iterator[tuple[int, slice]]:
@@ -112,13 +126,13 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
 
     Args:
         logits: [B, K, *spatial], any floating type; computed in float32.
-        targets: class indices [B, *spatial] in 0..K-1, any integer type.
-        loss: weights and conventions; `deep_supervision` is not looked at here.
+        targets: class indices [B, *spatial] in 0..K-1, any integer type, or `loss.ignore` where a voxel has no class.
+        loss: weights and conventions; what is said of several outputs is not looked at here.
 
     Returns:
         Scalar. Dice is averaged over samples and classes, or over classes after summing over the batch and over all
         processes (`batch_dice`). A class absent from target and prediction scores
-        smooth_numerator / smooth_denominator.
+        smooth_numerator / smooth_denominator. A cross-entropy without any labelled voxel is NaN.
 
     Raises:
         InputError: `targets` does not have the spatial shape of `logits`, or there is one class only.
@@ -130,9 +144,13 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
             found=f"logits {list(logits.shape)}, labels {list(targets.shape)}",
         )
     logits, targets = logits.flatten(start_dim=2), targets.flatten(start_dim=1)
-    log_likelihood, intersection, mass = _SoftmaxStatistics.apply(logits, targets, loss.squared_denominator)
-    cross_entropy = -log_likelihood.sum() / targets.numel()
-    truth = torch.stack([torch.bincount(row, minlength=logits.shape[1]) for row in targets]).to(mass)
+    unlabelled = loss.ignore is not None
+    if unlabelled:
+        targets = targets.long().masked_fill(targets == loss.ignore, -1)
+    log_likelihood, intersection, mass = _SoftmaxStatistics.apply(logits, targets, loss.squared_denominator, unlabelled)
+    rows = [row[row >= 0] for row in targets] if unlabelled else list(targets)
+    cross_entropy = -log_likelihood.sum() / sum(row.numel() for row in rows)
+    truth = torch.stack([torch.bincount(row, minlength=logits.shape[1]) for row in rows]).to(mass)
     denominator = mass + truth
     if loss.batch_dice:
         intersection, denominator = _sum_over_ranks(torch.stack([intersection.sum(dim=0), denominator.sum(dim=0)]))
@@ -144,8 +162,9 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
 class Objective(nn.Module):
     """The training loss of one protocol, for single and for deeply supervised outputs.
 
-    With `deep_supervision`, output i is compared with the labels downsampled to its size (nearest voxel centre, as
-    nnU-Net does) and weighted by entry i, as given; outputs of weight 0 cost nothing.
+    With `deep_supervision`, output i is compared with the labels brought to its size (`labels_at_outputs`; `nearest` is
+    nnU-Net's) and weighted by entry i, as given; outputs of weight 0 cost nothing. With `rising`, the weights of two
+    outputs follow the epoch.
 
     Raises:
         InputError: the network's outputs and the weights differ in number.
@@ -155,10 +174,10 @@ class Objective(nn.Module):
         super().__init__()
         self.loss = loss
 
-    def forward(self, outputs: Tensor | Sequence[Tensor], targets: Tensor) -> Tensor:
+    def forward(self, outputs: Tensor | Sequence[Tensor], targets: Tensor, *, epoch: int = 0) -> Tensor:
         """outputs: logits [B, K, *spatial] or a sequence of them, full resolution first; targets [B, *spatial]."""
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-        weights = self.loss.deep_supervision or (1.0,)
+        weights = output_weights(self.loss, epoch)
         if len(weights) != len(outputs):
             raise InputError(
                 "deep supervision of network and loss do not agree",
@@ -166,7 +185,8 @@ class Objective(nn.Module):
                 found=f"{len(outputs)} outputs of sizes {[tuple(output.shape[2:]) for output in outputs]}",
                 remedy="set the network's deep_supervision option, or training.loss.deep_supervision, to match",
             )
-        levels = [targets, *(downsampled(targets, output.shape[2:]) for output in outputs[1:])]
+        how = self.loss.labels_at_outputs
+        levels = [targets, *(downsampled(targets, output.shape[2:], how) for output in outputs[1:])]
         terms = [
             weight * dice_cross_entropy(output, labels, self.loss)
             for output, labels, weight in zip(outputs, levels, weights, strict=True)
@@ -175,8 +195,31 @@ class Objective(nn.Module):
         return torch.stack(terms).sum()
 
 
-def downsampled(targets: Tensor, size: Sequence[int]) -> Tensor:
-    """Labels [B, *spatial] at another size by the nearest voxel centre; the labels themselves where it is equal."""
+def output_weights(loss: Loss, epoch: int) -> tuple[float, ...]:
+    """Weight of each output in an epoch (0-based)."""
+    if loss.rising is None:
+        return loss.deep_supervision or (1.0,)
+    start, rate = loss.rising
+    first = start ** (rate**epoch)
+    return first, 1 - first
+
+
+def downsampled(targets: Tensor, size: Sequence[int], how: str = "nearest") -> Tensor:
+    """Labels [B, *spatial] at another size, by `Loss.labels_at_outputs`; the labels themselves where it is equal."""
     if tuple(targets.shape[1:]) == tuple(size):
         return targets
-    return interpolate(targets[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(targets.dtype)
+    if how == "nearest":
+        return interpolate(targets[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(targets.dtype)
+    for axis, side in enumerate(size, start=1):
+        # position 0 is one before the first voxel, and background: scipy puts its fill value where rounding takes the
+        # last position over the border
+        targets = torch.cat([torch.zeros_like(targets.narrow(axis, 0, 1)), targets], dim=axis)
+        positions = torch.from_numpy(_zoomed_positions(targets.shape[axis] - 1, side))
+        targets = targets.index_select(axis, positions.to(targets.device))
+    return targets
+
+
+@lru_cache
+def _zoomed_positions(side: int, size: int) -> np.ndarray:
+    """1-based voxel that scipy.ndimage.zoom of order 0 takes for each of `size` voxels, 0 where it takes none."""
+    return ndimage.zoom(np.arange(1, side + 1), size / side, order=0)

@@ -11,10 +11,13 @@ def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch
     """The learning rate of optimiser step `step` (0-based).
 
     The clock ticks once per epoch or per step (`schedule.granularity`). During the warm-up of w ticks it rises
-    linearly from `warmup_start` at tick 0 to `base` at tick w - 1; then it falls over the remaining ticks, from `base`
-    at tick w. warmup_cosine is thereby the LinearWarmupCosineAnnealing of SwinUNETR's release (one full tick is spent
-    at `warmup_start`), cosine is torch's CosineAnnealingLR, and poly by epoch is nnU-Net's. After the last tick the
-    final value is kept.
+    linearly from `warmup_start` at tick 0 to `base` at tick w - 1 (or w, `warmup_end`); then it falls from `base` at
+    tick w over the remaining ticks (or as `fall` says). After the last tick the final value is kept. So
+
+    - warmup_cosine is the LinearWarmupCosineAnnealing of SwinUNETR's release (one full tick at `warmup_start`),
+    - cosine is torch's CosineAnnealingLR, poly by epoch nnU-Net's,
+    - poly by step with `set_after_step` is TransUNet's; with `warmup_steps`, a start of base / w and a `whole` fall
+      also SAMed's and its descendants'.
 
     Args:
         step: optimiser step, counted from 0 over the whole training.
@@ -24,11 +27,15 @@ def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch
     """
     ticks_per_epoch = steps_per_epoch if schedule.granularity == "step" else 1
     tick = step if schedule.granularity == "step" else step // steps_per_epoch
-    warmup = round(schedule.warmup_epochs * ticks_per_epoch)
+    tick = max(tick - schedule.set_after_step, 0)
+    warmup = schedule.warmup_steps or round(schedule.warmup_epochs * ticks_per_epoch)
     if tick < warmup:
-        return schedule.warmup_start + (base - schedule.warmup_start) * tick / max(warmup - 1, 1)
+        rise = warmup if schedule.warmup_end == "after" else max(warmup - 1, 1)
+        return schedule.warmup_start + (base - schedule.warmup_start) * tick / rise
+    begun = 0 if schedule.fall == "hidden" else warmup
     total = round((schedule.total_epochs or epochs) * ticks_per_epoch)
-    progress = min((tick - warmup) / max(total - warmup, 1), 1.0)
+    length = total - warmup if schedule.fall == "remaining" else total
+    progress = min((tick - begun) / max(length, 1), 1.0)
     if schedule.name in ("cosine", "warmup_cosine"):
         return schedule.minimum + 0.5 * (base - schedule.minimum) * (1 + math.cos(math.pi * progress))
     if schedule.name == "linear":

@@ -73,7 +73,8 @@ def main(arguments: argparse.Namespace) -> int | None:
 def assemble(arguments: argparse.Namespace, config: RunConfig, fabric, stop: StopRequest, lock: RunLock | None):
     """Data, network, checkpoints and loop of a run."""
     store, split = PreparedStore(arguments.store.parent), read_json(arguments.split)
-    cases, training = split["train"], config.training
+    training, slice_axis = config.training, config.inference.slice_axis
+    samples = PatchDataset(store, split["train"], training, config.seed, slice_axis=slice_axis)
     network = make_network(config, store, weights=arguments.weights)
     checkpoints = Checkpoints(
         arguments.out.parent / "checkpoints",
@@ -84,12 +85,12 @@ def assemble(arguments: argparse.Namespace, config: RunConfig, fabric, stop: Sto
         fabric,
         config,
         network,
-        PatchDataset(store, cases, training, config.seed, slice_axis=config.inference.slice_axis),
-        steps_per_epoch=training.steps_per_epoch(len(cases)),
+        samples,
+        steps_per_epoch=samples.steps_per_epoch,
         folder=arguments.out.parent,
         checkpoints=checkpoints,
         machine=Machine(arguments.workers, arguments.micro_batch, arguments.tensorboard),
-        validate=Validator(store, split["val"], training) if split["val"] else None,
+        validate=Validator(store, split["val"], training, slice_axis=slice_axis) if split["val"] else None,
         stop=stop,
         check_lock=lock.check if lock else lambda: None,
     )

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmark.data.sampling import resize
+from benchmark.data.geometry import slice_patch
+from benchmark.data.sampling import fit_whole
 from benchmark.data.store import PreparedStore
 from benchmark.models.registry import full_resolution
 from benchmark.settings import Training
@@ -25,13 +26,16 @@ class Validator:
     result is the mean over cases. Cases are shared among the processes. The tables' scores come from `predict` and
     `score`, with the protocol's own inference.
 
+    A 2-D network goes through a volume slice by slice; whole images and slices are compared on the network's grid.
+
     Args:
         store, cases: the prepared store and its validation cases.
         training: gives the patch, and whether images are resized whole.
+        slice_axis: axis of volumes that a 2-D network is moved along.
     """
 
-    def __init__(self, store: PreparedStore, cases: Sequence[str], training: Training) -> None:
-        self.store, self.cases, self.training = store, tuple(cases), training
+    def __init__(self, store: PreparedStore, cases: Sequence[str], training: Training, *, slice_axis: int = 2) -> None:
+        self.store, self.cases, self.training, self.slice_axis = store, tuple(cases), training, slice_axis
         self.classes = len(store.label_names) + 1
 
     @torch.no_grad()
@@ -58,17 +62,25 @@ class Validator:
 
     def _windows(self, case: str) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[slice, ...]]]:
         """Image padded to the patch, its labels, and which of the labels' voxels no earlier window covered."""
-        prepared, patch = self.store.open(case), self.training.patch
+        prepared, patch, axis = self.store.open(case), self.training.patch, self.slice_axis
+        shape = prepared.labels.shape
+        sliced = len(patch) == len(shape) - 1
         if self.training.sampling.strategy == "whole":
-            image, labels = resize(np.asarray(prepared.image[:]), np.asarray(prepared.labels[:]), patch)
-            yield image, labels, (slice(None),) * labels.ndim
-            return
-        sides = [_tiles(size, window) for size, window in zip(prepared.labels.shape, patch, strict=True)]
+            window = tuple(1 if sliced and side == axis else size for side, size in enumerate(shape))
+        else:
+            window = slice_patch(patch, axis) if sliced else patch
+        sides = [_tiles(size, length) for size, length in zip(shape, window, strict=True)]
         for tiles in itertools.product(*sides):
             box = tuple(slice(start, stop) for start, stop, _ in tiles)
             image, labels = prepared.image[(slice(None), *box)], prepared.labels[box]
-            missing = [(0, window - side) for window, side in zip(patch, labels.shape, strict=True)]
-            yield np.pad(image, [(0, 0), *missing]), labels, tuple(slice(new, None) for _, _, new in tiles)
+            new = [slice(first, None) for *_, first in tiles]
+            if sliced:
+                image, labels = image.squeeze(axis + 1), labels.squeeze(axis)
+                del new[axis]
+            if self.training.sampling.strategy == "whole":
+                image, labels = fit_whole(image, labels, self.training)
+            missing = [(0, side - inside) for side, inside in zip(patch, labels.shape, strict=True)]
+            yield np.pad(image, [(0, 0), *missing]), labels, tuple(new)
 
 
 def _tiles(size: int, window: int) -> list[tuple[int, int, int]]:

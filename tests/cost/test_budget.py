@@ -17,7 +17,7 @@ CONFIG = load_catalog().run("swin_smt/totalseg/swin_smt-n32/seed0", "paper")
 
 def test_hours_and_disk_by_hand():
     counted = Counted(parameters=10**6, flops_complete=10**12)
-    budget = run_budget(CONFIG, counted, training_cases=1082, predicted_cases=89)
+    budget = run_budget(CONFIG, counted, training_samples=1082, predicted_cases=89)
     rate = assumptions().sustained_tflops[CONFIG.training.precision]
     assert budget.steps == 1000 * 136  # 1082 cases in batches of 8
     assert budget.training_hours == pytest.approx(3 * 136_000 * 8 / rate / 3600)
@@ -29,21 +29,21 @@ def test_hours_and_disk_by_hand():
 def test_the_sustained_rate_gives_the_papers_minute():
     """The assumption in budget.yaml is Swin SMT's own 60 s per scan."""
     config = CONFIG.model_copy(update={"inference": CONFIG.inference.model_copy(update={"precision": "32-true"})})
-    budget = run_budget(config, Counted(170_783_560, 2_863_864_538_634), training_cases=1, predicted_cases=1)
+    budget = run_budget(config, Counted(170_783_560, 2_863_864_538_634), training_samples=1, predicted_cases=1)
     assert budget.prediction_hours * 3600 == pytest.approx(60, abs=1)
 
 
 def test_mirroring_takes_eight_times_as_long():
     mirrored = CONFIG.model_copy(update={"inference": CONFIG.inference.model_copy(update={"mirror": True})})
     once, often = (
-        run_budget(config, Counted(1, 10**12), training_cases=8, predicted_cases=9) for config in (CONFIG, mirrored)
+        run_budget(config, Counted(1, 10**12), training_samples=8, predicted_cases=9) for config in (CONFIG, mirrored)
     )
     assert often.prediction_hours == pytest.approx(8 * once.prediction_hours)
     assert often.training_hours == once.training_hours
 
 
 def test_a_network_not_counted_has_steps_only():
-    budget = run_budget(CONFIG, None, training_cases=16, predicted_cases=1)
+    budget = run_budget(CONFIG, None, training_samples=16, predicted_cases=1)
     assert (budget.steps, budget.gpu_hours, budget.disk_bytes) == (2000, None, None)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.sources import PICTURES, load_sources, source_of
 from benchmark.cost.plan import Planner, jobs, size, target_cells, totals
+from benchmark.data.sampling import PatchDataset
+from benchmark.data.store import PreparedStore
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
 
@@ -83,11 +87,44 @@ def test_facts_agree_with_the_modules(name: str) -> None:
 
 
 def test_slices() -> None:
-    source = load_sources(CATALOG.folder)["amos_ct"]
-    assert source.training_images(2, volumes=True) == 240 * 100
-    assert source.training_images(3, volumes=True) == 240
-    assert load_sources(CATALOG.folder)["mmwhs"].training_images(2, volumes=True) is None
-    assert load_sources(CATALOG.folder)["abdomen_mri"].predicted_images(2, volumes=True) == 3357
+    whole = CATALOG.run("m4oe/amos_ct/m4oe/seed0").training
+    patches = CATALOG.run("swin_umamba/abdomen_mri/swin_umamba-imagenet/seed0").training
+    sources = load_sources(CATALOG.folder)
+    assert sources["amos_ct"].training_samples(whole, volumes=True) == 240 * 100
+    assert sources["amos_ct"].training_samples(whole, volumes=False) == 240
+    assert sources["amos_ct"].training_samples(patches, volumes=True) == 240
+    labelled = whole.model_copy(update={"sampling": whole.sampling.model_copy(update={"slices": "foreground"})})
+    assert sources["amos_ct"].training_samples(labelled, volumes=True) is None
+    assert sources["mmwhs"].training_samples(whole, volumes=True) is None
+    assert sources["abdomen_mri"].predicted_images(2, volumes=True) == 3357
+
+
+def _protocol_runs() -> dict[str, str]:
+    """One run of every protocol, also of those without a target's row."""
+    runs = {run for target in CATALOG.targets.values() for run in CATALOG.runs(target)}
+    return {"/".join(run.split("/")[:2]): run for run in sorted(runs)}
+
+
+@pytest.mark.parametrize("protocol", sorted(_protocol_runs()))
+def test_plan_and_training_agree_on_the_steps_of_an_epoch(protocol: str, tmp_path: Path) -> None:
+    """Of a store that is as the facts say: so many cases, so many slices each."""
+    config = CATALOG.run(_protocol_runs()[protocol])
+    volumes, cases, slices = config.dataset not in PICTURES, 5, 7
+    shape = [6, 4, 3] if volumes else [6, 4]
+    if volumes:
+        shape[config.inference.slice_axis] = slices
+    store = PreparedStore.create(
+        tmp_path,
+        {f"c{k}": (np.zeros((1, *shape)), np.ones(shape), {}) for k in range(cases)},
+        label_names=["organ"],
+    )
+    samples = PatchDataset(store, store.cases, config.training, config.seed, slice_axis=config.inference.slice_axis)
+    source = load_sources(CATALOG.folder)[config.dataset]
+    counts = {"training_cases": cases, "slices_per_case": slices, "labelled_slices_per_case": slices}
+    planned = source.model_copy(update=counts).training_samples(config.training, volumes=volumes)
+    assert config.training.steps_per_epoch(planned) == samples.steps_per_epoch
+    if not config.training.iterations_per_epoch:
+        assert planned == len(samples.samples)
 
 
 def test_sizes() -> None:

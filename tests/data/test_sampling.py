@@ -1,3 +1,5 @@
+"""Training samples: a pure function of (seed, i); patches against MONAI and nnU-Net, slices each once per epoch."""
+
 from __future__ import annotations
 
 import pickle
@@ -65,7 +67,7 @@ def test_workers_give_the_same_samples(store):
 
 def test_every_case_once_per_pass(store):
     dataset = PatchDataset(store, store.cases, training(), seed=0)
-    orders = [[dataset.case_of(5 * repetition + k) for k in range(5)] for repetition in range(20)]
+    orders = [[dataset.sample_of(5 * repetition + k).case for k in range(5)] for repetition in range(20)]
     assert all(sorted(order) == list(store.cases) for order in orders)
     assert len(set(map(tuple, orders))) > 10
 
@@ -185,15 +187,44 @@ def test_a_flat_patch_is_a_piece_of_one_slice(store, axis, strategy):
     assert len(chosen) > 1
 
 
-def test_whole_slices_of_a_volume_can_be_resized(store):
-    settings = training(patch=(9, 10), epochs=20, sampling=Sampling(strategy="whole", foreground_fraction=1.0))
-    dataset = PatchDataset(store, ["c0"], settings, seed=0)
-    volume = torch.from_numpy(store.open("c0").image[:])
-    resized = torch.nn.functional.interpolate(volume.permute(3, 0, 1, 2), (9, 10), mode="bilinear", align_corners=False)
-    for index in range(10):
-        image, labels = dataset[index]
-        distance = (resized - image).abs().amax(dim=(1, 2, 3))
-        assert distance.min() < 1e-6 and labels.any()
+def whole(**sampling) -> Training:
+    return training(patch=(9, 10), epochs=4, batch=7, sampling=Sampling(strategy="whole", **sampling))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("slices", ["all", "foreground"])
+def test_an_epoch_of_whole_slices_is_every_slice_once(store, axis, slices):
+    dataset = PatchDataset(store, ["c0", "c3"], whole(slices=slices), seed=0, slice_axis=axis)
+    expected = []
+    for case in ("c0", "c3"):
+        labels = np.moveaxis(store.open(case).labels[:], axis, 0)
+        expected += [(case, k) for k in range(len(labels)) if slices == "all" or labels[k].any()]
+    count = len(expected)
+    assert dataset.steps_per_epoch == -(-count // 7) and len(dataset) == 4 * 7 * dataset.steps_per_epoch
+    orders = [[tuple(dataset.sample_of(count * k + i)) for i in range(count)] for k in range(3)]
+    assert all(sorted(order) == expected for order in orders)
+    assert len(set(map(tuple, orders))) == 3
+    images = torch.stack([dataset[index][0] for index in range(count)])
+    for case, number in (orders[0][0], orders[0][-1]):
+        raw = torch.from_numpy(np.moveaxis(store.open(case).image[:], axis + 1, 1)[:, number])
+        resized = torch.nn.functional.interpolate(raw[None], (9, 10), mode="bilinear", align_corners=False)
+        position = orders[0].index((case, number))
+        torch.testing.assert_close(images[position], resized[0], atol=1e-5, rtol=0)
+
+
+def test_slices_are_not_drawn_for_patches_and_pictures(store, make_store):
+    assert [sample.slice for sample in PatchDataset(store, store.cases, training(patch=(8, 8)), seed=0).samples] == [
+        None
+    ] * 5
+    pictures = make_store({name: (np.ones((3, 12, 14)), np.zeros((12, 14))) for name in "ab"})
+    dataset = PatchDataset(pictures, ["a", "b"], whole(slices="foreground"), seed=0)
+    assert dataset.samples == [("a", None), ("b", None)] and dataset[0][0].shape == (3, 9, 10)
+
+
+def test_no_slice_with_a_label_is_refused(make_store):
+    store = make_store({"a": (np.ones((1, 5, 5, 5)), np.zeros((5, 5, 5)))})
+    with pytest.raises(InputError, match="no slice"):
+        PatchDataset(store, ["a"], whole(slices="foreground"), seed=0)
 
 
 def test_a_flat_patch_is_augmented_as_a_picture(store):

@@ -101,7 +101,11 @@ class Workspace:
 
     def train(self, run: str, *, processes: int = 1) -> str:
         """Train a run here, undisturbed and without SLURM; its weights' digest."""
-        module = ["benchmark"] if processes == 1 else ["benchmark.training.launch", str(processes), "python", "-m", "benchmark"]
+        module = (
+            ["benchmark"]
+            if processes == 1
+            else ["benchmark.training.launch", str(processes), "python", "-m", "benchmark"]
+        )
         words = ["train", run, "--scale", "paper", "--paper-tables", TRIAL.name, "--store", self.store, "--split"]
         words += [self.layout.split("totalseg"), "--out", self.trained(run)]
         environment = {**self.environment, "OMP_NUM_THREADS": "1"}

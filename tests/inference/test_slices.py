@@ -10,8 +10,9 @@ from torch import nn
 
 from benchmark.data.geometry import slice_patch
 from benchmark.errors import InputError
-from benchmark.inference.slices import on_slices, predict_whole
+from benchmark.inference.slices import on_slices, predict_on_network_grid, predict_whole, slice_batches
 from benchmark.inference.sliding_window import Window, predict_labels
+from benchmark.settings import Inference
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_slices_are_monais_slice_by_slice(network, axis):
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_whole_slices_at_a_fixed_size(network, axis):
     image = torch.randn(1, 7, 10, 8)
-    labels = predict_whole(network, image, (16, 12), axis=axis, batch=2, device="cpu")
+    labels = predict_whole(network, image, (16, 12), Inference(slice_axis=axis, window_batch=2), device="cpu")
     for index, part in enumerate(image.unbind(axis + 1)):
         resized = F.interpolate(part[None], (16, 12), mode="bilinear", align_corners=False)
         with torch.no_grad():
@@ -47,9 +48,90 @@ def test_a_whole_2d_image_of_the_networks_size_is_one_forward_pass(network):
     image = torch.randn(1, 16, 12)
     with torch.no_grad():
         expected = network(image[None])[0].argmax(0)
-    assert torch.equal(predict_whole(network, image, (16, 12), axis=0, device="cpu").long(), expected)
+    assert torch.equal(predict_whole(network, image, (16, 12), Inference(slice_axis=0), device="cpu").long(), expected)
 
 
 def test_axes_that_do_not_fit(network):
     with pytest.raises(InputError, match="do not fit"):
-        predict_whole(network, torch.zeros(1, 8), (4, 4), axis=0, device="cpu")
+        predict_whole(network, torch.zeros(1, 8), (4, 4), Inference(), device="cpu")
+
+
+RELEASES = {
+    "SAMed": {"resize": {"image": "zoom3", "labels": "zoom0"}},
+    "H-SAM": {"resize": {"image": "zoom3", "labels": "zoom0"}},
+    "H-SAM_stage2": {"resize": {"image": "zoom3", "labels": "zoom0"}},
+    "TransUNet": {"resize": {"image": "zoom3", "labels": "zoom0"}},
+    "M4oE": {"resize": {"image": "zoom3", "labels": "zoom0"}},
+    "SAMed_two_zooms": {"resize": {"image": "zoom3", "labels": "zoom0", "through": (20, 20)}},
+    "E-SAM_chunk4": {"resize": {"labels": "floor"}, "window_batch": 4, "slice_batches": "e_sam"},
+    "E-SAM_chunk8": {"resize": {"labels": "floor"}, "window_batch": 8, "slice_batches": "e_sam"},
+    "E-SAM_chunk16": {"resize": {"labels": "floor"}, "window_batch": 16, "slice_batches": "e_sam"},
+}
+
+
+class Convolution(nn.Module):
+    """The fixture's network: one 3×3 convolution; remembers what it was given."""
+
+    def __init__(self, facts: dict, release: str) -> None:
+        super().__init__()
+        suffix = "_1ch" if release == "M4oE" else ""
+        self.weight, self.bias = facts[f"conv_weight{suffix}"], facts[f"conv_bias{suffix}"]
+        self.release, self.seen = release, []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        threefold = image.expand(-1, self.weight.shape[1], -1, -1)
+        self.seen.append(image if self.release == "TransUNet" else threefold)
+        logits = F.conv2d(threefold, self.weight, self.bias, padding=1)
+        if self.release == "H-SAM_stage2":
+            return 0.7 * logits.flip(1)
+        return (logits + 0.7 * logits.flip(1)) / 2 if self.release == "H-SAM" else logits
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("release", RELEASES)
+def test_whole_slices_are_decoded_as_the_release_does(parity_around, release):
+    facts = parity_around("decode_volumes")
+    expected, network = facts["results"][release], Convolution(facts, release)
+    size = (expected.get("patch_size", facts["size"]),) * 2
+    settings = Inference(slice_axis=0, **RELEASES[release])
+    labels = predict_whole(network, facts["image"][None], size, settings, device="cpu")
+    assert [len(images) for images in network.seen] == expected["batch_sizes"]
+    torch.testing.assert_close(torch.cat(network.seen)[:2], expected["inputs_first"], rtol=0, atol=2e-6)
+    assert torch.equal(labels.long(), expected["prediction"])
+
+
+@pytest.mark.parity
+def test_every_release_is_tried(parity_around):
+    assert set(RELEASES) == set(parity_around("decode_volumes")["results"])
+
+
+@pytest.mark.parity
+def test_e_sam_loses_slices_and_filled_does_not(parity_around):
+    facts = parity_around("decode_volumes")["e_sam_slices_covered"]
+    for name, covered in facts.items():
+        count, size = (int(part.strip("slicehunk")) for part in name.split("_"))
+        assert sorted({k for batch in slice_batches(count, size, "e_sam") for k in batch}) == covered
+        for kind in ("plain", "filled"):
+            assert sorted({k for batch in slice_batches(count, size, kind) for k in batch}) == list(range(count))
+        assert {len(batch) for batch in slice_batches(count, size, "filled")} == {min(size, count)}
+
+
+def test_labels_can_stay_on_the_networks_grid(network):
+    image = torch.randn(1, 7, 10, 8)
+    labels = predict_on_network_grid(network, image, (16, 12), Inference(slice_axis=1), device="cpu")
+    assert labels.shape == (16, 10, 12) and labels.dtype == torch.int16
+    resized = F.interpolate(image[:, :, 3][None], (16, 12), mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        assert labels[:, 3].eq(network(resized)[0].argmax(0)).float().mean() > 0.98
+
+
+def test_slices_can_have_their_own_range(network):
+    image = torch.rand(1, 16, 12, 3) * torch.tensor([1.0, 5.0, 0.0]) + 2
+    seen = []
+
+    def record(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images)
+        return network(images)
+
+    predict_whole(record, image, (16, 12), Inference(slice_range="unit", window_batch=3), device="cpu")
+    assert seen[0].amin((1, 2, 3)).tolist() == [0, 0, 0] and seen[0].amax((1, 2, 3)).tolist() == [1, 1, 0]

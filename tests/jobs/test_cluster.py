@@ -46,9 +46,7 @@ def test_one_process_per_gpu_and_never_tasks():
     assert Placement(1, 8).command(threads=8) == ""
     assert Placement(8, 8).command(threads=64) == "python -m benchmark.training.launch 8"
     several = Placement(8, 4).command(threads=32)
-    assert several.startswith(
-        "srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=32 --gpus-per-node=4 "
-    )
+    assert several.startswith("srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=32 --gpus-per-node=4 ")
     assert several.endswith("python -m benchmark.training.launch 4")
 
 

@@ -11,6 +11,27 @@ from torch.optim import SGD, lr_scheduler
 from benchmark.settings import Schedule
 from benchmark.training.schedules import learning_rate
 
+STEPWISE_POLY = {"name": "poly", "power": 0.9, "granularity": "step", "set_after_step": True}
+SAM_FALL = {**STEPWISE_POLY, "warmup_steps": 250, "fall": "whole"}
+EPOCHWISE_POLY = {"name": "poly", "power": 0.9}
+# What each release's scheduler is, as settings; warmup_start is base / 250 where a share is given.
+RELEASED: dict[str, dict] = {
+    "samed": {**SAM_FALL, "warmup_start": 5e-3 / 250},
+    "samed_stop_early": {**SAM_FALL, "warmup_start": 5e-3 / 250, "total_epochs": 10},
+    "samed_no_warmup": STEPWISE_POLY,
+    "e_sam": {**SAM_FALL, "warmup_start": 5e-4 / 250},
+    "h_sam": {**SAM_FALL, "warmup_start": 2.6e-3 / 250},
+    "transunet": STEPWISE_POLY,
+    "m4oe": STEPWISE_POLY,
+    "samus_warmup_True": {**SAM_FALL, "warmup_start": 5e-4 / 250},
+    "samus_warmup_False": {"name": "constant"},
+    "desam": EPOCHWISE_POLY,
+    "swin_mae": {"name": "warmup_cosine", "granularity": "step", "warmup_epochs": 10, "warmup_end": "after"},
+    "swin_umamba_cosine_T1000": {"name": "cosine", "minimum": 1e-6, "total_epochs": 1000},
+    "swin_umamba_cosine_T200": {"name": "cosine", "minimum": 1e-6, "total_epochs": 200},
+    "nnunet_poly": EPOCHWISE_POLY,
+}
+
 BASE, EPOCHS, STEPS = 1e-2, 20, 3
 
 
@@ -99,3 +120,53 @@ def test_edges_are_finite(name):
         rates = _ours(name=name, warmup_epochs=warmup, granularity="step")
         assert all(0 <= rate <= BASE * (1 + 1e-12) for rate in rates)
     assert learning_rate(10**6, Schedule(name=name), base=BASE, steps_per_epoch=1, epochs=5) >= 0
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("release", RELEASED)
+def test_every_step_has_the_rate_that_the_release_set(parity_around, release):
+    facts = parity_around("schedules")["schedules"][release]
+    config = facts["config"]
+    base = config.get("base_lr", config.get("lr"))
+    epochs = config.get("stop_epoch") or config.get("epochs") or config["T_max"]
+    per_epoch = config.get("iterations_per_epoch", 40)
+    steps = facts.get("steps") or [round(epoch * per_epoch) for epoch in facts.get("epochs") or facts["epoch"]]
+    schedule = Schedule(**RELEASED[release])
+    rates = [learning_rate(step, schedule, base=base, steps_per_epoch=per_epoch, epochs=epochs) for step in steps]
+    assert rates == pytest.approx(facts["lr"], rel=1e-12, abs=1e-18)
+
+
+@pytest.mark.parity
+def test_every_released_schedule_is_tried(parity_around):
+    others = {"constant", "h_sam_stage2_weight"}  # words, and a weight of the loss
+    assert set(parity_around("schedules")["schedules"]) - others == set(RELEASED)
+
+
+def test_simmim_falls_under_its_warm_up():
+    """timm's CosineLRScheduler as SimMIM uses it: updated after the step, without warmup_prefix."""
+    schedule = Schedule(
+        name="warmup_cosine", granularity="step", warmup_epochs=10, warmup_start=1e-6, warmup_end="after",
+        minimum=1e-5, fall="hidden", set_after_step=True,
+    )  # fmt: skip
+
+    def expected(tick: int) -> float:
+        if tick < 100:
+            return 1e-6 + tick * (2e-4 - 1e-6) / 100
+        return 1e-5 + 0.5 * (2e-4 - 1e-5) * (1 + math.cos(math.pi * tick / 1000))
+
+    for step in (0, 1, 2, 50, 100, 101, 102, 500, 999):
+        rate = learning_rate(step, schedule, base=2e-4, steps_per_epoch=10, epochs=100)
+        assert rate == pytest.approx(expected(max(step - 1, 0)), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"warmup_steps": 5},
+        {"set_after_step": True},
+        {"granularity": "step", "warmup_steps": 5, "warmup_epochs": 1},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings):
+    with pytest.raises(ValueError, match="step"):
+        Schedule(name="poly", **settings)

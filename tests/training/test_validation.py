@@ -67,3 +67,22 @@ def test_the_network_trains_on_afterwards(store):
     training = SimpleNamespace(patch=(6, 6, 6), sampling=SimpleNamespace(strategy="foreground_voxel"))
     Validator(store, ["small"], training)(network, device=torch.device("cpu"))
     assert network.training
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("case", ["odd", "small"])
+def test_a_flat_network_sees_every_pixel_of_every_slice_once(store, case, axis):
+    training = tiny_config(training={"patch": (6, 5)}).training
+    value = Validator(store, [case], training, slice_axis=axis)(Threshold(), device=torch.device("cpu"))
+    assert value == pytest.approx(_whole_volume_dice(store, case), abs=1e-12)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_whole_slices_of_a_volume_are_compared_on_the_networks_grid(store, axis):
+    shape = [side for other, side in enumerate((13, 6, 20)) if other != axis]
+    settings = {"patch": shape, "sampling": {"strategy": "whole"}}
+    same = Validator(store, ["odd"], tiny_config(training=settings).training, slice_axis=axis)
+    assert same(Threshold(), device=torch.device("cpu")) == pytest.approx(_whole_volume_dice(store, "odd"), abs=1e-12)
+    larger = tiny_config(training={**settings, "patch": [2 * side for side in shape]}).training
+    value = Validator(store, ["odd"], larger, slice_axis=axis)(Threshold(), device=torch.device("cpu"))
+    assert 0.3 < value < _whole_volume_dice(store, "odd")  # blurred by the interpolation

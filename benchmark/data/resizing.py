@@ -1,0 +1,50 @@
+"""Whole images and label maps at another size, by the grid conventions of the releases.
+
+`linear`, `nearest` and `floor` are torch.nn.functional.interpolate's bilinear (align_corners false, no antialiasing),
+nearest-exact and nearest; `zoom<order>` is scipy.ndimage.zoom, whose corner pixels keep their centres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from scipy import ndimage
+
+from benchmark.data.geometry import resize_floor, resize_linear, resize_nearest
+from benchmark.settings import Resize
+
+Resizer = Callable[[np.ndarray, Sequence[int]], np.ndarray]
+
+
+def zoom(array: np.ndarray, shape: Sequence[int], *, order: int) -> np.ndarray:
+    """Spline interpolation of [*spatial] to `shape`, same type; `array` itself where it has that shape already."""
+    if array.shape == tuple(shape):
+        return array
+    factors = [size / side for size, side in zip(shape, array.shape, strict=True)]
+    return ndimage.zoom(array, factors, order=order)
+
+
+IMAGES: dict[str, Resizer] = {"linear": resize_linear, **{f"zoom{k}": partial(zoom, order=k) for k in (0, 1, 3)}}
+LABELS: dict[str, Resizer] = {"nearest": resize_nearest, "floor": resize_floor, "zoom0": IMAGES["zoom0"]}
+
+
+def resize_channels(image: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:
+    """An image [C, *spatial] at the network's size: float32 [C, *size]."""
+    for step in (resize.through, tuple(size)):
+        if step is not None:
+            image = np.stack([IMAGES[resize.image](channel, step) for channel in image])
+    return image.astype(np.float32, copy=False)
+
+
+def resize_labels(labels: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:
+    """A label map [*spatial] at another size, same type. Towards a stored grid there is no size in between."""
+    return LABELS[resize.labels](labels, tuple(size))
+
+
+def rescale_to_unit(image: np.ndarray) -> np.ndarray:
+    """float32 [C, *spatial] with each channel's own minimum at 0 and maximum at 1; a constant channel becomes 0."""
+    axes = tuple(range(1, image.ndim))
+    low, high = image.min(axis=axes, keepdims=True), image.max(axis=axes, keepdims=True)
+    return ((image - low) / np.where(high > low, high - low, 1)).astype(np.float32, copy=False)

@@ -1,0 +1,95 @@
+"""Whole images at another size, against torch and scipy; ranges against the released preparation of ACDC."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from torch.nn.functional import interpolate
+
+from benchmark.data.prepare import normalise
+from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
+from benchmark.data.sampling import PatchDataset
+from benchmark.settings import Optimiser, Preparation, Resize, Sampling, Schedule, Training
+
+SIZES = [((17, 30), (24, 24)), ((40, 36), (13, 50)), ((5, 9), (5, 9)), ((7, 1), (3, 4)), ((512, 20), (224, 7))]
+
+
+def whole_slices(patch: tuple[int, int], **sampling) -> Training:
+    return Training(
+        patch=patch,
+        batch=1,
+        epochs=1,
+        optimiser=Optimiser(name="sgd", learning_rate=1),
+        schedule=Schedule(name="poly"),
+        sampling=Sampling(strategy="whole", **sampling),
+    )
+
+
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+def test_torchs_modes(shape, size):
+    generator = np.random.default_rng(0)
+    image = generator.random((2, *shape), dtype=np.float32)
+    labels = generator.integers(9, size=shape).astype(np.uint8)
+    expected = interpolate(torch.from_numpy(image)[None], size, mode="bilinear", align_corners=False)[0]
+    assert np.allclose(resize_channels(image, size, Resize()), expected, atol=1e-4)  # torch rounds positions to float32
+    expected = interpolate(torch.from_numpy(labels)[None, None].float(), size, mode="nearest")[0, 0]
+    assert np.array_equal(resize_labels(labels, size, Resize(labels="floor")), expected)
+
+
+def test_floor_is_torchs_nearest_for_all_sizes():
+    for side in range(1, 70):
+        for size in range(1, 70):
+            line = np.arange(side, dtype=np.uint8)
+            expected = interpolate(torch.from_numpy(line)[None, None].float(), size, mode="nearest")[0, 0]
+            assert np.array_equal(resize_labels(line, [size], Resize(labels="floor")), expected)
+
+
+@pytest.mark.parametrize(("shape", "size"), SIZES)
+@pytest.mark.parametrize("order", [0, 1, 3])
+def test_zoom_is_scipys(shape, size, order):
+    image = np.random.default_rng(0).random((2, *shape), dtype=np.float32)
+    factors = [after / before for before, after in zip(shape, size, strict=True)]
+    resized = resize_channels(image, size, Resize(image=f"zoom{order}"))
+    assert resized.dtype == np.float32 and resized.shape == (2, *size)
+    for channel, result in zip(image, resized, strict=True):
+        assert np.array_equal(result, ndimage.zoom(channel, factors, order=order))
+
+
+def test_a_size_in_between(make_store):
+    generator = np.random.default_rng(0)
+    image, labels = generator.random((1, 30, 26, 2), dtype=np.float32), generator.integers(4, size=(30, 26, 2))
+    store = make_store({"a": (image, labels)})
+    how = Resize(image="zoom3", labels="zoom0", through=(20, 18))
+    training = whole_slices((32, 32), resize=how)
+    dataset = PatchDataset(store, ["a"], training, seed=0)
+    for index in range(2):
+        number = dataset.sample_of(index).slice
+        small = ndimage.zoom(image[0, :, :, number], (20 / 30, 18 / 26), order=3)
+        assert np.array_equal(dataset[index][0][0], ndimage.zoom(small, (32 / 20, 32 / 18), order=3))
+        small = ndimage.zoom(store.open("a").labels[:, :, number], (20 / 30, 18 / 26), order=0)
+        assert np.array_equal(dataset[index][1], ndimage.zoom(small, (32 / 20, 32 / 18), order=0))
+
+
+@pytest.mark.parity
+def test_acdc_has_two_ranges(parity_around, make_store):
+    facts = parity_around("prep_acdc")
+    volume = facts["volume"].numpy().astype(np.float32)
+    prepared = volume[None].copy()
+    normalise(prepared, Preparation(normalise="unit"))
+    assert np.array_equal(prepared[0], facts["ssl4mis_per_volume_min_max"].numpy())
+    for number, expected in enumerate(facts["per_slice_min_max"].numpy()):
+        assert np.array_equal(rescale_to_unit(volume[number][None])[0], expected)
+    # what a network trains on: the volume's range in the store, each slice's own when it is read
+    store = make_store({"a": (prepared, facts["label"].numpy())})
+    training = whole_slices(volume.shape[1:], slice_range="unit")
+    dataset = PatchDataset(store, ["a"], training, seed=0, slice_axis=0)
+    for index in range(len(volume)):
+        expected = facts["per_slice_min_max"][dataset.sample_of(index).slice]
+        torch.testing.assert_close(dataset[index][0][0], expected, rtol=0, atol=2e-7)
+
+
+def test_a_constant_channel_becomes_zero():
+    image = np.stack([np.full((3, 4), 7.0), np.arange(12.0).reshape(3, 4)]).astype(np.float32)
+    assert not rescale_to_unit(image)[0].any() and rescale_to_unit(image)[1].max() == 1
