@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "benchmark"
-EVERYWHERE = {"errors", "files", "progress", "workers", "version", "__version__"}
+EVERYWHERE = {"errors", "files", "checksums", "progress", "workers", "version", "__version__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "datasets": set(),
     "catalog": {"datasets", "models", "scoring"},
@@ -55,7 +55,7 @@ def test_imports_follow_the_house(path: Path) -> None:
     if own in MAY_IMPORT:
         assert others <= MAY_IMPORT[own]
     elif own != "cli.py" and own != "__main__.py":
-        assert not others  # errors, files, progress, workers, version stand below all packages
+        assert not others  # errors, files, checksums, … stand below all packages
     if own == "catalog":
         for other, registry in REGISTRIES.items():
             assert {name for name in found if name.startswith(f"benchmark.{other}.")} <= {registry}
