@@ -96,6 +96,5 @@ def seen_before(path: Path) -> dict[str, Any] | None:
 
 
 def remember(path: Path, seen: Seen, **details: Any) -> None:
-    """Write the record, with further `details` such as where the file is from; one that is there already stays."""
-    if not record_of(path).is_file():
-        write_json(record_of(path), {**asdict(seen), **details})
+    """Write the record of a file, with further `details` such as where it is from."""
+    write_json(record_of(path), {**asdict(seen), **details})

@@ -19,7 +19,7 @@ from typing import Any
 import pooch
 import requests
 
-from benchmark.checksums import compare, remember
+from benchmark.checksums import compare, remember, seen_before
 from benchmark.datasets.base import Archive
 from benchmark.errors import InputError
 from benchmark.progress import say
@@ -205,7 +205,9 @@ def download(archive: Archive, folder: Path, *, pause: float = 1.0) -> Path:
             remedy="run again; if it stays so, the record has changed and the pinned hash must be reviewed",
         ) from error
     if archive.hash is None:
-        remember(target, compare(target, size=archive.bytes), url=archive.url)
+        seen = compare(target, size=archive.bytes)
+        if seen_before(target) is None:
+            remember(target, seen, url=archive.url)
     return target
 
 

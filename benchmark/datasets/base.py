@@ -87,9 +87,9 @@ class Dataset:
         group_sources: where each grouping comes from.
         archives: what `fetch` downloads.
         split_counts: cases of the complete data set per split; empty where there is no official split.
+        split_source: whose split it is, where the data set has no official one.
         counts: sizes that papers print and that are not numbers of cases, e.g. slices.
         test_cases, val_cases: official test and validation cases where known.
-        split_rule: how we chose the split, where nobody published one; test_cases and val_cases then hold its result.
         shared: folder of raw data, beside the data set's own, that several data sets of one archive download into.
         phantom: whether `fetch --phantom` can generate a stand-in.
         obtain: where people get the data if it cannot be downloaded here.
@@ -109,10 +109,10 @@ class Dataset:
     group_sources: Mapping[str, str] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
     split_counts: Mapping[str, int] = field(default_factory=dict)
+    split_source: str = "official"
     counts: Mapping[str, int] = field(default_factory=dict)
     test_cases: tuple[str, ...] = ()
     val_cases: tuple[str, ...] = ()
-    split_rule: str = ""
     shared: str = ""
     phantom: bool = False
     obtain: str = ""
