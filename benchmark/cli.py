@@ -12,12 +12,13 @@ from benchmark.errors import EXIT_INPUT, InputError
 
 COMMANDS = {
     # command: (module, what it does)
-    "list": ("benchmark.catalog.list", "show papers, targets, runs, networks, datasets, conventions"),
+    "list": ("benchmark.catalog.list", "show papers, targets, runs, networks, datasets, conventions, weights"),
     "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
     "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
     "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
     "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
+    "fetch-weights": ("benchmark.data.fetch_weights", "a released file of weights: download or find it, and check it"),
     "verify": ("benchmark.data.verify", "list every fault of every raw case"),
     "split": ("benchmark.data.split", "write or check the split by patient"),
     "prepare": ("benchmark.data.prepare", "raw cases to the prepared-case store"),

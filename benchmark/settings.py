@@ -36,7 +36,11 @@ class Preparation(Settings):
     spacing: tuple[float, ...] | None = Field(
         None, description="Target voxel spacing in mm; null keeps the raw spacing"
     )
-    orientation: str | None = Field("RAS", description="Axis codes of the prepared array; null keeps the raw axes")
+    orientation: str | None = Field(
+        "RAS",
+        description="Axis codes of the prepared array; null keeps the raw axes; axial: the same, but the last axis of "
+        "coronal and sagittal arrays becomes the one along the body",
+    )
     clip: tuple[float, float] | None = Field(None, description="Intensity window, in raw units (HU for CT)")
     normalise: Literal["unit", "zscore", "zscore_nonzero", "none"] = Field(
         "unit", description="unit: window to [0, 1]; zscore: per case and channel; none: as it is"

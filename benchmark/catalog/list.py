@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,9 +13,11 @@ from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.models.registry import available_models
+from benchmark.models.released import weight_sources
 from benchmark.scoring.conventions import load_conventions
 
 SITUATIONS = ("both_empty", "empty_reference", "empty_prediction", "missing_prediction")
+WEIGHTS = Path("weights")
 Rows = tuple[list[str], list[list[str]]]
 
 
@@ -85,18 +88,33 @@ def list_conventions(catalog: Catalog) -> Rows:
     return ["convention", "metrics", "both empty/false positive/missed/no file", "mean over", "spacing", "papers"], rows
 
 
-KINDS: dict[str, Callable[[Catalog], Rows]] = {
+def list_weights(catalog: Catalog, folder: Path = WEIGHTS) -> Rows:
+    """Released weights: the file's size where published or present, and whether it lies in `folder`."""
+    rows = []
+    for source in weight_sources().values():
+        path = folder / source.file
+        bytes_ = source.bytes or (path.stat().st_size if path.is_file() else None)
+        size = "unknown" if bytes_ is None else f"{bytes_ / 1e6:,.0f} MB"
+        checksum = "published" if source.sha256 else "first sight"
+        present = "yes" if path.is_file() else "no"
+        rows.append([source.name, source.network, source.file, size, checksum, source.licence, present])
+    return ["weights", "network", "file", "size", "checksum", "licence", "present"], rows
+
+
+KINDS: dict[str, Callable[..., Rows]] = {
     "papers": list_papers,
     "targets": list_targets,
     "runs": list_runs,
     "networks": list_networks,
     "datasets": list_datasets,
     "conventions": list_conventions,
+    "weights": list_weights,
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", nargs="?", choices=sorted(KINDS), help="default: all of them")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of released weights (default: weights)")
     add_catalog_arguments(parser)
 
 
@@ -104,7 +122,8 @@ def main(arguments: argparse.Namespace) -> None:
     catalog = catalog_of(arguments)
     console = Console(width=None if Console().is_terminal else 180)
     for kind in [arguments.kind] if arguments.kind else KINDS:
-        header, rows = KINDS[kind](catalog)
+        options = {"folder": arguments.weights} if kind == "weights" else {}
+        header, rows = KINDS[kind](catalog, **options)
         table = Table(*header, title=f"{kind} ({len(rows)})", title_justify="left")
         for row in rows:
             table.add_row(*row)

@@ -69,10 +69,9 @@ def source_of(sources: dict[str, Source], name: str) -> Source:
     if name not in available_datasets():
         return sources[name]
     dataset = get_dataset(name)
-    size = sum(archive.bytes for archive in dataset.archives)
     update = {
         "licence": dataset.licence,
-        "download_bytes": size or sources[name].download_bytes,
+        "download_bytes": dataset.download_bytes or sources[name].download_bytes,
         "training_cases": dataset.split_counts.get("train", sources[name].training_cases),
         "test_cases": dataset.split_counts.get("test", sources[name].test_cases),
     }

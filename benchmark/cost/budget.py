@@ -72,11 +72,11 @@ class RunBudget:
 
 @dataclass(frozen=True)
 class DatasetBudget:
-    """Estimate for one dataset, in bytes: what is downloaded, unpacked, and stored prepared."""
+    """Estimate for one dataset, in bytes: what is downloaded, unpacked, and stored prepared; None where not known."""
 
-    download_bytes: int
-    unpacked_bytes: int
-    prepared_bytes: int
+    download_bytes: int | None
+    unpacked_bytes: int | None
+    prepared_bytes: int | None
 
 
 @cache
@@ -133,11 +133,11 @@ def run_budget(config: RunConfig, counted: Counted | None, *, training_samples: 
 
 def dataset_budget(dataset: Dataset) -> DatasetBudget:
     """Estimate one dataset's disk; all zero where it cannot be downloaded."""
-    download = sum(archive.bytes for archive in dataset.archives)
+    download, share = dataset.download_bytes, assumptions().prepared_bytes_per_archive_byte
     return DatasetBudget(
         download_bytes=download,
-        unpacked_bytes=sum(archive.unpacked_bytes for archive in dataset.archives),
-        prepared_bytes=round(download * assumptions().prepared_bytes_per_archive_byte),
+        unpacked_bytes=dataset.unpacked_bytes,
+        prepared_bytes=None if download is None else round(download * share),
     )
 
 

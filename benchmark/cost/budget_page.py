@@ -85,7 +85,7 @@ def _scratch(name: str) -> int | None:
     if name not in available_datasets() or not get_dataset(name).archives:
         return None
     budget = dataset_budget(get_dataset(name))
-    return budget.unpacked_bytes + budget.prepared_bytes
+    return _sum([budget.unpacked_bytes, budget.prepared_bytes])
 
 
 def _sum(parts: Sequence[int | None]) -> int | None:

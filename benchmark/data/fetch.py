@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.data.download import download, require_space, unpack
+from benchmark.checksums import compare
+from benchmark.data.download import alone_in, download, require_space
 from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, write_phantom
 from benchmark.data.source import write_source
-from benchmark.datasets import Dataset, get_dataset
+from benchmark.data.unpack import unpack
+from benchmark.datasets import Archive, Dataset, get_dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
 
@@ -46,21 +48,29 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
             found=f"licence: {dataset.licence}",
             remedy=f"get it there, then --config 'roots={{{dataset.name}: FOLDER}}' (or fetch --root FOLDER)",
         )
-    folder = out.parent / "raw"
-    for archive in dataset.archives:
-        target = folder / "unpacked" / Path(archive.name).stem
-        marker = target.with_name(f"{target.name}.unpacked.json")
-        if marker.exists() and read_json(marker)["hash"] == archive.hash:
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        present = sum(f.stat().st_size for f in folder.glob(f"{archive.name}*") if f.is_file())
-        require_space(folder, max(archive.bytes - present, 0) + archive.unpacked_bytes, f"hold {dataset.title}")
-        path = download(archive, folder, pause=pause)
-        write_json(marker, {"hash": archive.hash, "members": unpack(path, archive, target)})
+    folder = (out.parent.with_name(dataset.shared) if dataset.shared else out.parent) / "raw"
+    with alone_in(folder):
+        hashes = {
+            archive.url: fetch_archive(archive, folder, dataset.title, pause=pause) for archive in dataset.archives
+        }
     root = find_root(dataset, folder / "unpacked")
-    hashes = {archive.url: archive.hash for archive in dataset.archives}
     cases = len(dataset.find_cases(root))
     write_source(out, dataset=dataset.name, root=root, kind="download", cases=cases, archives=hashes)
+
+
+def fetch_archive(archive: Archive, folder: Path, title: str, *, pause: float = 1.0) -> str:
+    """Download, check and unpack one archive under `folder`, unless that is done; returns its checksum."""
+    target = folder / "unpacked" / Path(archive.name).stem
+    marker = target.with_name(f"{target.name}.unpacked.json")
+    if marker.exists() and archive.hash in (None, read_json(marker)["hash"]):
+        return read_json(marker)["hash"]
+    present = sum(f.stat().st_size for f in folder.glob(f"{archive.name}*") if f.is_file())
+    needed = max((archive.bytes or 0) - present, 0) + (archive.unpacked_bytes or 0)
+    require_space(folder, needed, f"hold {title}")
+    path = download(archive, folder, pause=pause)
+    checksum = archive.hash or f"sha256:{compare(path).sha256}"
+    write_json(marker, {"hash": checksum, "members": unpack(path, archive, target)})
+    return checksum
 
 
 def find_root(dataset: Dataset, folder: Path) -> Path:

@@ -27,6 +27,20 @@ def axis_codes(affine: np.ndarray) -> str:
     return "".join(orientations.aff2axcodes(affine))
 
 
+def prepared_codes(codes: str, orientation: str | None) -> str | None:
+    """Axis codes of the prepared array of a scan whose raw axes are `codes`.
+
+    Args:
+        orientation: axis codes; None keeps the raw axes; "axial" only moves the axes of a coronal or sagittal array, so
+            that the last one runs along the body and slices are axial: R-L, A-P, S-I, each in its raw direction.
+    """
+    if orientation != "axial":
+        return orientation
+    if codes[-1] in "SI":
+        return codes
+    return "".join(next(code for code in codes if code in pair) for pair in ("RL", "AP", "SI"))
+
+
 def reorient(array: np.ndarray, source: str, target: str) -> np.ndarray:
     """Permute and flip the axes of [*spatial] from axis codes `source` to `target`; a view, no copy."""
     change = orientations.ornt_transform(orientations.axcodes2ornt(source), orientations.axcodes2ornt(target))

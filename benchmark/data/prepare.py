@@ -193,9 +193,10 @@ def to_prepared_grid(
         image float32, labels, and what `geometry.restore_labels` needs to come back.
     """
     spacing = geometry.spacing_of(affine)[: labels.ndim]
-    raw_codes, codes = None, preparation.orientation if labels.ndim == 3 else None
-    if codes is not None:
+    raw_codes = codes = None
+    if labels.ndim == 3 and preparation.orientation is not None:
         raw_codes = geometry.axis_codes(affine)
+        codes = geometry.prepared_codes(raw_codes, preparation.orientation)
         labels = geometry.reorient(labels, raw_codes, codes)
         spacing = geometry.reordered(spacing, raw_codes, codes)
     reoriented = labels.shape

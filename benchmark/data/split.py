@@ -40,7 +40,7 @@ def make_split(dataset: Dataset, cases: Sequence[Case], *, kind: str) -> dict[st
         split["source"] = "phantom"
     elif complete:
         check_official(dataset, split)
-        split["source"] = "official"
+        split["source"] = dataset.split_source
     elif kind == "download" and dataset.split_counts:
         raise InputError(
             "the download is incomplete", expected=sum(dataset.split_counts.values()), found=f"{len(cases)} cases"
@@ -58,7 +58,7 @@ def split_digest(split: dict[str, Any]) -> str:
 
 
 def check_official(dataset: Dataset, split: dict[str, Any]) -> None:
-    """A complete data set must have the published numbers of cases and, where known, the published test cases.
+    """A complete data set must have the published numbers of cases and, where known, the published cases of each part.
 
     Raises:
         InputError: it does not.
@@ -66,13 +66,14 @@ def check_official(dataset: Dataset, split: dict[str, Any]) -> None:
     counts = {part: len(split[part]) for part in SPLITS}
     if counts != dict(dataset.split_counts):
         raise InputError("this is not the official split", expected=dict(dataset.split_counts), found=counts)
-    if dataset.test_cases and set(split["test"]) != set(dataset.test_cases):
-        odd = sorted(set(split["test"]) ^ set(dataset.test_cases))
-        raise InputError(
-            "the test cases are not the official ones",
-            expected=f"{len(dataset.test_cases)} known ids",
-            found=f"{len(odd)} differ: {odd[:6]}",
-        )
+    for part, known in (("test", dataset.test_cases), ("val", dataset.val_cases)):
+        odd = sorted(set(split[part]) ^ set(known))
+        if known and odd:
+            raise InputError(
+                f"the {part} cases are not the official ones",
+                expected=f"{len(known)} known ids",
+                found=f"{len(odd)} differ: {odd[:6]}",
+            )
 
 
 def check_split(split: dict[str, Any], known: Sequence[str] | None = None) -> None:

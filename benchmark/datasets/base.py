@@ -25,17 +25,18 @@ class Archive:
     Attributes:
         url: address, pinned to one version of the record.
         name: file name to store it under.
-        bytes: exact size.
-        hash: "md5:…" or "sha256:…".
+        bytes: exact size; None where no source tells.
+        hash: "md5:…" or "sha256:…"; None where nobody published one: the checksum of first sight is kept then.
+        unpacked_bytes: estimate of the size unpacked, for the check of free disk space; an archive may not unpack to
+            much more. None: unknown, which only an archive with a published hash may be.
         members: glob patterns of the members to unpack.
-        unpacked_bytes: estimate of the size unpacked, for the check of free disk space.
     """
 
     url: str
     name: str
-    bytes: int
-    hash: str
-    unpacked_bytes: int
+    bytes: int | None = None
+    hash: str | None = None
+    unpacked_bytes: int | None = None
     members: tuple[str, ...] = ("*",)
 
 
@@ -86,8 +87,10 @@ class Dataset:
         group_sources: where each grouping comes from.
         archives: what `fetch` downloads.
         split_counts: cases of the complete data set per split; empty where there is no official split.
+        split_source: whose split it is, where the data set has no official one.
         counts: sizes that papers print and that are not numbers of cases, e.g. slices.
-        test_cases: official test cases where known.
+        test_cases, val_cases: official test and validation cases where known.
+        shared: folder of raw data, beside the data set's own, that several data sets of one archive download into.
         phantom: whether `fetch --phantom` can generate a stand-in.
         obtain: where people get the data if it cannot be downloaded here.
         layout: the published layout in one line.
@@ -106,8 +109,11 @@ class Dataset:
     group_sources: Mapping[str, str] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
     split_counts: Mapping[str, int] = field(default_factory=dict)
+    split_source: str = "official"
     counts: Mapping[str, int] = field(default_factory=dict)
     test_cases: tuple[str, ...] = ()
+    val_cases: tuple[str, ...] = ()
+    shared: str = ""
     phantom: bool = False
     obtain: str = ""
     layout: str = ""
@@ -129,7 +135,7 @@ class Dataset:
         unknown = {name for names in facts["groups"].values() for name in names} - set(facts["label_names"])
         if unknown:
             raise InputError("a group names a structure that is not in label_names", where=path, found=sorted(unknown))
-        for key in ("channels", "label_names", "test_cases"):
+        for key in ("channels", "label_names", "test_cases", "val_cases"):
             facts[key] = tuple(facts.get(key, ()))
         facts["archives"] = tuple(
             Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
@@ -141,6 +147,20 @@ class Dataset:
     def class_numbers(self) -> dict[str, int]:
         """Class number of each structure."""
         return {name: number for number, name in enumerate(self.label_names, start=1)}
+
+    @property
+    def download_bytes(self) -> int | None:
+        """Size of all archives together; None where that of any is unknown, 0 without archives."""
+        return _sum([archive.bytes for archive in self.archives])
+
+    @property
+    def unpacked_bytes(self) -> int | None:
+        """Estimate of all archives unpacked; None where that of any is unknown, 0 without archives."""
+        return _sum([archive.unpacked_bytes for archive in self.archives])
+
+    def declared_part(self, case: str) -> str:
+        """ "test", "val" or "train" of a data set that declares its split by name; a name that no list has trains."""
+        return "test" if case in self.test_cases else "val" if case in self.val_cases else "train"
 
     def find_cases(self, root: Path) -> list[Case]:
         """All cases under `root` in the data set's published layout, sorted by id.
@@ -208,3 +228,7 @@ class Dataset:
             extent: size in mm along the R-L, A-P and S-I axes.
         """
         return {}
+
+
+def _sum(parts: Sequence[int | None]) -> int | None:
+    return None if None in parts else sum(part or 0 for part in parts)

@@ -82,7 +82,10 @@ class NnUnetRaw(Dataset):
             for path in sorted((root / labels).glob("*")):
                 if path.name.lower().endswith(ENDINGS) and path not in known:
                     yield Fault(_stem(path), str(path), "label without an image", "an image", "none")
-        path = root / "dataset.json"
+        yield from self.find_order_faults(root / "dataset.json")
+
+    def find_order_faults(self, path: Path) -> Iterator[Fault]:
+        """Structures of ours that a dataset.json of either version numbers otherwise; nothing where there is none."""
         numbers = {_plain(name): number for name, number in self.class_numbers.items()}
         for name, value in (read_json(path).get("labels", {}) if path.is_file() else {}).items():
             name, value = (value, name) if str(name).isdecimal() else (name, value)  # version 1 is {"1": name}

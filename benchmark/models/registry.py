@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmark.settings import RunConfig
 
-NOT_NETWORKS = {"__init__", "registry", "released"}
+NOT_NETWORKS = {"__init__", "registry", "released", "checkpoint_files"}
 
 
 @dataclass(frozen=True)

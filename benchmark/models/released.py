@@ -1,8 +1,7 @@
 """Weights as their authors published them: where they are, how they are read, and what of them a network took.
 
-`load_released` never executes what it reads (`weights_only=True`, safetensors, npz without pickles) and never loads a
-part in silence. Sources are data: `weights.yaml`. torch is imported inside the functions, because the catalog reads
-the registry of sources without it.
+`load_released` never executes what it reads (`checkpoint_files`) and never loads a part in silence. Sources are data:
+`weights.yaml`. torch is imported inside the functions, because the catalog reads the registry of sources without it.
 
 A network whose keys or shapes differ from the published ones has a method
 
@@ -15,9 +14,7 @@ tuple of key patterns.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from functools import cache
@@ -26,20 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmark.errors import InputError
+from benchmark.checksums import compare
+from benchmark.errors import InputError, did_you_mean
+from benchmark.models.checkpoint_files import read_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 REGISTRY = Path(__file__).with_name("weights.yaml")
-NESTS = (
-    "state_dict",
-    "model_state_dict",
-    "network_weights",
-    "net",
-    "model",
-    "network",
-)  # where checkpoints keep weights
 WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.")  # DataParallel, torch.compile, Lightning modules
 SHOWN = 8
 
@@ -58,6 +49,8 @@ class WeightSource:
         options: options of `build` for which its shapes fit.
         partial: key patterns that it does not cover, or that depend on the class count (`allow_partial`).
         sha256: of the file, where known.
+        bytes: size of the file, where known.
+        by_hand: the address is not that of the file itself, though it looks like it, e.g. of an archive around it.
     """
 
     name: str
@@ -69,6 +62,13 @@ class WeightSource:
     options: dict[str, Any] = field(default_factory=dict)
     partial: tuple[str, ...] = ()
     sha256: str | None = None
+    bytes: int | None = None
+    by_hand: bool = False
+
+    @property
+    def checksum(self) -> str | None:
+        """In the form of `benchmark.checksums`; None where nobody published one."""
+        return None if self.sha256 is None else f"sha256:{self.sha256}"
 
 
 @dataclass(frozen=True)
@@ -106,22 +106,32 @@ def weight_sources() -> dict[str, WeightSource]:
     return named
 
 
-def find_weights(name: str, folder: str | Path) -> Path:
-    """The downloaded file of source `name` in `folder`, its checksum compared where one is known.
+def weight_source(name: str) -> WeightSource:
+    """The source of that name.
 
     Raises:
-        InputError: unknown name, absent file (the message says where to get it), or wrong checksum.
+        InputError: there is none.
     """
-    if name not in weight_sources():
-        raise InputError(f"unknown weights {name!r}", where=REGISTRY, expected="one of " + ", ".join(weight_sources()))
-    source = weight_sources()[name]
+    sources = weight_sources()
+    if name not in sources:
+        raise InputError(
+            f"unknown weights {name!r}{did_you_mean(name, sources)}",
+            where=REGISTRY,
+            expected="a name of `list weights`",
+        )
+    return sources[name]
+
+
+def find_weights(name: str, folder: str | Path) -> Path:
+    """The file of source `name` in `folder`, compared with its published size and checksum, or else with first sight.
+
+    Raises:
+        InputError: unknown name, absent file (the message says where to get it), not the published one, or changed.
+    """
+    source = weight_source(name)
     path = Path(folder) / source.file
     _check_present(path, [source])
-    if source.sha256:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-        if found != source.sha256:
-            raise InputError("the file is not the published one", where=path, expected=source.sha256, found=found)
+    compare(path, size=source.bytes, checksum=source.checksum)
     return path
 
 
@@ -147,80 +157,6 @@ def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Se
     _refuse_partial(report, allow_partial, path)
     model.load_state_dict(usable, strict=False)
     return report
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """The state dict inside a checkpoint file, wherever it is nested; entries that are no tensors are dropped.
-
-    Raises:
-        InputError: the file is damaged, needs unpickling of code, or holds no tensors.
-    """
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if path.suffix == ".npz":
-        return _read_npz(path)
-    state = _find_state(_read_torch(path))
-    if not state:
-        raise InputError("the checkpoint holds no tensors", where=path, expected=f"a state dict, or one under {NESTS}")
-    return state
-
-
-def _read_npz(path: Path) -> dict[str, Tensor]:
-    import numpy as np
-    import torch
-
-    with np.load(path, allow_pickle=False) as arrays:
-        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-
-
-def _read_torch(path: Path) -> Any:
-    import pickle
-
-    import torch
-
-    with path.open("rb") as stream:
-        if stream.read(64).lstrip().startswith((b"<!", b"<html", b"<HTML")):
-            raise InputError("a web page, not a checkpoint", where=path, remedy="download it in a browser, by hand")
-    try:
-        with torch.serialization.safe_globals(_harmless_globals()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        forbidden = re.search(r"(?:GLOBAL|global) ([\w.]+)", str(error))
-        if forbidden and isinstance(error, pickle.UnpicklingError):
-            raise InputError(
-                "the checkpoint holds more than weights, and reading it could run code",
-                where=path,
-                found=forbidden[1],
-                remedy="where you trust it, save its state dict alone with torch.save, outside this program",
-            ) from error
-        raise InputError(
-            "the checkpoint cannot be read", where=path, found=repr(error)[:200], remedy="download it again"
-        ) from error
-
-
-def _harmless_globals() -> list[Any]:
-    """numpy scalars (losses, under the names of numpy 1 and 2) and parsed arguments: often kept beside weights."""
-    import argparse
-
-    import numpy as np
-
-    scalar = np.float64(0).__reduce__()[0]
-    dtypes = {type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")}
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [argparse.Namespace, np.dtype, *dtypes, *((scalar, name) for name in names)]
-
-
-def _find_state(content: Any) -> dict[str, Tensor]:
-    import torch
-
-    if not isinstance(content, Mapping):
-        return {}
-    for nest in NESTS:
-        if isinstance(content.get(nest), Mapping) and (state := _find_state(content[nest])):
-            return state
-    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, torch.Tensor)}
 
 
 def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
@@ -293,5 +229,5 @@ def _check_present(path: Path, sources: Sequence[WeightSource]) -> None:
     raise InputError(
         "the weights file does not exist",
         where=path,
-        remedy=f"download {places}" if places else f"no public source is listed in {REGISTRY.name}",
+        remedy=f"download {places} and put the file at {path}" if places else f"{REGISTRY.name} names no public source",
     )

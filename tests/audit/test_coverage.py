@@ -141,4 +141,4 @@ def test_hours_of_training_wait_for_no_dataset(tmp_path: Path) -> None:
     lines = coverage.coverage(CATALOG, Layout(str(tmp_path)), "paper")
     reasons = {line.column: line.reason for line in lines if line.target == "table1_design" and line.row == "MED3D"}
     assert reasons["Training hours"] == "no record of training time on the published hardware"
-    assert reasons["# Param"] == "dataset not yet available"  # its classes decide the size of the head
+    assert reasons["# Param"] == "baseline training not yet available"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -12,6 +12,7 @@ import pytest
 
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
+from tests.data.web import Server, serve
 
 META = (
     "\ufeffimage_id;age;gender;institute;study_type;split;manufacturer;scanner_model;kvp;pathology;pathology_location\n"
@@ -73,3 +74,10 @@ def make_store(tmp_path: Path) -> Callable[..., PreparedStore]:
         return PreparedStore.create(tmp_path / "store", contents, label_names=names)
 
     return make
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server that misbehaves as its `script` says, one entry for each request."""
+    with serve() as state:
+        yield state

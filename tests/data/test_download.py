@@ -4,85 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import io
-import stat
+import json
 import threading
+import time
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmark.data import download as module
 from benchmark.data import fetch
-from benchmark.data.download import download, unpack
+from benchmark.data.download import alone_in, download, drive_address
 from benchmark.data.source import load_source
 from benchmark.datasets import get_dataset
-from benchmark.datasets.base import Archive
 from benchmark.errors import InputError
 from tests.data.conftest import write_case, write_meta
-
-CONTENT = np.random.default_rng(0).bytes(3_000_000)
-
-
-@dataclass
-class Server:
-    """What the next requests get: each entry of `script` serves one request, then it behaves."""
-
-    content: bytes = CONTENT
-    script: list[str] = field(default_factory=list)
-    ranges: list[str | None] = field(default_factory=list)
-    url: str = ""
-
-    def archive(self, name: str = "a.zip", **changes) -> Archive:
-        digest = hashlib.md5(self.content).hexdigest()
-        facts = Archive(f"{self.url}/{name}", name, len(self.content), f"md5:{digest}", 10 * len(self.content))
-        return replace(facts, **changes)
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    state = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked = self.headers.get("Range")
-            state.ranges.append(asked)
-            what = state.script.pop(0) if state.script else "serve"
-            if what == "error 500":
-                return self.send_error(500)
-            body, start = state.content, 0
-            if what == "shorter file":
-                body = body[:-1000]
-            if what == "longer file":
-                body += b"more"
-            if what == "wrong byte":
-                body = body[:1000] + bytes([body[1000] ^ 1]) + body[1001:]
-            if asked and what != "ignore range":
-                start = int(asked.removeprefix("bytes=").rstrip("-"))
-                if start >= len(body):
-                    return self.send_error(416)
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-            else:
-                self.send_response(200)
-            rest = body[start:]
-            self.send_header("Content-Length", str(len(rest)))
-            self.end_headers()
-            self.wfile.write(rest[: len(rest) // 2] if what == "cut" else rest)
-
-        def log_message(self, *_):
-            """Keep the tests quiet."""
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state.url = f"http://127.0.0.1:{http.server_port}"
-    thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield state
-    http.shutdown()
-    http.server_close()
+from tests.data.web import CONTENT, Server
 
 
 def fetched(server: Server, folder: Path, **changes) -> bytes:
@@ -115,6 +53,104 @@ def test_a_cut_line_is_resumed_where_it_broke(server, tmp_path):
     server.script = ["cut"]
     fetched(server, tmp_path)
     assert server.ranges == [None, "bytes=1441792-"]
+
+
+@pytest.mark.parametrize(
+    ("script", "requests"),
+    [
+        ([], 1),
+        (["cut"], 2),
+        (["cut", "error 500", "cut", "ignore range"], 4),
+        (["cut", "error 416"], 3),  # a server that has less than the beginning here
+        (["no length"], 1),
+        (["wrong byte"], 2),
+        (["shorter file"], 2),
+        (["longer file"], 2),
+        (["error 408", "error 429"], 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("algorithm", ["md5", "sha256"])
+def test_a_file_of_unknown_size_is_known_by_its_checksum(server, tmp_path, script, requests, algorithm):
+    server.script = list(script)
+    checksum = f"{algorithm}:{hashlib.new(algorithm, CONTENT).hexdigest()}"
+    assert fetched(server, tmp_path, bytes=None, hash=checksum) == CONTENT
+    assert len(server.ranges) == requests
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_a_whole_partial_file_of_unknown_size_is_taken(server, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(CONTENT)
+    assert fetched(server, tmp_path, bytes=None) == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
+
+
+def test_without_a_checksum_the_first_sight_counts(server, tmp_path):
+    for _ in range(2):
+        assert fetched(server, tmp_path, bytes=None, hash=None) == CONTENT
+    seen = json.loads((tmp_path / "a.zip.seen.json").read_text())
+    assert seen["sha256"] == hashlib.sha256(CONTENT).hexdigest() and seen["basis"] == "first sight"
+    (tmp_path / "a.zip").write_bytes(b"another")
+    with pytest.raises(InputError, match="changed since it was first used") as error:
+        fetched(server, tmp_path, bytes=None, hash=None)
+    assert "a.zip.seen.json" in str(error.value)
+
+
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+@pytest.mark.parametrize("what", ["page with a type", "page"])
+def test_a_web_page_instead_of_the_file_is_said_at_once(server, tmp_path, what, size):
+    server.script = ["cut", *[what] * 9]
+    with pytest.raises(InputError, match="a web page instead of the file") as error:
+        fetched(server, tmp_path, bytes=size, hash=None)
+    assert len(server.ranges) == 2 and f"put the file at {tmp_path / 'a.zip'}" in str(error.value)
+    assert not (tmp_path / "a.zip").exists()
+    (tmp_path / "a.zip").write_bytes(CONTENT)  # by hand
+    assert fetched(server, tmp_path) == CONTENT and len(server.ranges) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_is_not_asked_again(server, tmp_path, status):
+    server.script = [f"error {status}"] * 9
+    with pytest.raises(InputError, match=f"download failed: {status}"):
+        fetched(server, tmp_path)
+    assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://drive.google.com/file/d/1a_B-9/view?usp=sharing",
+        "https://drive.google.com/file/d/1a_B-9",
+        "https://drive.google.com/uc?id=1a_B-9",
+        "https://drive.google.com/uc?export=download&id=1a_B-9",
+        "https://drive.google.com/open?id=1a_B-9",
+    ],
+)
+def test_links_to_files_on_drive(url):
+    assert drive_address(url) == "https://drive.usercontent.google.com/download?id=1a_B-9&export=download&confirm=t"
+
+
+@pytest.mark.parametrize("url", ["https://drive.google.com/drive/folders/1a_B-9", "https://zenodo.org/records/1"])
+def test_other_addresses_stay(url):
+    assert drive_address(url) == url
+
+
+def test_two_processes_do_not_fetch_into_one_folder_at_a_time(tmp_path):
+    entered, order = threading.Event(), []
+
+    def other():
+        entered.set()
+        with alone_in(tmp_path):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with alone_in(tmp_path):
+        thread.start()
+        entered.wait()
+        time.sleep(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "other"]
 
 
 def test_a_later_run_continues(server, tmp_path):
@@ -163,62 +199,6 @@ def test_too_little_space_is_said_before_anything_is_sent(server, tmp_path):
     with pytest.raises(InputError, match="not enough disk space"):
         download(server.archive(bytes=10**18), tmp_path, pause=0)
     assert server.ranges == []
-
-
-def zip_of(path: Path, members: dict[str, bytes], *, link: str | None = None) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as container:
-        for name, content in members.items():
-            container.writestr(name, content)
-        if link:
-            entry = zipfile.ZipInfo(link)
-            entry.external_attr = (stat.S_IFLNK | 0o777) << 16
-            container.writestr(entry, "/etc/passwd")
-    return path
-
-
-ARCHIVE = Archive("http://nowhere/a.zip", "a.zip", 1, "md5:0", 5000, ("*.txt",))
-
-
-def test_only_wanted_members_are_unpacked(tmp_path):
-    members = {"top/a.txt": b"1", "top/b.exe": b"2", "__MACOSX/a.txt": b"3", "c.txt": b"4"}
-    path = zip_of(tmp_path / "a.zip", members)
-    for _ in range(2):  # an unpacked folder of a run that was stopped is replaced
-        assert unpack(path, ARCHIVE, tmp_path / "out") == 2
-    names = sorted(str(found.relative_to(tmp_path / "out")) for found in (tmp_path / "out").rglob("*.*"))
-    assert names == ["c.txt", "top/a.txt"] and (tmp_path / "out/top/a.txt").read_bytes() == b"1"
-
-
-@pytest.mark.parametrize(
-    ("members", "link", "problem"),
-    [
-        ({"../evil.txt": b""}, None, "leaves the folder"),
-        ({"a/../../evil.txt": b""}, None, "leaves the folder"),
-        ({"/evil.txt": b""}, None, "leaves the folder"),
-        ({"..\\evil.txt": b""}, None, "leaves the folder"),
-        ({"C:/evil.txt": b""}, None, "leaves the folder"),
-        ({"a.txt": b""}, "b.txt", "is a link"),
-        ({"a.txt": bytes(7000)}, None, "more than it should"),
-        ({"a.exe": b"1"}, None, "nothing that is wanted"),
-    ],
-)
-def test_dangerous_archives_are_refused_whole(tmp_path, members, link, problem):
-    path = zip_of(tmp_path / "a.zip", members, link=link)
-    with pytest.raises(InputError, match=problem):
-        unpack(path, ARCHIVE, tmp_path / "out")
-    assert [found.name for found in tmp_path.iterdir()] == ["a.zip"]
-
-
-def test_a_damaged_archive_leaves_nothing(tmp_path):
-    path = zip_of(tmp_path / "a.zip", {"a.txt": np.random.default_rng(0).bytes(3000), "b.txt": b"2"})
-    content = bytearray(path.read_bytes())
-    content[500] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="damaged"):
-        unpack(path, ARCHIVE, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="damaged"):
-        unpack(path, ARCHIVE, tmp_path / "out")
 
 
 @pytest.mark.parametrize("top", ["", "Totalsegmentator_dataset_v201/"])

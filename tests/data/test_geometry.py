@@ -194,3 +194,21 @@ def test_a_constant_channel_becomes_zero(how, value):
     image = np.full((1, 3, 3, 3), value, np.float32)
     normalise(image, Preparation(normalise=how))
     assert not image.any()
+
+
+@pytest.mark.parametrize(
+    ("raw", "orientation", "prepared"),
+    [
+        ("LPS", None, None),
+        ("LPS", "RAS", "RAS"),
+        ("LPS", "axial", "LPS"),
+        ("RAI", "axial", "RAI"),
+        ("PRS", "axial", "PRS"),  # axial already: nothing moves
+        ("LSP", "axial", "LPS"),
+        ("RIA", "axial", "RAI"),
+        ("ASR", "axial", "RAS"),
+        ("SLP", "axial", "LPS"),
+    ],
+)
+def test_axial_moves_axes_and_turns_none(raw, orientation, prepared):
+    assert geometry.prepared_codes(raw, orientation) == prepared

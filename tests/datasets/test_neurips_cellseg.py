@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import nibabel
 import numpy as np
@@ -81,8 +82,9 @@ def test_facts_are_the_reference(reference):
     assert dict(enumerate(CELLSEG.label_names, start=1)) == {
         int(k): v for k, v in facts["labels"]["umamba_semantic"].items() if k != "0"
     }
-    for download in facts["downloads"][:2]:
-        assert download["file"] in CELLSEG.obtain and download["sha256"] in CELLSEG.obtain.replace(" ", "")
+    for archive, download in zip(CELLSEG.archives, facts["downloads"][:2], strict=True):
+        assert (archive.name, archive.hash) == (download["file"], "sha256:" + download["sha256"])
+        assert archive.url == f"https://zenodo.org/records/10719375/files/{download['file']}?download=1"
     assert CELLSEG.split_counts == {"train": 1000, "val": 0, "test": 101}
 
 
@@ -102,6 +104,55 @@ def test_archives_that_unpack_one_folder_deeper(root):
         (root / part).mkdir()
         (root / "moved").rename(root / part / part)
     assert len(CELLSEG.find_cases(root)) == 3
+
+
+@pytest.fixture
+def converted(root, tmp_path_factory):
+    """The same pictures as U-Mamba's Dataset703 holds them."""
+    target = tmp_path_factory.mktemp("Dataset703_NeurIPSCell")
+    for folder in ("imagesTr", "labelsTr", "imagesVal", "labelsVal-instance-mask"):
+        (target / folder).mkdir()
+    for case in CELLSEG.find_cases(root):
+        name = case.id.removeprefix("train_")
+        images, labels = ("imagesTr", "labelsTr") if case.split == "train" else ("imagesVal", "labelsVal-instance-mask")
+        channels, _ = CELLSEG.load_image(case)
+        Image.fromarray(np.moveaxis(channels, 0, -1)).save(target / images / f"{name}_0000.png")
+        instances, _ = CELLSEG.read_reference(case)
+        if case.split == "train":
+            Image.fromarray(released_classes(instances).astype(np.uint8)).save(target / labels / f"{name}.png")
+        else:
+            tifffile.imwrite(target / labels / f"{name}_label.tiff", instances)
+    return target
+
+
+def test_the_archive_of_umamba_gives_the_same_cases(root, converted):
+    cases = CELLSEG.find_cases(converted)
+    assert [(case.id, case.split) for case in cases] == [(c.id, c.split) for c in CELLSEG.find_cases(root)]
+    assert verify(CELLSEG, converted, processes=1) == []
+    for case, original in zip(cases, CELLSEG.find_cases(root), strict=True):
+        assert np.array_equal(CELLSEG.load_image(case)[0], CELLSEG.load_image(original)[0])  # not stretched twice
+        assert np.array_equal(CELLSEG.read_labels(case)[0], CELLSEG.read_labels(original)[0])
+        reference = CELLSEG.read_reference(case)
+        if case.split == "test":
+            assert np.array_equal(reference[0], CELLSEG.read_reference(original)[0])
+        else:
+            assert reference is None  # only the classes are there
+
+
+def test_faults_of_umambas_archive(converted):
+    Image.fromarray(np.full((60, 50), 3, np.uint8)).save(converted / "labelsTr/cell_00001.png")
+    (converted / "labelsTr/cell_00002.png").rename(converted / "labelsTr/cell_00003.png")
+    found = {(fault.case, fault.problem) for fault in verify(CELLSEG, converted, processes=1)}
+    assert found == {
+        ("train_cell_00001", "unknown label value"),
+        ("train_cell_00002", "no label file"),
+        ("cell_00003", "label without an image"),
+    }
+    with pytest.raises(InputError, match="not the three classes"):
+        CELLSEG.read_labels(CELLSEG.find_cases(converted)[1])
+    shutil.rmtree(converted / "imagesVal")
+    with pytest.raises(InputError, match="no imagesVal"):
+        CELLSEG.find_cases(converted)
 
 
 @pytest.mark.parametrize("part", ["Training-labeled", "Tuning"])

@@ -1,0 +1,7 @@
+"""AMOS22, CT and MRI: facts and layout are in amos22."""
+
+from __future__ import annotations
+
+from benchmark.datasets.amos22 import view
+
+dataset = view("amos_ct_mri", "CT", "MR")
