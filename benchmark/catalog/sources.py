@@ -67,7 +67,7 @@ def source_of(sources: dict[str, Source], name: str) -> Source:
     if name not in available_datasets():
         return sources[name]
     dataset = get_dataset(name)
-    size = sum(archive.bytes for archive in dataset.archives)
+    size = sum(archive.bytes or 0 for archive in dataset.archives)
     update = {
         "licence": dataset.licence,
         "download_bytes": size or sources[name].download_bytes,

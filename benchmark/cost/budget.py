@@ -131,8 +131,8 @@ def run_budget(config: RunConfig, counted: Counted | None, *, training_cases: in
 
 
 def dataset_budget(dataset: Dataset) -> DatasetBudget:
-    """Estimate one dataset's disk; all zero where it cannot be downloaded."""
-    download = sum(archive.bytes for archive in dataset.archives)
+    """Estimate one dataset's disk; zero where it cannot be downloaded or the size is unknown."""
+    download = sum(archive.bytes or 0 for archive in dataset.archives)
     return DatasetBudget(
         download_bytes=download,
         unpacked_bytes=sum(archive.unpacked_bytes for archive in dataset.archives),

@@ -34,18 +34,19 @@ class ResumingDownloader:
     """A pooch downloader that continues `<name>.part` after a cut line, in this process or a later one.
 
     Args:
-        archive: tells the exact size.
+        archive: tells the exact size; where it does not, the server does, or the end of what it sends.
         part: the partial file, kept until it is complete.
         pause: seconds before the first retry, doubled for each further one without progress.
     """
 
     def __init__(self, archive: Archive, part: Path, *, pause: float = 1.0) -> None:
         self.archive, self.part, self.pause = archive, part, pause
+        self.size = archive.bytes
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         """Called by pooch with the temporary file to fill."""
-        failures, problem = 0, "nothing was sent"
-        while self._have() < self.archive.bytes:
+        failures, problem, self.size = 0, "nothing was sent", self.archive.bytes
+        while self._lacks():
             before = self._have()
             try:
                 self._continue(url)
@@ -59,35 +60,46 @@ class ResumingDownloader:
                 raise InputError(
                     f"download failed: {problem}",
                     where=url,
-                    expected=f"{self.archive.bytes} bytes",
+                    expected=f"{self.size or 'an unknown number of'} bytes",
                     found=f"{self._have()} bytes",
                     remedy=f"run again: it continues from {self.part}",
                 )
-            if self._have() < self.archive.bytes:
+            if self._lacks():
                 time.sleep(min(self.pause * 2**failures, LONGEST_PAUSE_SECONDS))
         found = self._have()
         os.replace(self.part, output_file)
-        if found > self.archive.bytes:
-            raise ValueError(f"{url}: expected {self.archive.bytes} bytes, found {found}")  # pooch retries ValueErrors
+        if found > self.size:
+            raise ValueError(f"{url}: expected {self.size} bytes, found {found}")  # pooch retries ValueErrors
 
     def _have(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
+    def _lacks(self) -> bool:
+        return self.size is None or self._have() < self.size
+
     def _continue(self, url: str) -> None:
         """One request for the rest of the file, appended to the partial one."""
         have = self._have()
-        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {}
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
+            if self.size is None and have and response.status_code == requests.codes.requested_range_not_satisfiable:
+                self.size = have  # nothing comes after what is there: the hash tells whether it is the file
+                return
             response.raise_for_status()
             resumed = response.status_code == requests.codes.partial_content and response.headers.get(
                 "Content-Range", ""
             ).startswith(f"bytes {have}-")
+            announced = response.headers.get("Content-Length")
+            if self.size is None and announced is not None:
+                self.size = int(announced) + (have if resumed else 0)
             with self.part.open("ab" if resumed else "wb") as stream:
                 for block in response.iter_content(BLOCK_BYTES):
                     stream.write(block)
                     position = stream.tell()
                     if position // REPORT_BYTES > (position - len(block)) // REPORT_BYTES:
-                        say(f"{self.archive.name}: {position / 1e9:.1f} of {self.archive.bytes / 1e9:.1f} GB")
+                        say(f"{self.archive.name}: {position / 1e9:.1f} of {(self.size or position) / 1e9:.1f} GB")
+                if self.size is None:
+                    self.size = stream.tell()  # sent in pieces and ended in order
 
 
 def download(archive: Archive, folder: Path, *, pause: float = 1.0) -> Path:
@@ -100,7 +112,7 @@ def download(archive: Archive, folder: Path, *, pause: float = 1.0) -> Path:
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     if not target.exists():
         have = part.stat().st_size if part.exists() else 0
-        require_space(folder, max(archive.bytes - have, 0), f"download {archive.name}")
+        require_space(folder, max((archive.bytes or 0) - have, 0), f"download {archive.name}")
     registry = pooch.create(
         path=folder,
         base_url="",
@@ -114,7 +126,7 @@ def download(archive: Archive, folder: Path, *, pause: float = 1.0) -> Path:
         raise InputError(
             "the downloaded file is not the published one",
             where=archive.url,
-            expected=f"{archive.bytes} bytes, {archive.hash}",
+            expected=f"{archive.bytes} bytes, {archive.hash}" if archive.bytes else archive.hash,
             found=str(error),
             remedy="run again; if it stays so, the record has changed and the pinned hash must be reviewed",
         ) from error

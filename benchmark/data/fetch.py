@@ -54,7 +54,7 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         present = sum(f.stat().st_size for f in folder.glob(f"{archive.name}*") if f.is_file())
-        require_space(folder, max(archive.bytes - present, 0) + archive.unpacked_bytes, f"hold {dataset.title}")
+        require_space(folder, max((archive.bytes or 0) - present, 0) + archive.unpacked_bytes, f"hold {dataset.title}")
         path = download(archive, folder, pause=pause)
         write_json(marker, {"hash": archive.hash, "members": unpack(path, archive, target)})
     root = find_root(dataset, folder / "unpacked")

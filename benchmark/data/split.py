@@ -40,7 +40,7 @@ def make_split(dataset: Dataset, cases: Sequence[Case], *, kind: str) -> dict[st
         split["source"] = "phantom"
     elif complete:
         check_official(dataset, split)
-        split["source"] = "official"
+        split["source"] = dataset.split_source
     elif kind == "download" and dataset.split_counts:
         raise InputError(
             "the download is incomplete", expected=sum(dataset.split_counts.values()), found=f"{len(cases)} cases"

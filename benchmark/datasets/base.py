@@ -25,7 +25,7 @@ class Archive:
     Attributes:
         url: address, pinned to one version of the record.
         name: file name to store it under.
-        bytes: exact size.
+        bytes: exact size; None where nobody published it, so that the hash alone tells a whole file.
         hash: "md5:…" or "sha256:…".
         members: glob patterns of the members to unpack.
         unpacked_bytes: estimate of the size unpacked, for the check of free disk space.
@@ -33,7 +33,7 @@ class Archive:
 
     url: str
     name: str
-    bytes: int
+    bytes: int | None
     hash: str
     unpacked_bytes: int
     members: tuple[str, ...] = ("*",)
@@ -86,12 +86,15 @@ class Dataset:
         group_sources: where each grouping comes from.
         archives: what `fetch` downloads.
         split_counts: cases of the complete data set per split; empty where there is no official split.
+        split_source: whose split it is, where the data set has no official one.
         counts: sizes that papers print and that are not numbers of cases, e.g. slices.
         test_cases: official test cases where known.
         phantom: whether `fetch --phantom` can generate a stand-in.
         obtain: where people get the data if it cannot be downloaded here.
         layout: the published layout in one line.
         empty_labels: whether a case without any labelled voxel is right.
+        shared_scans: other data sets with the same scans, and what follows for a reader of both; the cases of one
+            person have one `patient` in all of them.
     """
 
     name: str
@@ -106,12 +109,14 @@ class Dataset:
     group_sources: Mapping[str, str] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
     split_counts: Mapping[str, int] = field(default_factory=dict)
+    split_source: str = "official"
     counts: Mapping[str, int] = field(default_factory=dict)
     test_cases: tuple[str, ...] = ()
     phantom: bool = False
     obtain: str = ""
     layout: str = ""
     empty_labels: bool = False
+    shared_scans: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_yaml(cls, module_file: str) -> Self:
@@ -160,15 +165,32 @@ class Dataset:
 
         return read_nifti(path)
 
+    def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """As `read_file`, for a file that holds labels: ([*spatial], affine [4, 4])."""
+        return self.read_file(path)
+
     def read_reference(self, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
         """What predictions are scored against ([*spatial], affine), where that is not the merged label map."""
         return None
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel; pictures: identity)."""
+        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel; pictures: identity).
+
+        Raises:
+            InputError: a file cannot be read, or holds other axes or channels, such as a film given as a volume.
+        """
         from benchmark.datasets.nifti import read_channels
 
-        return read_channels(case.images)
+        image, affine = read_channels(case.images)
+        if image.ndim != self.spatial_dims + 1 or len(image) != len(self.channels):
+            raise InputError(
+                f"this is not one {self.spatial_dims}-D image with the channels {', '.join(self.channels)}",
+                where=case.images[0],
+                expected=f"{self.spatial_dims} axes" + (f" × {len(self.channels)}" if len(self.channels) > 1 else ""),
+                found=f"channels × axes {image.shape}",
+                remedy="give the single volumes; a film (4-D) has to be cut into its frames",
+            )
+        return image, affine
 
     def load_labels(self, case: Case, labels: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The merged label map (uint8 [*spatial], affine), restricted to `labels` where given.
@@ -192,8 +214,8 @@ class Dataset:
         table[[self.class_numbers[name] for name in labels]] = np.arange(1, len(labels) + 1)
         return table[merged]
 
-    def allowed_values(self, label_file: Path) -> range:
-        """Values a label file may hold."""
+    def allowed_values(self, label_file: Path) -> Sequence[int]:
+        """Values a label file may hold, ascending."""
         return range(len(self.label_names) + 1)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
@@ -208,3 +230,13 @@ class Dataset:
             extent: size in mm along the R-L, A-P and S-I axes.
         """
         return {}
+
+
+def unknown_values(labels: np.ndarray, allowed: Sequence[int]) -> list[float]:
+    """Up to five values of `labels` that are not `allowed`, ascending; a range is answered by its ends where all is
+    well."""
+    if isinstance(allowed, range) and labels.size:
+        whole = np.issubdtype(labels.dtype, np.integer) or bool(np.all(labels == np.rint(labels)))
+        if whole and labels.min() >= allowed[0] and labels.max() <= allowed[-1]:
+            return []
+    return np.unique(labels[~np.isin(labels, allowed)])[:5].tolist()

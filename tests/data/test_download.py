@@ -69,7 +69,8 @@ def server() -> Iterator[Server]:
             else:
                 self.send_response(200)
             rest = body[start:]
-            self.send_header("Content-Length", str(len(rest)))
+            if what != "no length":
+                self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
             self.wfile.write(rest[: len(rest) // 2] if what == "cut" else rest)
 
@@ -109,6 +110,23 @@ def test_the_published_file_arrives(server, tmp_path, script, requests):
     assert fetched(server, tmp_path) == CONTENT
     assert len(server.ranges) == requests
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+@pytest.mark.parametrize(
+    ("script", "requests"),
+    [([], 1), (["no length"], 1), (["cut"], 2), (["cut", "error 500", "ignore range"], 3), (["shorter file"], 2)],
+    ids=str,
+)
+def test_a_file_of_unknown_size_is_told_by_its_hash(server, tmp_path, script, requests):
+    server.script = list(script)
+    assert fetched(server, tmp_path, bytes=None) == CONTENT
+    assert len(server.ranges) == requests
+
+
+def test_what_an_earlier_run_fetched_whole_is_not_asked_for_again(server, tmp_path):
+    (tmp_path / "a.zip.part").write_bytes(CONTENT)
+    assert fetched(server, tmp_path, bytes=None) == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
 
 
 def test_a_cut_line_is_resumed_where_it_broke(server, tmp_path):

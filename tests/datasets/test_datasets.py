@@ -26,7 +26,11 @@ def test_facts_hold_together(name):
         assert group in dataset.group_sources, f"{group}: where does the grouping come from?"
     for archive in dataset.archives:
         assert re.fullmatch(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", archive.hash)
-        assert archive.bytes > 0 and archive.unpacked_bytes > 0 and archive.url.startswith("https://")
+        assert (
+            (archive.bytes is None or archive.bytes > 0)
+            and archive.unpacked_bytes > 0
+            and archive.url.startswith("https://")
+        )
     if dataset.test_cases:
         assert len(dataset.test_cases) == len(set(dataset.test_cases)) == dataset.split_counts["test"]
 
