@@ -186,8 +186,8 @@ class Dataset:
             raise InputError(
                 f"this is not one {self.spatial_dims}-D image with the channels {', '.join(self.channels)}",
                 where=case.images[0],
-                expected=f"{self.spatial_dims} axes" + (f" × {len(self.channels)}" if len(self.channels) > 1 else ""),
-                found=f"channels × axes {image.shape}",
+                expected=f"{len(self.channels)} of {self.spatial_dims} axes",
+                found=f"{len(image)} of shape {image.shape[1:]}",
                 remedy="give the single volumes; a film (4-D) has to be cut into its frames",
             )
         return image, affine
@@ -233,10 +233,13 @@ class Dataset:
 
 
 def unknown_values(labels: np.ndarray, allowed: Sequence[int]) -> list[float]:
-    """Up to five values of `labels` that are not `allowed`, ascending; a range is answered by its ends where all is
-    well."""
-    if isinstance(allowed, range) and labels.size:
-        whole = np.issubdtype(labels.dtype, np.integer) or bool(np.all(labels == np.rint(labels)))
-        if whole and labels.min() >= allowed[0] and labels.max() <= allowed[-1]:
-            return []
-    return np.unique(labels[~np.isin(labels, allowed)])[:5].tolist()
+    """Up to five values of `labels` that are not `allowed`, ascending; a range is asked for its ends alone."""
+    if isinstance(allowed, range):
+        odd = (labels < allowed[0]) | (labels > allowed[-1])
+        if not np.issubdtype(labels.dtype, np.integer):
+            odd |= labels != np.rint(labels)
+    else:
+        odd = np.ones_like(labels, dtype=bool)
+        for value in allowed:  # in the file's own order of voxels: np.isin copies a NIfTI volume first, 20 times slower
+            odd &= labels != value
+    return np.unique(labels[odd])[:5].tolist()

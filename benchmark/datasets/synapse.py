@@ -18,7 +18,14 @@ import numpy as np
 
 from benchmark.datasets.base import Case, Fault
 from benchmark.datasets.btcv import find_scans, patient_of_scan
-from benchmark.datasets.volumes import Files, LabelledVolumes, files_by_case, first_folder
+from benchmark.datasets.volumes import (
+    Files,
+    LabelledVolumes,
+    cases_in_no_list,
+    files_by_case,
+    first_folder,
+    second_files,
+)
 from benchmark.errors import InputError
 
 SLICES, VOLUMES = "train_npz", "test_vol_h5"
@@ -105,16 +112,13 @@ class Synapse(LabelledVolumes):
         if folder is None:
             yield from super().find_layout_faults(root, cases)
             return
-        for case in cases:
-            if case.split is None:
-                yield Fault(case.id, str(case.images[0]), "case in no list", "a case of the split", case.id)
-            for number, path in enumerate(case.images if case.images[0].parent.name == SLICES else ()):
-                if _slice_number(path) != number:
-                    yield Fault(case.id, str(path), "slice missing", f"slice{number:03d}", path.name)
-                    break
-        for case, files in _stored_files(folder)[1].items():
-            for path in files[1:]:
-                yield Fault(case, str(path), "second file of a case", str(files[0]), path.name)
+        slices, volumes = _stored_files(folder)
+        yield from cases_in_no_list(cases)
+        yield from second_files(volumes)
+        for case, files in slices.items():
+            missing = next((number for number, path in enumerate(files) if int(path.stem[-3:]) != number), None)
+            if missing is not None:
+                yield Fault(case, str(files[missing]), "slice missing", f"slice{missing:03d}", files[missing].name)
         yield from self._label_order(folder, cases)
 
     def _label_order(self, folder: Path, cases: Sequence[Case]) -> Iterator[Fault]:
@@ -188,20 +192,14 @@ def _is_nifti(path: Path) -> bool:
 
 def _stored_folder(root: Path) -> Path | None:
     """The folder that holds train_npz or test_vol_h5, None for another layout."""
-    found = first_folder(root, ("", "Synapse"), f"{SLICES}/*.npz") or first_folder(
-        root, ("", "Synapse"), f"{VOLUMES}/*"
-    )
-    return found
+    parts = (f"{SLICES}/*.npz", f"{VOLUMES}/*")
+    return next((folder for part in parts if (folder := first_folder(root, ("", "Synapse"), part))), None)
 
 
 def _stored_files(folder: Path) -> tuple[Files, Files]:
     """Slices and volumes by case."""
     parts = [(folder / name).iterdir() if (folder / name).is_dir() else () for name in (SLICES, VOLUMES)]
     return files_by_case(parts[0], SLICE, "{case}"), files_by_case(parts[1], VOLUME, "{case}")
-
-
-def _slice_number(path: Path) -> int:
-    return int(path.stem[-3:])
 
 
 def _joined(parts: Sequence[np.ndarray], case: Case) -> np.ndarray:

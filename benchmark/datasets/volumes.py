@@ -88,7 +88,7 @@ class LabelledVolumes(Dataset):
         allowed = sorted({0, *values})
         unknown = unknown_values(labels, allowed)
         if unknown:
-            known = [f"{value}: {self.known_mistakes[value]}" for value in unknown if value in self.known_mistakes]
+            known = [f"{value:g}: {self.known_mistakes[value]}" for value in unknown if value in self.known_mistakes]
             raise InputError(
                 "unknown label value",
                 where=path,
@@ -96,7 +96,7 @@ class LabelledVolumes(Dataset):
                 found=", ".join(f"{value:g}" for value in unknown),
                 remedy="; ".join(known) or "correct the file or get it again; `benchmark verify` lists every such file",
             )
-        numbers = np.zeros(labels.shape, np.uint8)
+        numbers = np.zeros_like(labels, dtype=np.uint8)  # in the file's own order of voxels, as above
         for value, number in values.items():
             if number:  # class by class: a table's index would take eight bytes a voxel
                 numbers[labels == value] = number
@@ -110,12 +110,23 @@ class LabelledVolumes(Dataset):
         images, labels = self.find_files(root)
         for case in sorted(set(labels) - set(images)):
             yield Fault(case, str(labels[case][0]), "label without an image", "an image", "none")
-        for case, files in (*images.items(), *labels.items()):
-            for path in files[1:]:
-                yield Fault(case, str(path), "second file of a case", str(files[0]), path.name)
-        for case in cases:
-            if case.split is None:
-                yield Fault(case.id, str(case.images[0]), "case in no list", "a case of the split", case.id)
+        yield from second_files(images)
+        yield from second_files(labels)
+        yield from cases_in_no_list(cases)
+
+
+def second_files(files: Files) -> Iterator[Fault]:
+    """Files that nobody would read, because their case has one already."""
+    for case, paths in files.items():
+        for path in paths[1:]:
+            yield Fault(case, str(path), "second file of a case", str(paths[0]), path.name)
+
+
+def cases_in_no_list(cases: Iterable[Case]) -> Iterator[Fault]:
+    """Cases without a split."""
+    for case in cases:
+        if case.split is None:
+            yield Fault(case.id, str(case.images[0]), "case in no list", "a case of the split", case.id)
 
 
 def files_by_case(paths: Iterable[Path], pattern: re.Pattern[str], name: str) -> Files:

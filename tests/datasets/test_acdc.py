@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,8 @@ import pytest
 
 from benchmark.catalog.settings import Preparation
 from benchmark.cli import main
+from benchmark.data.download import unpack
+from benchmark.data.fetch import find_root
 from benchmark.data.prepare import prepare
 from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
@@ -112,6 +115,17 @@ def test_without_testing_the_public_split_of_the_100_is_taken(tmp_path):
     assert make_split(ACDC, cases, kind="local")["source"] == "local"
     with pytest.raises(InputError, match="download is incomplete"):
         make_split(ACDC, cases, kind="download")
+
+
+def test_the_archive_is_unpacked_without_the_films(tmp_path):
+    """In folders as the challenge's archive has them."""
+    write_layout(tmp_path / "written/ACDC/database", "acdc", [1, 2, 101])
+    zipped = shutil.make_archive(str(tmp_path / "ACDC"), "zip", tmp_path / "written")
+    (archive,) = ACDC.archives
+    count = unpack(Path(zipped), archive, tmp_path / "raw/ACDC")
+    assert count == 3 * (1 + 4)  # Info.cfg, two frames and their labels
+    root = find_root(ACDC, tmp_path / "raw")
+    assert len(ACDC.find_cases(root)) == 6 and faults(root) == [] and not list(root.rglob("*4d*"))
 
 
 @pytest.mark.parity

@@ -9,6 +9,7 @@ import pytest
 from benchmark.data.split import make_split
 from benchmark.data.verify import verify
 from benchmark.datasets import available_datasets, get_dataset
+from benchmark.errors import InputError
 from tests.datasets.layouts import write_layout
 
 BTCV, SYNAPSE = get_dataset("btcv"), get_dataset("synapse")
@@ -60,8 +61,6 @@ def test_the_leak_check_knows_them_in_one_split(tmp_path):
         ("case0001", "test"),
         ("case0005", "train"),
     ]
-    from benchmark.errors import InputError
-
     with pytest.raises(InputError, match="a patient is in two splits") as error:
         make_split(BTCV, both, kind="local")
     assert "btcv_0001" in str(error.value) and "btcv_0005" not in str(error.value)
