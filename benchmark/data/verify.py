@@ -6,7 +6,7 @@ import argparse
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, Fault, get_dataset
+from benchmark.datasets.base import unknown_values
 from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
@@ -56,7 +57,7 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     content = hashlib.blake2b(digest_size=16)
     geometry = None
     for path in case.images:
-        array, affine = _read(dataset, case, path, faults)
+        array, affine = _read(dataset.read_file, case, path, faults)
         if array is None:
             content = None
             continue
@@ -69,7 +70,7 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
         faults.append(Fault(case.id, str(case.images[0].parent), "no label file", "at least one", "none"))
     might_be_labelled = dataset.empty_labels
     for path in case.labels:
-        array, affine = _read(dataset, case, path, faults)
+        array, affine = _read(dataset.read_label_file, case, path, faults)
         might_be_labelled |= array is None or bool(array.any())
         if array is not None:
             faults += _label_faults(dataset, case, path, array, affine, geometry)
@@ -78,9 +79,11 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     return case, None if content is None else content.hexdigest(), faults
 
 
-def _read(dataset: Dataset, case: Case, path: Path, faults: list[Fault]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _read(
+    reader: Callable[[Path], tuple[np.ndarray, np.ndarray]], case: Case, path: Path, faults: list[Fault]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     try:
-        return dataset.read_file(path)
+        return reader(path)
     except InputError as error:
         faults.append(Fault(case.id, str(path), "unreadable", str(error.expected), str(error.found)))
         return None, None
@@ -111,11 +114,10 @@ def _label_faults(
     if geometry is not None and not same_affine(affine, geometry[1]):
         yield Fault(case.id, str(path), "affine differs", _flat(geometry[1]), _flat(affine))
     allowed = dataset.allowed_values(path)
-    whole = np.issubdtype(array.dtype, np.integer) or bool(np.all(array == np.rint(array)))
-    if array.size and not (whole and array.min() >= allowed[0] and array.max() <= allowed[-1]):
-        values = np.unique(array)
-        odd = values[~np.isin(values, allowed)][:5].tolist()
-        yield Fault(case.id, str(path), "unknown label value", f"{allowed[0]} to {allowed[-1]}", str(odd))
+    odd = unknown_values(array, allowed)
+    if odd:
+        expected = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
+        yield Fault(case.id, str(path), "unknown label value", expected, str(odd))
 
 
 def _flat(affine: np.ndarray) -> str:

@@ -95,6 +95,8 @@ class Dataset:
         obtain: where people get the data if it cannot be downloaded here.
         layout: the published layout in one line.
         empty_labels: whether a case without any labelled voxel is right.
+        shared_scans: other data sets with the same scans, and what follows for a reader of both; the cases of one
+            person have one `patient` in all of them.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Dataset:
     obtain: str = ""
     layout: str = ""
     empty_labels: bool = False
+    shared_scans: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_yaml(cls, module_file: str) -> Self:
@@ -180,15 +183,32 @@ class Dataset:
 
         return read_nifti(path)
 
+    def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        """As `read_file`, for a file that holds labels: ([*spatial], affine [4, 4])."""
+        return self.read_file(path)
+
     def read_reference(self, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
         """What predictions are scored against ([*spatial], affine), where that is not the merged label map."""
         return None
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel; pictures: identity)."""
+        """(image [C, *spatial] in raw units, affine [4, 4] in mm, RAS+ world as in nibabel; pictures: identity).
+
+        Raises:
+            InputError: a file cannot be read, or holds other axes or channels, such as a film given as a volume.
+        """
         from benchmark.datasets.nifti import read_channels
 
-        return read_channels(case.images)
+        image, affine = read_channels(case.images)
+        if image.ndim != self.spatial_dims + 1 or len(image) != len(self.channels):
+            raise InputError(
+                f"this is not one {self.spatial_dims}-D image with the channels {', '.join(self.channels)}",
+                where=case.images[0],
+                expected=f"{len(self.channels)} of {self.spatial_dims} axes",
+                found=f"{len(image)} of shape {image.shape[1:]}",
+                remedy="give the single volumes; a film (4-D) has to be cut into its frames",
+            )
+        return image, affine
 
     def load_labels(self, case: Case, labels: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The merged label map (uint8 [*spatial], affine), restricted to `labels` where given.
@@ -212,8 +232,8 @@ class Dataset:
         table[[self.class_numbers[name] for name in labels]] = np.arange(1, len(labels) + 1)
         return table[merged]
 
-    def allowed_values(self, label_file: Path) -> range:
-        """Values a label file may hold."""
+    def allowed_values(self, label_file: Path) -> Sequence[int]:
+        """Values a label file may hold, ascending."""
         return range(len(self.label_names) + 1)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
@@ -232,3 +252,16 @@ class Dataset:
 
 def _sum(parts: Sequence[int | None]) -> int | None:
     return None if None in parts else sum(part or 0 for part in parts)
+
+
+def unknown_values(labels: np.ndarray, allowed: Sequence[int]) -> list[float]:
+    """Up to five values of `labels` that are not `allowed`, ascending; a range is asked for its ends alone."""
+    if isinstance(allowed, range):
+        odd = (labels < allowed[0]) | (labels > allowed[-1])
+        if not np.issubdtype(labels.dtype, np.integer):
+            odd |= labels != np.rint(labels)
+    else:
+        odd = np.ones_like(labels, dtype=bool)
+        for value in allowed:  # in the file's own order of voxels: np.isin copies a NIfTI volume first, 20 times slower
+            odd &= labels != value
+    return np.unique(labels[odd])[:5].tolist()

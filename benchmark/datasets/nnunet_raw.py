@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.base import Case, Dataset, Fault
-from benchmark.datasets.nifti import read_channels, read_nifti
+from benchmark.datasets.nifti import read_nifti
 from benchmark.datasets.pictures import SUFFIXES, read_picture
 from benchmark.errors import InputError
 from benchmark.files import read_json
@@ -50,7 +50,7 @@ class NnUnetRaw(Dataset):
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         if not case.images[0].name.lower().endswith(SUFFIXES):
-            return read_channels(case.images)
+            return super().load_image(case)
         pictures = [read_picture(path) for path in case.images]
         if len({picture.shape for picture in pictures}) > 1:
             raise InputError("channels differ in shape", where=case.images[0], found=[p.shape for p in pictures])

@@ -73,6 +73,14 @@ def test_cases_of_both_parts(volumes):
     assert image.shape == (1, 9, 8, 5) and np.array_equal(affine, AFFINE)
 
 
+def test_a_film_given_as_a_volume_is_refused(volumes):
+    film = volumes / "imagesTr/amos_0507_0000.nii.gz"
+    nibabel.Nifti1Image(np.zeros((9, 8, 5, 3), np.int16), AFFINE).to_filename(film)
+    with pytest.raises(InputError, match="not one 3-D image") as error:
+        ABDOMEN.load_image(ABDOMEN.find_cases(volumes)[0])
+    assert film.name in str(error.value) and "3 of shape (9, 8, 5)" in str(error.value)
+
+
 def test_another_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match="no imagesTr"):
         ABDOMEN.find_cases(tmp_path)
