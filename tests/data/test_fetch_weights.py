@@ -208,7 +208,8 @@ def test_torch_is_imported_for_a_first_sight_alone(tmp_path):
     (tmp_path / "swin_umamba.pth").write_bytes(WEIGHTS)
     code = (
         "import sys; from benchmark.cli import main;"
-        f"code = main(['fetch-weights', 'swin_umamba_paper', '--folder', '{tmp_path}', '--out', '{tmp_path}/out.json']);"
+        "code = main(['fetch-weights', 'swin_umamba_paper',"
+        f"'--folder', '{tmp_path}', '--out', '{tmp_path}/out.json']);"
         "sys.exit(code or 10 * ('torch' in sys.modules))"
     )
     codes = [subprocess.run([sys.executable, "-c", code], check=False).returncode for _ in range(2)]

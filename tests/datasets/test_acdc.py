@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
-from benchmark.data.download import unpack
+from benchmark.data.unpack import unpack
 from benchmark.data.fetch import find_root
 from benchmark.data.prepare import prepare
 from benchmark.data.split import make_split
