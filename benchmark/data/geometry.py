@@ -1,6 +1,6 @@
 """From the raw grid to the prepared grid and back: axes, voxel spacing, crop.
 
-The way there is reorient → resample → crop; `restore_labels` undoes it for a label map. Resampling keeps the edges of
+The way there is reorient → (crop to non-zero →) resample → crop; `restore_labels` undoes it for a label map. Resampling keeps the edges of
 the field of view, as skimage and nnU-Net do: output voxel j of O samples the input of S voxels at (j + 0.5) S/O - 0.5.
 Images are interpolated linearly along each axis, labels take the nearest voxel (exact integer arithmetic, so that equal
 shapes are the identity).
@@ -51,6 +51,26 @@ def reordered(values: Sequence[float], source: str, target: str) -> tuple[float,
     """Per-axis values (spacing, extent) in array order `source`, put into array order `target`."""
     change = orientations.ornt_transform(orientations.axcodes2ornt(target), orientations.axcodes2ornt(source))
     return tuple(values[int(axis)] for axis in change[:, 0])
+
+
+def upright(
+    image: np.ndarray, labels: np.ndarray, affine: np.ndarray, orientation: str | None
+) -> tuple[np.ndarray, np.ndarray, tuple[float, ...], dict[str, str | None]]:
+    """Turn the axes of a case as `prepared_codes` says; volumes without orientation, and pictures, stay as they are.
+
+    Args:
+        image, labels, affine: [C, *spatial], [*spatial], raw voxel → RAS+ mm.
+
+    Returns:
+        image and labels as views, spacing in mm, and the axis codes before and after (None: not turned).
+    """
+    spacing = spacing_of(affine)[: labels.ndim]
+    if orientation is None or labels.ndim == 2:
+        return image, labels, spacing, {"raw": None, "prepared": None}
+    raw = axis_codes(affine)
+    codes = prepared_codes(raw, orientation)
+    turned = np.moveaxis(reorient(np.moveaxis(image, 0, -1), raw, codes), -1, 0)
+    return turned, reorient(labels, raw, codes), reordered(spacing, raw, codes), {"raw": raw, "prepared": codes}
 
 
 def slice_patch(patch: Sequence[int], axis: int) -> tuple[int, ...]:
@@ -168,6 +188,12 @@ def restore_labels(prediction: np.ndarray, meta: dict[str, Any]) -> np.ndarray:
     if list(prediction.shape) != list(meta["shape"]):
         raise ValueError(f"{meta['case']}: prepared shape is {meta['shape']}, the prediction is {prediction.shape}")
     whole = uncrop(prediction, meta["crop"]["start"], meta["resampled_shape"])
-    whole = resize_nearest(whole, meta["reoriented_shape"])
+    nonzero = meta.get("nonzero", {"start": [0] * whole.ndim, "stop": meta["reoriented_shape"]})
+    whole = resize_nearest(whole, [stop - start for start, stop in zip(*nonzero.values(), strict=True)])
+    return from_upright(uncrop(whole, nonzero["start"], meta["reoriented_shape"]), meta)
+
+
+def from_upright(labels: np.ndarray, meta: dict[str, Any]) -> np.ndarray:
+    """A label map on the whole reoriented grid, with the axes of the raw one."""
     source, target = meta["orientation"]["raw"], meta["orientation"]["prepared"]
-    return np.ascontiguousarray(reorient(whole, target, source) if source else whole)
+    return np.ascontiguousarray(reorient(labels, target, source) if source else labels)

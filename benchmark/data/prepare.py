@@ -18,6 +18,9 @@ import nibabel
 import numpy as np
 
 from benchmark.data import geometry
+from benchmark.data.normalisation import normalise
+from benchmark.data.plan import Plan, plan_for
+from benchmark.data.planned_grid import to_planned_grid
 from benchmark.data.source import read_source
 from benchmark.data.split import SPLITS, read_split
 from benchmark.data.store import finish_store, write_case
@@ -31,6 +34,7 @@ from benchmark.workers import map_processes
 
 FORMAT = 2  # raise when the same settings would give other files
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+UNPLANNED = Plan()
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Task:
     labels: tuple[str, ...] | None
     patch: tuple[int, ...] | None
     folder: Path
+    plan: Plan = UNPLANNED
 
     @property
     def multiple_of(self) -> tuple[int, ...] | None:
@@ -55,7 +60,8 @@ class Task:
         """Changes with the settings, and with the raw files as far as their sizes tell."""
         sizes = [path.stat().st_size for path in (*self.case.images, *self.case.labels)]
         settings = self.preparation.model_dump(mode="json")
-        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes])
+        plan = [self.plan.model_dump(mode="json")] if self.preparation.planned else []
+        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes, *plan])
 
     @property
     def reference(self) -> Path:
@@ -75,21 +81,26 @@ def prepare(
     out: Path,
     labels: Sequence[str] | None = None,
     patch: Sequence[int] | None = None,
+    slice_axis: int | None = None,
     processes: int | None = None,
 ) -> dict[str, Any]:
     """Prepare all cases of a split into the store `out.parent`; `out` (prepared.json) is written last.
+
+    Where something is planned from the training cases, that comes first and is kept in `fingerprint.json` beside it.
 
     Args:
         dataset, root: whose cases, and where they are.
         split: content of split.json.
         labels: restrict to these structures, numbered 1… in this order.
         patch: training patch, for `pad_to_patch_multiple`.
+        slice_axis: axis along which a 2-D network takes slices, which `planned_in_plane` must agree with.
 
     Returns:
         The content of prepared.json.
 
     Raises:
-        InputError: a case of the split is missing or cannot be prepared, or the disk is full. Cases done stay.
+        InputError: a case of the split is missing or cannot be prepared, nothing can be planned, or the disk is full.
+            Cases done stay.
     """
     found = {case.id: case for case in dataset.find_cases(root)}
     wanted = {case: part for part in SPLITS for case in split[part]}
@@ -98,8 +109,15 @@ def prepare(
         raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
     patch = None if patch is None else tuple(patch)
     labels = None if labels is None else tuple(labels)
+    plan = UNPLANNED
+    if preparation.planned:
+        training = [found[case] for case in sorted(split["train"])]
+        path = out.parent / "fingerprint.json"
+        plan = plan_for(dataset, training, preparation, labels=labels, path=path, processes=processes)
+        _check_slices(plan, preparation, slice_axis)
     tasks = [
-        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent) for case, part in wanted.items()
+        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, plan)
+        for case, part in wanted.items()
     ]
     remaining = [task for task in tasks if not task.is_done()]
     say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
@@ -121,7 +139,19 @@ def prepare(
         cases=list(wanted),
         split_digest=split["digest"],
         patch=patch,
+        **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
     )
+
+
+def _check_slices(plan: Plan, preparation: Preparation, slice_axis: int | None) -> None:
+    if preparation.spacing == "planned_in_plane" and None not in (slice_axis, plan.slice_axis):
+        if slice_axis != plan.slice_axis:
+            raise InputError(
+                "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",
+                expected=f"inference.slice_axis: {plan.slice_axis}",
+                found=slice_axis,
+                remedy="set inference.slice_axis, or preparation.orientation so that the slices lie along it",
+            )
 
 
 def prepare_case(task: Task) -> int:
@@ -146,10 +176,11 @@ def prepare_case(task: Task) -> int:
     try:
         _write_reference(task.reference, *(dataset.read_reference(case) or (labels, affine)))
         image, labels, grid = to_prepared_grid(
-            image, labels, affine, preparation=task.preparation, multiple_of=task.multiple_of
+            image, labels, affine, preparation=task.preparation, plan=task.plan, multiple_of=task.multiple_of
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digest": task.digest}
-        write_case(task.folder, case.id, image, labels, meta, background_above=task.preparation.foreground_above)
+        above, left_out = task.preparation.foreground_above, task.preparation.outside == "ignored"
+        write_case(task.folder, case.id, image, labels, meta, background_above=above, left_out=left_out)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -181,64 +212,49 @@ def to_prepared_grid(
     affine: np.ndarray,
     *,
     preparation: Preparation,
+    plan: Plan = UNPLANNED,
     multiple_of: Sequence[int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Reorient, resample, normalise and crop one case. Pictures have no anatomical axes and stay as they are turned.
 
     Args:
         image, labels, affine: [C, *spatial] in raw units, [*spatial], raw voxel → RAS+ mm.
+        plan: of the training cases, where `preparation.planned`.
         multiple_of: enlarge the crop to a multiple of these sides.
 
     Returns:
         image float32, labels, and what `geometry.restore_labels` needs to come back.
     """
-    spacing = geometry.spacing_of(affine)[: labels.ndim]
-    raw_codes = codes = None
-    if labels.ndim == 3 and preparation.orientation is not None:
-        raw_codes = geometry.axis_codes(affine)
-        codes = geometry.prepared_codes(raw_codes, preparation.orientation)
-        labels = geometry.reorient(labels, raw_codes, codes)
-        spacing = geometry.reordered(spacing, raw_codes, codes)
+    image, labels, spacing, orientation = geometry.upright(image, labels, affine, preparation.orientation)
     reoriented = labels.shape
-    shape = geometry.resampled_shape(reoriented, spacing, preparation.spacing)
-    prepared = np.empty((len(image), *shape), dtype=np.float32)  # filled channel by channel: a large CT is 0.7 GB
-    for target, channel in zip(prepared, image, strict=True):
-        upright = geometry.reorient(channel, raw_codes, codes) if codes is not None else channel
-        target[...] = geometry.resize_linear(upright, shape)
-    labels = geometry.resize_nearest(labels, shape)
-    normalise(prepared, preparation)
-    start, stop = geometry.foreground_box(prepared, preparation.foreground_above, multiple_of)
-    grid = {
-        "spacing": [mm * old / new for mm, old, new in zip(spacing, reoriented, shape, strict=True)],
+    if preparation.resampling is not None:
+        image, labels, grid = to_planned_grid(image, labels, spacing, preparation=preparation, plan=plan)
+    else:
+        image, labels, grid = _to_linear_grid(image, labels, spacing, preparation)
+    start, stop = geometry.foreground_box(image, preparation.foreground_above, multiple_of)
+    box = grid["nonzero"]
+    sides = zip(spacing, box["start"], box["stop"], labels.shape, strict=True)
+    grid |= {
+        "spacing": [mm * (last - first) / new for mm, first, last, new in sides],
         "crop": {"start": start, "stop": stop},
         "reoriented_shape": list(reoriented),
-        "resampled_shape": list(shape),
-        "orientation": {"raw": raw_codes, "prepared": codes},
+        "resampled_shape": list(labels.shape),
+        "orientation": orientation,
     }
-    return geometry.crop(prepared, start, stop), geometry.crop(labels, start, stop), grid
+    return geometry.crop(image, start, stop), geometry.crop(labels, start, stop), grid
 
 
-def normalise(image: np.ndarray, preparation: Preparation) -> None:
-    """Clip and normalise float32 [C, *spatial] in place.
-
-    `unit` maps the window (without one: each channel's own minimum and maximum) to [0, 1]; `zscore` subtracts mean and
-    divides by standard deviation per channel, `zscore_nonzero` over voxels other than 0, which stay 0. A constant
-    channel becomes 0.
-    """
-    if preparation.clip is not None:
-        np.clip(image, *preparation.clip, out=image)
-    if preparation.normalise == "none":
-        return
-    for channel in image:
-        selected = channel != 0 if preparation.normalise == "zscore_nonzero" else np.ones((), dtype=bool)
-        if preparation.normalise == "unit":
-            low, high = preparation.clip or (float(channel.min()), float(channel.max()))
-            offset, scale = low, high - low
-        else:
-            values = channel[selected]
-            offset, scale = (float(values.mean()), float(values.std())) if values.size else (0.0, 1.0)
-        np.subtract(channel, np.float32(offset), out=channel, where=selected)
-        np.divide(channel, np.float32(scale or 1.0), out=channel, where=selected)
+def _to_linear_grid(
+    image: np.ndarray, labels: np.ndarray, spacing: Sequence[float], preparation: Preparation
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Linear interpolation, labels by the nearest voxel, then the intensities."""
+    shape = geometry.resampled_shape(labels.shape, spacing, preparation.spacing)
+    prepared = np.empty((len(image), *shape), dtype=np.float32)  # filled channel by channel: a large CT is 0.7 GB
+    for target, channel in zip(prepared, image, strict=True):
+        target[...] = geometry.resize_linear(channel, shape)
+    normalise(prepared, preparation)
+    whole = {"start": [0] * labels.ndim, "stop": list(labels.shape)}
+    return prepared, geometry.resize_nearest(labels, shape), {"nonzero": whole}
 
 
 def _write_reference(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
@@ -268,5 +284,6 @@ def main(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         labels=config.labels,
         patch=config.training.patch,
+        slice_axis=config.inference.slice_axis,
         processes=arguments.processes,
     )

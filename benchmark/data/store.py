@@ -25,6 +25,7 @@ from benchmark.files import atomic_path, read_json, value_digest, write_json
 CHUNK = {2: 256, 3: 64}
 BLOCK = {2: 64, 3: 16}
 MAXIMUM_CLASS = 255
+LEFT_OUT = 255  # stored label of voxels that losses leave out (preparation.outside: ignored)
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def write_case(
     meta: dict[str, Any],
     *,
     background_above: float | None = None,
+    left_out: bool = False,
 ) -> None:
     """Write one case; a case is in the store exactly when its json exists, which is written last.
 
@@ -138,6 +140,7 @@ def write_case(
             `foreground_slices` (per axis the slices that have any label) are added.
         background_above: only voxels above this value in the first channel count as background when patches are
             centred on background (MONAI's `image_threshold`); None: all.
+        left_out: label 255 is no class but what losses leave out; no patch is centred on it, and it has no volume.
 
     Raises:
         InputError: shapes differ, or a class number does not fit in uint8.
@@ -152,7 +155,11 @@ def write_case(
     _write_array(cases / f"{case}.image.b2nd", np.ascontiguousarray(image, dtype=np.float32))
     _write_array(cases / f"{case}.labels.b2nd", labels)
     eligible = None if background_above is None else image[0] > background_above
-    voxels = sample_class_voxels(labels, eligible_background=eligible, seed=crc32(case.encode()))
+    classes = labels
+    if left_out:
+        classes = np.where(labels == LEFT_OUT, np.uint8(0), labels)
+        eligible = (labels != LEFT_OUT) if eligible is None else eligible & (labels != LEFT_OUT)
+    voxels = sample_class_voxels(classes, eligible_background=eligible, seed=crc32(case.encode()))
     voxels.save(cases / f"{case}.voxels.npz")
     facts: dict[str, Any] = {"volumes": {str(number): count for number, count in voxels.volumes.items()}}
     if labels.ndim == 3:

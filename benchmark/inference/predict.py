@@ -19,12 +19,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark.data.geometry import restore_labels, slice_patch
+from benchmark.data.planned_grid import restore_scores
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, value_digest, write_json
 from benchmark.inference.slices import on_slices, predict_whole
-from benchmark.inference.sliding_window import Window, mirrored, predict_labels
+from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
 from benchmark.settings import RunConfig
@@ -33,14 +34,38 @@ from benchmark.settings import RunConfig
 def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device) -> Tensor:
     """Label one prepared image [C, *spatial] by the run's inference settings; labels [*spatial] on the CPU."""
     inference = config.inference
-    patch = inference.patch or config.training.patch
-    function = mirrored(network) if inference.mirror else network
     if inference.method == "whole":
-        return predict_whole(function, image, patch, inference, device=device)
+        return predict_whole(_mirrored(network, config), image, patch, inference, device=device)
+    function, window = _windows(network, config)
+    return predict_labels(function, image, window, device=device, precision=inference.precision)
+
+
+def predict_raw_labels(
+    network: nn.Module, case: PreparedCase, config: RunConfig, *, device: str | torch.device
+) -> np.ndarray:
+    """Label one case on its raw grid: what goes back there, labels or scores, is `inference.restore`; uint8."""
+    image = torch.from_numpy(np.asarray(case.image[:]))
+    if config.inference.restore == "labels":
+        labels = predict_image(network, image, config, device=device).numpy()
+        return restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
+    function, window = _windows(network, config)
+    scores = predict_scores(function, image, window, device=device, precision=config.inference.precision)
+    return restore_scores(scores.numpy(), case.meta)
+
+
+def _windows(network: nn.Module, config: RunConfig) -> tuple[Network, Window]:
+    """The network as it is moved over a prepared image, and how."""
+    inference, function = config.inference, _mirrored(network, config)
+    patch = inference.patch or config.training.patch
     if inference.method == "slices":
         function, patch = on_slices(function, inference.slice_axis), slice_patch(patch, inference.slice_axis)
-    window = Window(patch, inference.overlap, inference.weighting, inference.sigma_scale, inference.window_batch)
-    return predict_labels(function, image, window, device=device, precision=inference.precision)
+    return function, Window(
+        patch, inference.overlap, inference.weighting, inference.sigma_scale, inference.window_batch
+    )
+
+
+def _mirrored(network: nn.Module, config: RunConfig) -> Network:
+    return mirrored(network) if config.inference.mirror else network
 
 
 def predict_run(
@@ -161,12 +186,10 @@ def load_network(config: RunConfig, store: PreparedStore, weights: Path) -> nn.M
 def _predict_case(
     network: nn.Module, case: PreparedCase, config: RunConfig, path: Path, key: str, device: torch.device
 ) -> None:
-    image = torch.from_numpy(np.asarray(case.image[:]))
     try:
-        labels = predict_image(network, image, config, device=device).numpy()
+        labels = predict_raw_labels(network, case, config, device=device)
     except InputError as error:
         raise InputError(f"{case.case}: {error.problem}", where=error.where or path, remedy=error.remedy) from error
-    labels = restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
     result = nibabel.Nifti1Image(labels, np.array(case.meta["raw"]["affine"]))
     result.header["descrip"] = key
     with atomic_path(path) as temporary:

@@ -89,6 +89,21 @@ def predict_labels(
     return labels
 
 
+def predict_scores(
+    network: Network, image: Tensor, window: Window, *, device: str | torch.device, precision: str = "32-true"
+) -> Tensor:
+    """The blended scores themselves, float32 [classes, *spatial] on the CPU: the whole array that `predict_labels`
+    avoids. Arguments and errors as there."""
+    whole = None
+    for where, scores in iterate_scores(network, image, window, device=device, precision=precision):
+        if whole is None:
+            whole = torch.empty((len(scores), *image.shape[1:]))
+        if scores.isnan().any():
+            raise _not_a_number()
+        whole[(slice(None), *where)] = scores.cpu()
+    return whole
+
+
 def best_class(scores: Tensor) -> Tensor:
     """Index of the highest of the scores [classes, *spatial], the first of equal ones.
 
@@ -97,8 +112,12 @@ def best_class(scores: Tensor) -> Tensor:
     """
     best, index = scores.max(dim=0)
     if best.isnan().any():
-        raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
+        raise _not_a_number()
     return index
+
+
+def _not_a_number() -> InputError:
+    return InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
 
 
 @torch.no_grad()

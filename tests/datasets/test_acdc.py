@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from benchmark.cli import main
-from benchmark.data.unpack import unpack
 from benchmark.data.fetch import find_root
 from benchmark.data.prepare import prepare
 from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
+from benchmark.data.unpack import unpack
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.datasets.acdc import read_info
