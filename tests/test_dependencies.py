@@ -15,6 +15,7 @@ EVERYWHERE = {
     "lineage", "forced",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
+    "settings": set(),
     "datasets": set(),
     "models": set(),
     "scoring": set(),

@@ -51,7 +51,7 @@ def separate_axis(spacing: Sequence[float], other: Sequence[float], anisotropy: 
 def planned_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float]) -> tuple[int, ...]:
     """Voxels at the target spacing, rounded half to even as nnU-Net does, but at least one."""
     sides = zip(shape, spacing, target, strict=True)
-    return tuple(max(1, int(round(have / want * side))) for side, have, want in sides)
+    return tuple(max(1, round(have / want * side)) for side, have, want in sides)
 
 
 def resample_image(image: np.ndarray, shape: Sequence[int], *, order: int, axis: int | None = None) -> np.ndarray:

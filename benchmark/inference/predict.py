@@ -35,6 +35,7 @@ def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, devic
     """Label one prepared image [C, *spatial] by the run's inference settings; labels [*spatial] on the CPU."""
     inference = config.inference
     if inference.method == "whole":
+        patch = inference.patch or config.training.patch
         return predict_whole(_mirrored(network, config), image, patch, inference, device=device)
     function, window = _windows(network, config)
     return predict_labels(function, image, window, device=device, precision=inference.precision)

@@ -1,0 +1,44 @@
+"""What decides a run's result: typed settings of each stage, and `RunConfig`, which joins them.
+
+These are the values after provenance tags are stripped (see `catalog.provenance`). Field descriptions are the user's
+documentation: the JSON schemas in workflow/schemas are generated from them.
+"""
+
+from __future__ import annotations
+
+from benchmark.settings.base import RELEASED, Scale, Settings, Step
+from benchmark.settings.inference import Inference
+from benchmark.settings.preparation import Preparation, Resampling
+from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
+from benchmark.settings.training import (
+    Loss,
+    MaskedImages,
+    Optimiser,
+    PromptedLoss,
+    Resize,
+    Sampling,
+    Schedule,
+    Training,
+)
+
+__all__ = [
+    "RELEASED",
+    "Beginning",
+    "Inference",
+    "Loss",
+    "MaskedImages",
+    "ModelSpec",
+    "Optimiser",
+    "Preparation",
+    "PreparedData",
+    "PromptedLoss",
+    "Resampling",
+    "Resize",
+    "RunConfig",
+    "Sampling",
+    "Scale",
+    "Schedule",
+    "Settings",
+    "Step",
+    "Training",
+]

@@ -1,0 +1,49 @@
+"""How a trained network labels cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from benchmark.settings.base import Settings
+from benchmark.settings.training import Resize
+
+
+class Inference(Settings):
+    """How a trained network labels a case."""
+
+    added: ClassVar[frozenset[str]] = frozenset({"restore"})
+
+    method: Literal["sliding_window", "slices", "whole"] = Field(
+        "sliding_window", description="volumes by sliding window, volumes slice by slice, or whole resized images"
+    )
+    patch: tuple[int, ...] | None = Field(None, description="Window size; null: the training patch")
+    slice_axis: int = Field(2, ge=0, le=2, description="Axis of the prepared volume that 2-D networks are moved along")
+    overlap: float = Field(0.5, ge=0, lt=1)
+    weighting: Literal["gaussian", "constant"] = "gaussian"
+    sigma_scale: float = Field(0.125, description="Gaussian sigma as a share of the window")
+    window_batch: int = Field(1, gt=0, description="Windows, or whole slices, per forward pass")
+    slice_batches: Literal["plain", "filled", "e_sam"] = Field(
+        "plain",
+        description="How whole slices share forward passes. plain: in order, fewer in the last one; filled: the last "
+        "one holds the last window_batch slices again; e_sam: as filled, but as E-SAM's release counts, a volume of n "
+        "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
+    )
+    slice_range: Literal["stored", "unit"] = Field(
+        "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
+    )
+    resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
+    mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation)")
+    restore: Literal["labels", "scores"] = Field(
+        "labels",
+        description="What goes back to the raw grid: labels by the nearest voxel, or the scores of all classes "
+        "resampled before the highest is taken, as in nnU-Net",
+    )
+    splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    def cases(self, split: Mapping[str, Any]) -> list[str]:
+        """Ids of the cases that are predicted and scored, in the order of split.json's content."""
+        return [case for part in self.splits for case in split[part]]

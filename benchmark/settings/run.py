@@ -1,0 +1,116 @@
+"""Everything that decides the result of a run or a training, resolved to one scale."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from benchmark.files import value_digest
+from benchmark.settings.base import RELEASED, Scale, Settings
+from benchmark.settings.inference import Inference
+from benchmark.settings.preparation import Preparation
+from benchmark.settings.training import Training
+
+
+class ModelSpec(Settings):
+    """A network and its options."""
+
+    name: str = Field(description="Registered name: a module of benchmark/models")
+    options: dict[str, Any] = Field(default_factory=dict)
+    initialisation: str = Field("scratch", description="scratch, or a name of the weights registry")
+    demo: dict[str, Any] | None = Field(
+        None, description="Options at demo scale, in place of the network's own demo options; ours, so without tags"
+    )
+
+
+class Beginning(Settings):
+    """Trained weights that another training begins from: an edge of the graph."""
+
+    training: str = Field(description="Id of the training that gives the weights")
+    part: str = Field(description="Which part of the network takes them, by the network's own name for it")
+
+
+class PreparedData(Settings):
+    """One prepared store, as a training or a run reads it."""
+
+    dataset: str
+    labels: tuple[str, ...] | None = None
+    preparation: Preparation
+    patch: tuple[int, ...] | None = Field(None, description="Training patch, where the preparation depends on it")
+
+    @property
+    def id(self) -> str:
+        """Name of the prepared store: equal for what is prepared alike."""
+        return value_digest([self.dataset, self.labels, self.preparation.model_dump(mode="json"), self.patch])
+
+
+class RunConfig(Settings):
+    """Everything that decides a run's result, resolved to one scale.
+
+    A training is described by the same type: `run` is then its id. Where one training serves one run, both are equal.
+    """
+
+    added: ClassVar[frozenset[str]] = frozenset({"trained_by", "begins_from", "joint"})
+
+    run: str = Field(description="<paper>/<protocol>/<model>/seed<k>")
+    scale: Scale
+    dataset: str
+    labels: tuple[str, ...] | None = Field(None, description="Restrict to these structures, numbered 1… in this order")
+    trained_by: str = Field("", description="Id of the training whose weights these are; empty: the run's own")
+    begins_from: tuple[Beginning, ...] = Field((), description="Trainings whose weights the network begins from")
+    joint: tuple[PreparedData, ...] = Field((), description="Stores of a training over several; empty: the run's own")
+    model: ModelSpec
+    preparation: Preparation
+    training: Training
+    inference: Inference
+    convention: str = Field(description="Scoring convention")
+    seed: int = Field(ge=0)
+
+    @field_validator("run")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if len(value.split("/")) != 4:
+            raise ValueError("a run id is <paper>/<protocol>/<model>/seed<k>")
+        return value
+
+    @model_validator(mode="after")
+    def _scores_can_go_back(self) -> RunConfig:
+        preparation = self.preparation
+        if self.inference.restore == "scores" and (
+            preparation.resampling is None
+            or preparation.foreground_above is not None
+            or preparation.pad_to_patch_multiple
+            or self.inference.method == "whole"
+        ):
+            raise ValueError(
+                "restore: scores needs preparation.resampling, no foreground_above or pad_to_patch_multiple, and "
+                "another method than whole"
+            )
+        return self
+
+    @property
+    def training_id(self) -> str | None:
+        """Id of the training whose weights the run uses; None where it uses released weights as they are."""
+        return None if self.trained_by == RELEASED else self.trained_by or self.run
+
+    @property
+    def store(self) -> PreparedData:
+        """What the run is predicted and scored on."""
+        patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
+        return PreparedData(dataset=self.dataset, labels=self.labels, preparation=self.preparation, patch=patch)
+
+    @property
+    def stores(self) -> tuple[PreparedData, ...]:
+        """What a training reads, in the order of the network's heads."""
+        return self.joint or (self.store,)
+
+    @property
+    def preparation_id(self) -> str:
+        """Name of the prepared store this run reads: equal for runs that prepare alike."""
+        return self.store.id
+
+    @property
+    def digest(self) -> str:
+        """Configuration hash: recorded in checkpoints and in every score."""
+        return value_digest(self.model_dump(mode="json"))

@@ -1,0 +1,198 @@
+"""How a network is trained: losses, optimiser, schedule, sampling."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from benchmark.settings.base import Settings, Step
+
+
+class Loss(Settings):
+    """Dice plus cross-entropy and its details."""
+
+    dice: float = Field(1.0, description="Weight of the soft Dice term")
+    cross_entropy: float = Field(1.0, description="Weight of the cross-entropy term")
+    include_background: bool = Field(True, description="Whether class 0 is a term of the Dice mean")
+    batch_dice: bool = Field(False, description="Sum over the batch (and over ranks) before the Dice ratio")
+    squared_denominator: bool = Field(False, description="Squares in the denominator of the soft Dice")
+    smooth_numerator: float = Field(1e-5, description="Added to the numerator")
+    smooth_denominator: float = Field(1e-5, description="Added to the denominator")
+    ignore: int | None = Field(
+        None, description="Label without a class: left out of the cross-entropy, without truth in the Dice"
+    )
+    deep_supervision: tuple[float, ...] | None = Field(
+        None, description="Weights of the outputs, full resolution first; null: single output"
+    )
+    rising: tuple[float, float] | None = Field(
+        None,
+        description="(start, rate): two outputs whose weights change by epoch, start^(rate^epoch) and the rest (H-SAM)",
+    )
+    labels_at_outputs: Literal["nearest", "zoom0"] = Field(
+        "nearest", description="How labels come to smaller outputs, as in `resize`"
+    )
+
+
+class PromptedLoss(Settings):
+    """The loss of networks that answer a prompt with one mask, and of those that give one mask per image."""
+
+    probability: Literal["sigmoid", "min_max"] = Field(
+        "sigmoid", description="From logits to probabilities; min_max: each image's own range becomes [0, 1]"
+    )
+    dice: float = Field(1.0, description="Weight of the soft Dice term")
+    dice_over: Literal["mask", "batch"] = Field("mask", description="One Dice per mask, or one of all voxels together")
+    squared_denominator: bool = Field(False, description="Squares in the denominator of the soft Dice")
+    smooth_numerator: float = Field(1e-5, description="Added to the numerator 2 · intersection")
+    smooth_denominator: float = Field(1e-5, description="Added to the denominator")
+    cross_entropy: float = Field(1.0, description="Weight of the binary cross-entropy term")
+    positive_weight: float = Field(1.0, gt=0, description="Weight of foreground voxels in it; sigmoid only")
+    focal: float = Field(0.0, description="Weight of the focal term")
+    focal_alpha: float = Field(0.25, description="Share of the foreground voxels in it")
+    focal_gamma: float = Field(2.0, description="Exponent by which it passes over what is right already")
+    quality: Literal["none", "soft_iou", "given"] = Field(
+        "none", description="What the predicted quality of a mask should be: soft IoU of the batch, or given numbers"
+    )
+    quality_error: Literal["l1", "mse"] = Field("mse", description="How its error is measured; added with weight 1")
+
+
+class MaskedImages(Settings):
+    """Masked-image modelling: what is hidden, and how its reconstruction is measured."""
+
+    masking: Literal["cells", "blocks"] = Field(
+        description="cells: a permutation of cells, the share rounded up is masked (SimMIM); blocks: the blocks with "
+        "the least noise stay, their share rounded down (Swin-MAE)"
+    )
+    ratio: float = Field(gt=0, lt=1, description="Share that is masked")
+    cell: int = Field(gt=0, description="Side in pixels of what is masked as one")
+    token: int = Field(gt=0, description="Side in pixels of the patches of the network's first layer")
+    error: Literal["l1", "mse"] = Field(description="l1: per masked value; mse: per patch, then over masked patches")
+    normalise_patches: bool = Field(False, description="mse only: patches of the image lose their mean and variance")
+
+
+class Optimiser(Settings):
+    name: Literal["adamw", "adam", "sgd"]
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = Field(1e-8, gt=0, description="Adam and AdamW only: added to the root of the second moment")
+    momentum: float = Field(0.0, description="SGD only")
+    nesterov: bool = Field(False, description="SGD only")
+
+
+class Schedule(Settings):
+    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear"]
+    warmup_epochs: float = Field(0, ge=0, description="Linear rise from warmup_start before the schedule proper")
+    warmup_steps: int = Field(0, ge=0, description="The same in optimiser steps, for granularity step")
+    warmup_start: float = Field(0.0, description="Learning rate at step 0 of the warm-up")
+    warmup_end: Literal["last", "after"] = Field(
+        "last", description="Whether the full rate is reached at the last tick of the warm-up, or at the first after it"
+    )
+    fall: Literal["remaining", "whole", "hidden"] = Field(
+        "remaining",
+        description="remaining: over the ticks that the warm-up leaves; whole: over all ticks, begun after the warm-up "
+        "and so cut off at the end; hidden: over all ticks, begun at tick 0 and covered by the warm-up",
+    )
+    set_after_step: bool = Field(
+        False, description="The rate is written after each optimiser step: step 1 repeats step 0, all are one step late"
+    )
+    minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
+    power: float = Field(0.9, description="Exponent of poly")
+    total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")
+    granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
+
+    @model_validator(mode="after")
+    def _ticks_fit(self) -> Schedule:
+        if self.granularity == "epoch" and (self.warmup_steps or self.set_after_step):
+            raise ValueError("warmup_steps and set_after_step need granularity step")
+        if self.warmup_steps and self.warmup_epochs:
+            raise ValueError("a warm-up is given in steps or in epochs, not in both")
+        return self
+
+
+class Resize(Settings):
+    """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
+
+    image: Literal["linear", "zoom0", "zoom1", "zoom3"] = Field(
+        "linear",
+        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); zoom<order>: a "
+        "spline of that order, the centres of the corner pixels stay (scipy.ndimage.zoom)",
+    )
+    labels: Literal["nearest", "floor", "zoom0"] = Field(
+        "nearest",
+        description="nearest: pixel centres of the same field; floor: torch's `nearest`, which rounds positions down; "
+        "zoom0: the nearest pixel with the corner centres kept (scipy.ndimage.zoom, order 0)",
+    )
+    through: tuple[int, ...] | None = Field(
+        None, description="Size that an image is brought to before the network's (SAMed: 224 before 512); null: none"
+    )
+
+
+class Sampling(Settings):
+    """How a training patch is chosen."""
+
+    strategy: Literal["foreground_voxel", "foreground_class", "whole"] = Field(
+        "foreground_voxel",
+        description="foreground_voxel: centre uniformly among foreground voxels (MONAI); foreground_class: first a "
+        "class, then one of its voxels (nnU-Net); whole: the whole image, resized to the patch. An epoch is every case "
+        "once; with `whole` and a 2-D patch, every slice of every volume once",
+    )
+    foreground_fraction: float = Field(0.5, ge=0, le=1, description="Share of patches centred on foreground")
+    slices: Literal["all", "foreground"] = Field(
+        "all", description="Which slices of volumes an epoch of `whole` is made of: all, or those with any label"
+    )
+    slice_range: Literal["stored", "unit"] = Field(
+        "stored", description="unit: each image of `whole` is rescaled to [0, 1] by its own minimum and maximum"
+    )
+    resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
+
+
+class Training(Settings):
+    """How a run is trained."""
+
+    patch: tuple[int, ...] = Field(description="Patch size in voxels of the prepared store")
+    batch: int = Field(gt=0, description="Global batch: samples per optimiser step over all processes")
+    epochs: int = Field(gt=0)
+    iterations_per_epoch: int | None = Field(None, description="Optimiser steps per epoch; null: every sample once")
+    loss: Loss = Loss()
+    optimiser: Optimiser
+    schedule: Schedule
+    sampling: Sampling = Sampling()
+    augmentation: tuple[Step, ...] = ()
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    clip_norm: float | None = Field(None, description="Gradient norm above which gradients are scaled down")
+    freeze_epochs: int = Field(0, ge=0, description="Epochs in which the pre-trained encoder stays fixed")
+    validation_interval: int = Field(50, gt=0, description="Epochs between validations")
+    checkpoint_interval: int = Field(500, gt=0, description="Optimiser steps between checkpoints")
+    synchronise_batch_norm: bool = Field(False, description="Batch statistics over all processes")
+    find_unused_parameters: bool = Field(False, description="Needed where some parameters get no gradient")
+    devices: int = Field(1, gt=0, description="GPUs the protocol trains on")
+
+    def counts_slices(self, volumes: bool) -> bool:
+        """Whether an epoch is made of slices, and not of cases: a 2-D network that sees whole slices of volumes."""
+        return volumes and len(self.patch) == 2 and self.sampling.strategy == "whole"
+
+    def steps_per_epoch(self, samples: int) -> int:
+        """Optimiser steps in one epoch of `samples` cases or slices (the last batch is filled up, none is dropped)."""
+        return self.iterations_per_epoch or -(-samples // self.batch)
+
+    def total_steps(self, samples: int) -> int:
+        return self.epochs * self.steps_per_epoch(samples)
+
+    def shortened(self, share: float) -> Training:
+        """The same recipe in a share of the steps: every length that is counted in epochs shrinks alike.
+
+        A share of less than one epoch is one epoch; warm-up and frozen epochs stay a part of the whole.
+        """
+        schedule = self.schedule.model_copy(
+            update={
+                "warmup_epochs": self.schedule.warmup_epochs * share,
+                "total_epochs": self.schedule.total_epochs and self.schedule.total_epochs * share,
+            }
+        )
+        lengths = {
+            "epochs": max(1, round(self.epochs * share)),
+            "freeze_epochs": round(self.freeze_epochs * share),
+            "validation_interval": max(1, round(self.validation_interval * share)),
+        }
+        return self.model_copy(update={**lengths, "schedule": schedule})
