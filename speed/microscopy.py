@@ -25,7 +25,7 @@ from skimage.filters import threshold_otsu
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
-from benchmark.data.prepare import to_prepared_grid
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
 from benchmark.datasets.neurips_cellseg import three_channels
 from benchmark.datasets.pictures import read_picture

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from benchmark import lineage
 from benchmark.checksums import compare
 from benchmark.data.download import alone_in, download, require_space
-from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, write_phantom
+from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, default_settings, write_phantom
 from benchmark.data.source import write_source
 from benchmark.data.unpack import unpack
 from benchmark.datasets import Archive, Dataset, get_dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
+from benchmark.forced import take_forced
+from benchmark.lineage import Made
 
 
 def use_local(dataset: Dataset, root: Path, out: Path) -> None:
@@ -28,10 +31,9 @@ def use_local(dataset: Dataset, root: Path, out: Path) -> None:
             expected="a folder in the data set's published layout",
             remedy="correct --root (or roots in the configuration), or leave it out to download",
         )
-    cases = dataset.find_cases(root)
-    if not cases:
+    if not dataset.find_cases(root):
         raise InputError(f"0 cases of {dataset.name}", where=root, expected="the data set's published layout")
-    write_source(out, dataset=dataset.name, root=root, kind="local", cases=len(cases))
+    write_source(out, dataset=dataset, root=root, kind="local", anew=take_forced(out))
 
 
 def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
@@ -54,8 +56,8 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
             archive.url: fetch_archive(archive, folder, dataset.title, pause=pause) for archive in dataset.archives
         }
     root = find_root(dataset, folder / "unpacked")
-    cases = len(dataset.find_cases(root))
-    write_source(out, dataset=dataset.name, root=root, kind="download", cases=cases, archives=hashes)
+    made = download_made(dataset)
+    write_source(out, dataset=dataset, root=root, kind="download", anew=take_forced(out), made=made, archives=hashes)
 
 
 def fetch_archive(archive: Archive, folder: Path, title: str, *, pause: float = 1.0) -> str:
@@ -100,7 +102,25 @@ def use_phantom(
         raise InputError(f"there is no phantom of {dataset.name}", where=dataset.obtain or None, remedy="give --root")
     root = out.parent / "phantom"
     settings = write_phantom(root, subjects=subjects, spacing=spacing)
-    write_source(out, dataset=dataset.name, root=root, kind="phantom", cases=subjects, **settings)
+    write_source(out, dataset=dataset, root=root, kind="phantom", anew=take_forced(out), made=lineage.flat(settings))
+
+
+def origin(dataset: Dataset, *, root: str | None, phantom: bool) -> Made:
+    """What decides which raw files a dataset has, before any of them is looked at.
+
+    Args:
+        root: a local folder, where one is given.
+        phantom: whether there is a phantom otherwise, and not a download.
+    """
+    if root is not None:
+        return {"kind": "local", **lineage.code("fetch")}
+    if phantom:
+        return {"kind": "phantom", **lineage.flat(default_settings()), **lineage.code("fetch")}
+    return {"kind": "download", **download_made(dataset), **lineage.code("fetch")}
+
+
+def download_made(dataset: Dataset) -> Made:
+    return {f"archive.{archive.name}": archive.hash for archive in dataset.archives}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

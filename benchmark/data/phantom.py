@@ -179,6 +179,11 @@ def _rasterise(solid: Solid, positions: np.ndarray) -> tuple[tuple[slice, ...], 
     return box, solid.contains(positions[(slice(None), *box)])
 
 
+def default_settings() -> dict[str, Any]:
+    """What decides the phantom that `fetch --phantom` writes."""
+    return {"version": VERSION, "subjects": DEFAULT_SUBJECTS, "spacing": DEFAULT_SPACING_MM, "seed": 0}
+
+
 def write_phantom(
     root: Path,
     *,

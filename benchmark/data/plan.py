@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import lineage
 from benchmark.data.fingerprint import CaseFacts, FactsTask, Intensities, case_facts, intensities, merged
 from benchmark.data.first_stage import first_stage_spacing
 from benchmark.data.nonzero import own_values
@@ -21,7 +22,6 @@ from benchmark.progress import track
 from benchmark.settings import Preparation, Settings
 from benchmark.workers import map_processes
 
-FORMAT = 1  # raise when the same cases would give another plan
 ANISOTROPY = 3  # coarsest spacing over the next that makes an axis special, and the same for numbers of voxels
 LARGE_CROP = 3 / 4  # median share of voxels kept below which intensities are normalised inside the mask only
 
@@ -43,27 +43,33 @@ class Plan(Settings):
     intensities: tuple[Intensities, ...] = ()
 
 
+UNPLANNED = Plan()
+
+
 def plan_for(
     dataset: Dataset,
     cases: Sequence[Case],
     preparation: Preparation,
     *,
     labels: tuple[str, ...] | None,
+    content: str,
     path: Path,
     processes: int | None = None,
 ) -> Plan:
     """The plan of these training cases, worked out in worker processes and kept in `path` (fingerprint.json).
 
-    A file that was made from the same cases (by the sizes of their files) and settings is read instead.
+    A file that was made from the same cases and settings is read instead.
+
+    Args:
+        content: digest of the cases' raw files.
 
     Raises:
         InputError: there is no training case, one cannot be read, or none has foreground where intensities are needed.
     """
     if not cases:
         raise InputError("there is no training case to plan from", where=path, remedy="give the split training cases")
-    sizes = [[p.stat().st_size for p in (*case.images, *case.labels)] for case in cases]
     settings = preparation.model_dump(mode="json")
-    key = value_digest([FORMAT, dataset.name, settings, labels, [case.id for case in cases], sizes])
+    key = value_digest([lineage.code("prepare"), dataset.name, settings, labels, content])
     if path.exists() and (known := read_json(path)).get("key") == key:
         return Plan.model_validate(known["plan"])
     tasks = [FactsTask(dataset.name, case, preparation, labels, len(cases)) for case in cases]

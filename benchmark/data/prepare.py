@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,24 +17,32 @@ from typing import Any
 import nibabel
 import numpy as np
 
+from benchmark import lineage
 from benchmark.data import geometry
-from benchmark.data.normalisation import normalise
-from benchmark.data.plan import Plan, plan_for
-from benchmark.data.planned_grid import to_planned_grid
-from benchmark.data.source import read_source
+from benchmark.data.plan import UNPLANNED, Plan, plan_for
+from benchmark.data.prepared_grid import to_prepared_grid
+from benchmark.data.raw_files import (
+    PreparedDigests,
+    RawCase,
+    digest_of_cases,
+    prepared_digests,
+    raw_cases,
+    training_content,
+)
+from benchmark.data.source import load_source
 from benchmark.data.split import SPLITS, read_split
 from benchmark.data.store import finish_store, write_case
 from benchmark.datasets import Case, Dataset, get_dataset
 from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, read_json, value_digest
+from benchmark.files import atomic_path, read_json
+from benchmark.forced import take_forced
+from benchmark.lineage import Made
 from benchmark.progress import say, track
-from benchmark.settings import Preparation
+from benchmark.settings import Preparation, PreparedData
 from benchmark.workers import map_processes
 
-FORMAT = 2  # raise when the same settings would give other files
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-UNPLANNED = Plan()
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,7 @@ class Task:
     labels: tuple[str, ...] | None
     patch: tuple[int, ...] | None
     folder: Path
+    digests: PreparedDigests
     plan: Plan = UNPLANNED
 
     @property
@@ -56,20 +65,12 @@ class Task:
         return self.patch if self.preparation.pad_to_patch_multiple and self.split == "train" else None
 
     @property
-    def digest(self) -> str:
-        """Changes with the settings, and with the raw files as far as their sizes tell."""
-        sizes = [path.stat().st_size for path in (*self.case.images, *self.case.labels)]
-        settings = self.preparation.model_dump(mode="json")
-        plan = [self.plan.model_dump(mode="json")] if self.preparation.planned else []
-        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes, *plan])
-
-    @property
     def reference(self) -> Path:
         return self.folder / "references" / f"{self.case.id}.nii.gz"
 
     def is_done(self) -> bool:
         path = self.folder / "cases" / f"{self.case.id}.json"
-        return path.exists() and self.reference.exists() and read_json(path).get("digest") == self.digest
+        return path.exists() and self.reference.exists() and read_json(path).get("digests") == self.digests._asdict()
 
 
 def prepare(
@@ -82,6 +83,8 @@ def prepare(
     labels: Sequence[str] | None = None,
     patch: Sequence[int] | None = None,
     slice_axis: int | None = None,
+    raw: Mapping[str, RawCase] | None = None,
+    anew: bool = False,
     processes: int | None = None,
 ) -> dict[str, Any]:
     """Prepare all cases of a split into the store `out.parent`; `out` (prepared.json) is written last.
@@ -94,6 +97,8 @@ def prepare(
         labels: restrict to these structures, numbered 1… in this order.
         patch: training patch, for `pad_to_patch_multiple`.
         slice_axis: axis along which a 2-D network takes slices, which `planned_in_plane` must agree with.
+        raw: digests of the raw files, as `fetch` found them; None: they are read.
+        anew: prepare also the cases that are done.
 
     Returns:
         The content of prepared.json.
@@ -109,17 +114,25 @@ def prepare(
         raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
     patch = None if patch is None else tuple(patch)
     labels = None if labels is None else tuple(labels)
-    plan = UNPLANNED
+    plan, raw = UNPLANNED, raw_cases(dataset, root) if raw is None else raw
     if preparation.planned:
         training = [found[case] for case in sorted(split["train"])]
         path = out.parent / "fingerprint.json"
-        plan = plan_for(dataset, training, preparation, labels=labels, path=path, processes=processes)
+        content = training_content(raw, split)
+        plan = plan_for(dataset, training, preparation, labels=labels, content=content, path=path, processes=processes)
         _check_slices(plan, preparation, slice_axis)
+    store = PreparedData(
+        dataset=dataset.name,
+        labels=labels,
+        preparation=preparation,
+        patch=patch if preparation.pad_to_patch_multiple else None,
+    )
+    digests = case_digests(store, raw, split)
     tasks = [
-        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, plan)
+        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, digests[case], plan)
         for case, part in wanted.items()
     ]
-    remaining = [task for task in tasks if not task.is_done()]
+    remaining = [task for task in tasks if anew or not task.is_done()]
     say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
     overlaps = sum(
         track(
@@ -137,10 +150,33 @@ def prepare(
         label_names=labels or dataset.label_names,
         channels=dataset.channels,
         cases=list(wanted),
-        split_digest=split["digest"],
-        patch=patch,
+        made={**store_made(store), "cases": digest_of_cases(digests, "case")},
         **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
     )
+
+
+def store_made(store: PreparedData) -> Made:
+    """What makes a prepared store, its cases apart: settings, structures, channels, code."""
+    dataset = get_dataset(store.dataset)
+    return {
+        **lineage.flat(store.model_dump(mode="json", exclude={"labels"})),
+        "label_names": list(store.labels or dataset.label_names),
+        "channels": list(dataset.channels),
+        **lineage.code("prepare"),
+        **lineage.code("dataset", store.dataset),
+    }
+
+
+def case_digests(
+    store: PreparedData, raw: Mapping[str, RawCase], split: Mapping[str, Any]
+) -> dict[str, PreparedDigests]:
+    """Digests of the cases of a split, prepared for a store. Where something is planned, all training cases count."""
+    made = store_made(store)
+    if store.preparation.planned:
+        made["planned_from"] = training_content(raw, split)
+    return {
+        case: prepared_digests(raw[case], made, part=part, patch=store.patch) for part in SPLITS for case in split[part]
+    }
 
 
 def _check_slices(plan: Plan, preparation: Preparation, slice_axis: int | None) -> None:
@@ -178,7 +214,7 @@ def prepare_case(task: Task) -> int:
         image, labels, grid = to_prepared_grid(
             image, labels, affine, preparation=task.preparation, plan=task.plan, multiple_of=task.multiple_of
         )
-        meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digest": task.digest}
+        meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
         above, left_out = task.preparation.foreground_above, task.preparation.outside == "ignored"
         write_case(task.folder, case.id, image, labels, meta, background_above=above, left_out=left_out)
     except OSError as error:
@@ -206,57 +242,6 @@ def describe_case(dataset: Dataset, case: Case, merged: np.ndarray, affine: np.n
     }
 
 
-def to_prepared_grid(
-    image: np.ndarray,
-    labels: np.ndarray,
-    affine: np.ndarray,
-    *,
-    preparation: Preparation,
-    plan: Plan = UNPLANNED,
-    multiple_of: Sequence[int] | None = None,
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Reorient, resample, normalise and crop one case. Pictures have no anatomical axes and stay as they are turned.
-
-    Args:
-        image, labels, affine: [C, *spatial] in raw units, [*spatial], raw voxel → RAS+ mm.
-        plan: of the training cases, where `preparation.planned`.
-        multiple_of: enlarge the crop to a multiple of these sides.
-
-    Returns:
-        image float32, labels, and what `geometry.restore_labels` needs to come back.
-    """
-    image, labels, spacing, orientation = geometry.upright(image, labels, affine, preparation.orientation)
-    reoriented = labels.shape
-    if preparation.resampling is not None:
-        image, labels, grid = to_planned_grid(image, labels, spacing, preparation=preparation, plan=plan)
-    else:
-        image, labels, grid = _to_linear_grid(image, labels, spacing, preparation)
-    start, stop = geometry.foreground_box(image, preparation.foreground_above, multiple_of)
-    box = grid["nonzero"]
-    sides = zip(spacing, box["start"], box["stop"], labels.shape, strict=True)
-    grid |= {
-        "spacing": [mm * (last - first) / new for mm, first, last, new in sides],
-        "crop": {"start": start, "stop": stop},
-        "reoriented_shape": list(reoriented),
-        "resampled_shape": list(labels.shape),
-        "orientation": orientation,
-    }
-    return geometry.crop(image, start, stop), geometry.crop(labels, start, stop), grid
-
-
-def _to_linear_grid(
-    image: np.ndarray, labels: np.ndarray, spacing: Sequence[float], preparation: Preparation
-) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Linear interpolation, labels by the nearest voxel, then the intensities."""
-    shape = geometry.resampled_shape(labels.shape, spacing, preparation.spacing)
-    prepared = np.empty((len(image), *shape), dtype=np.float32)  # filled channel by channel: a large CT is 0.7 GB
-    for target, channel in zip(prepared, image, strict=True):
-        target[...] = geometry.resize_linear(channel, shape)
-    normalise(prepared, preparation)
-    whole = {"start": [0] * labels.ndim, "stop": list(labels.shape)}
-    return prepared, geometry.resize_nearest(labels, shape), {"nonzero": whole}
-
-
 def _write_reference(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
     with atomic_path(path) as temporary:
         nibabel.Nifti1Image(labels, affine).to_filename(temporary)
@@ -268,22 +253,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("--source", type=Path, required=True, help="source.json written by fetch")
     parser.add_argument("--split", type=Path, required=True, help="split.json written by split")
+    parser.add_argument(
+        "--preparation", help="which store of those that the run reads; default: that of its test cases"
+    )
     parser.add_argument("--out", type=Path, required=True, help="prepared.json to write, in the store's folder")
     parser.add_argument("--processes", type=int, help="worker processes (default: the CPUs of this job)")
 
 
 def main(arguments: argparse.Namespace) -> None:
     from benchmark.catalog.arguments import run_config
+    from benchmark.catalog.reading import pick
 
     config = run_config(arguments)
+    stores = {store.id: store for store in (*config.stores, config.store)}
+    store = pick(stores, arguments.preparation or config.store.id, "preparation", config.run)
+    source = load_source(arguments.source, store.dataset)
     prepare(
-        get_dataset(config.dataset),
-        read_source(arguments.source, config.dataset),
+        get_dataset(store.dataset),
+        Path(source["root"]),
         read_split(arguments.split),
-        config.preparation,
+        store.preparation,
         out=arguments.out,
-        labels=config.labels,
-        patch=config.training.patch,
+        labels=store.labels,
+        patch=store.patch,
         slice_axis=config.inference.slice_axis,
+        raw={case: RawCase(*digests) for case, digests in source["files"].items()},
+        anew=take_forced(arguments.out),
         processes=arguments.processes,
     )

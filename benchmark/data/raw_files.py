@@ -67,6 +67,11 @@ def content_digest(cases: Mapping[str, RawCase]) -> str:
     return value_digest({case: list(found[1:]) for case, found in sorted(cases.items())})
 
 
+def training_content(cases: Mapping[str, RawCase], split: Mapping[str, Any]) -> str:
+    """Of the training cases of a split, from which a preparation may be planned."""
+    return content_digest({case: cases[case] for case in split["train"]})
+
+
 class PreparedDigests(NamedTuple):
     """Digests of one prepared case.
 
@@ -96,3 +101,8 @@ def prepared_digests(raw: RawCase, store: Made, *, part: str, patch: object) -> 
         prepared_case(store, part=part, patch=patch, files=whole),
         prepared_case(store, part="", patch=None, files={"labels": raw.labels}),
     )
+
+
+def digest_of_cases(digests: Mapping[str, PreparedDigests], kind: str) -> str:
+    """Of several prepared cases: as "image", "case" or "reference"."""
+    return value_digest({case: getattr(found, kind) for case, found in sorted(digests.items())})

@@ -5,15 +5,48 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark import lineage
+from benchmark.data.raw_files import content_digest, raw_cases
+from benchmark.datasets import Dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
+from benchmark.lineage import Made
 
 Kind = Literal["download", "local", "phantom"]
 
 
-def write_source(path: Path, *, dataset: str, root: Path, kind: Kind, cases: int, **details: Any) -> None:
-    """Record the source; `details` say what it was made from (archive hashes, phantom settings)."""
-    write_json(path, {"dataset": dataset, "root": str(root.resolve()), "kind": kind, "cases": cases, **details})
+def write_source(
+    path: Path,
+    *,
+    dataset: Dataset,
+    root: Path,
+    kind: Kind,
+    anew: bool = False,
+    made: Made | None = None,
+    **details: Any,
+) -> None:
+    """Record the source, with a digest of each case's raw files.
+
+    A folder beside source.json is named relative to it, so that the results can be moved.
+
+    Args:
+        anew: read all files again, also those whose size and time have not changed.
+        made: what decided which files these are (archives, settings of a phantom).
+        details: further facts for readers.
+    """
+    known = {} if anew or not path.is_file() else read_json(path).get("files", {})
+    files = raw_cases(dataset, root, known)
+    folder, beside = root.resolve(), path.parent.resolve()
+    record = {
+        "dataset": dataset.name,
+        "root": str(folder.relative_to(beside)) if folder.is_relative_to(beside) else str(folder),
+        "kind": kind,
+        "cases": len(files),
+        **details,
+        "made": {"kind": kind, **(made or {}), "content": content_digest(files), **lineage.code("fetch")},
+        "files": files,
+    }
+    write_json(path, record)
 
 
 def read_source(path: Path, dataset: str) -> Path:
@@ -28,10 +61,11 @@ def read_source(path: Path, dataset: str) -> Path:
 def load_source(path: Path, dataset: str) -> dict[str, Any]:
     """The content of a source.json; raises as `read_source` does."""
     if not path.is_file():
-        raise InputError("there is no source.json", where=path, remedy="run `benchmark fetch` first")
+        raise InputError("there is no source.json", where=path, remedy="run `python -m benchmark fetch` first")
     source = read_json(path)
     if source.get("dataset") != dataset:
         raise InputError("source.json is of another data set", where=path, expected=dataset, found=source["dataset"])
+    source["root"] = str(path.parent / source["root"])  # a root that is absolute stays it
     if not Path(source["root"]).is_dir():
         raise InputError(
             "the raw data is no longer there",

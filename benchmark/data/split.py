@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark import lineage
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, get_dataset
 from benchmark.errors import InputError
@@ -165,5 +166,6 @@ def main(arguments: argparse.Namespace) -> None:
         check_split(split, None if cases is None else [case.id for case in cases])
     else:
         split = make_split(dataset, cases, kind=source["kind"])
-        write_json(arguments.out, split)
+        made = {"split": split["digest"], **lineage.code("split")}
+        write_json(arguments.out, {**split, "made": made})
     say(f"{dataset.name}: " + ", ".join(f"{len(split[part])} {part}" for part in SPLITS) + f" ({split['source']})")

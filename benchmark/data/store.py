@@ -7,9 +7,10 @@ marks the case as complete. This module needs numpy and blosc2 only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -91,6 +92,11 @@ class PreparedStore:
     def digest(self) -> str:
         return self.info["digest"]
 
+    def digest_of(self, cases: Iterable[str], kind: str) -> str:
+        """Digest of some cases: as "image", whole "case" or "reference"."""
+        digests = {case: self.open(case).meta["digests"][kind] for case in cases}
+        return value_digest(dict(sorted(digests.items())))
+
     def open(self, case: str) -> PreparedCase:
         """One case.
 
@@ -164,12 +170,19 @@ def write_case(
     facts: dict[str, Any] = {"volumes": {str(number): count for number, count in voxels.volumes.items()}}
     if labels.ndim == 3:
         facts["foreground_slices"] = [_labelled_slices(labels, axis) for axis in range(3)]
-    write_json(cases / f"{case}.json", {"case": case, "shape": list(labels.shape), **meta, **facts})
+    record = {"case": case, "shape": list(labels.shape), **meta, **facts}
+    write_json(cases / f"{case}.json", record if "digests" in meta else {**record, "digests": _content(image, labels)})
 
 
 def _labelled_slices(labels: np.ndarray, axis: int) -> list[int]:
     others = tuple(other for other in range(labels.ndim) if other != axis)
     return np.flatnonzero(labels.any(axis=others)).tolist()
+
+
+def _content(image: np.ndarray, labels: np.ndarray) -> dict[str, str]:
+    """Digests of a case that was not made from raw files: of its arrays."""
+    voxels, classes = (sha256(np.ascontiguousarray(array)).hexdigest()[:16] for array in (image, labels))
+    return {"image": voxels, "case": value_digest([voxels, classes]), "reference": classes}
 
 
 def finish_store(

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmark import lineage
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, Fault, get_dataset
 from benchmark.datasets.base import unknown_values
 from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
-from benchmark.files import atomic_path
+from benchmark.files import atomic_path, write_json
 from benchmark.progress import say, track
 from benchmark.workers import map_processes
 
@@ -135,28 +136,25 @@ def write_report(path: Path, faults: Iterable[Fault]) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", help="name of the data set")
     parser.add_argument("--source", type=Path, required=True, help="source.json written by fetch")
-    parser.add_argument("--out", type=Path, required=True, help="verify.csv to write")
+    parser.add_argument("--out", type=Path, required=True, help="verified.json to write; verify.csv goes beside it")
     parser.add_argument("--processes", type=int, help="worker processes (default: the CPUs of this job)")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Writes the report; raises InputError if it has a line.
-
-    A failed run also leaves `<out>.failed.csv`, because Snakemake deletes the declared output of a failed rule.
-    """
+    """Writes the report, a table of all faults, and the record only if it has none; raises InputError otherwise."""
     dataset = get_dataset(arguments.dataset)
-    root = Path(load_source(arguments.source, dataset.name)["root"])
-    faults = verify(dataset, root, processes=arguments.processes)
-    kept = arguments.out.with_suffix(".failed.csv")
-    kept.unlink(missing_ok=True)
-    write_report(arguments.out, faults)
+    source = load_source(arguments.source, dataset.name)
+    report = arguments.out.with_name("verify.csv")
+    faults = verify(dataset, Path(source["root"]), processes=arguments.processes)
+    write_report(report, faults)
     if not faults:
+        made = {"source": lineage.digest_of(source["made"]), **lineage.code("verify")}
+        write_json(arguments.out, {"dataset": dataset.name, "cases": source["cases"], "made": made})
         return
-    write_report(kept, faults)
     for fault in faults[:FAULTS_SHOWN]:
         say(f"{fault.case} {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}")
     raise InputError(
         f"{len(faults)} faults in {len({fault.case for fault in faults})} cases of {dataset.name}",
-        where=kept,
+        where=report,
         remedy="the table lists every fault by file; correct or remove those cases, then verify again",
     )

@@ -14,9 +14,9 @@ from typing import Any
 from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.data.fetch import origin
-from benchmark.data.prepare import store_made
-from benchmark.data.raw_files import PreparedDigests, RawCase, content_digest, prepared_digests, raw_cases
-from benchmark.data.split import SPLITS, make_split
+from benchmark.data.prepare import case_digests, store_made
+from benchmark.data.raw_files import PreparedDigests, RawCase, content_digest, digest_of_cases, raw_cases
+from benchmark.data.split import make_split
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, value_digest
@@ -140,7 +140,7 @@ class Chain:
 
     def _prepared(self, store: PreparedData) -> State:
         split, digests = self.split(store.dataset), self.digests(store)
-        cases = UNKNOWN if digests is None else _digest({case: found.case for case, found in digests.items()})
+        cases = UNKNOWN if digests is None else digest_of_cases(digests, "case")
         made = {**store_made(store), "cases": cases}
         return self._compare("prepare_cases", self.layout.prepared(store.dataset, store.id), made, inputs=(split,))
 
@@ -159,7 +159,7 @@ class Chain:
         digests, split = self.digests(store), self._parts(store.dataset)
         if digests is None or split is None:
             return UNKNOWN
-        return _digest({case: getattr(digests[case], kind) for part in parts for case in split[part]})
+        return digest_of_cases({case: digests[case] for part in parts for case in split[part]}, kind)
 
     # Trainings and runs
 
@@ -284,17 +284,3 @@ class Chain:
         if not why and (forced or (waits and not exists)):
             why = waits or "asked for"
         return State(lineage.digest_of(made), exists, why, forced, made)
-
-
-def case_digests(
-    store: PreparedData, raw: Mapping[str, RawCase], parts: Mapping[str, Any]
-) -> dict[str, PreparedDigests]:
-    """Digests of the cases of a split, prepared for a store."""
-    made = store_made(store)
-    return {
-        case: prepared_digests(raw[case], made, part=part, patch=store.patch) for part in SPLITS for case in parts[part]
-    }
-
-
-def _digest(digests: Mapping[str, str]) -> str:
-    return value_digest(dict(sorted(digests.items())))

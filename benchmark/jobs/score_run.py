@@ -10,8 +10,9 @@ from typing import Any
 
 from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import read_json, value_digest, write_json
+from benchmark.files import read_json, write_json
 from benchmark.layout import CONTROLS
 from benchmark.scoring.controls import write_control
 from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
@@ -46,7 +47,7 @@ def score_predictions(config: RunConfig, store: Path, split: dict[str, Any], *, 
     ours = lineage.read_made(record)
     made = lineage.scored(
         predictions=lineage.stat_digest(predictions) if ours is None else lineage.digest_of(ours),
-        references=references_digest(store, config.inference.cases(split)),
+        references=PreparedStore(store).digest_of(config.inference.cases(split), "reference"),
         conventions=convention_digests(config.convention),
     )
     before = {} if ours is None else {"predict": ours, "train": read_json(record).get("weights_made")}
@@ -63,16 +64,10 @@ def score_controls(config: RunConfig, store: Path, split: dict[str, Any], *, out
         score(config, store, split, predictions=path.parent / "predictions", out=path, run=f"control/{control}")
     made = lineage.scored(
         predictions="controls",
-        references=references_digest(store, [*split["train"], *config.inference.cases(split)]),
+        references=PreparedStore(store).digest_of([*split["train"], *config.inference.cases(split)], "reference"),
         conventions=convention_digests(config.convention),
     )
     write_json(out / "controls.json", {"made": made | lineage.code("controls"), "code_version": code_version()})
-
-
-def references_digest(store: Path, cases: Sequence[str]) -> str:
-    """Of the references of some cases of a store."""
-    digests = {case: read_json(store / "cases" / f"{case}.json")["digests"]["reference"] for case in cases}
-    return value_digest(dict(sorted(digests.items())))
 
 
 def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:

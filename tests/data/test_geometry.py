@@ -15,7 +15,8 @@ from monai.transforms import CropForeground
 from nibabel import orientations
 
 from benchmark.data import geometry
-from benchmark.data.prepare import normalise, to_prepared_grid
+from benchmark.data.normalisation import normalise
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.settings import Preparation
 
 ORIENTATIONS = ["RAS", "LAS", "LPS", "PIR", "SAL", "ILA"]

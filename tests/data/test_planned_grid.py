@@ -15,7 +15,7 @@ from benchmark.data.geometry import restore_labels
 from benchmark.data.nonzero import own_values
 from benchmark.data.plan import Plan, make_plan
 from benchmark.data.planned_grid import restore_scores
-from benchmark.data.prepare import to_prepared_grid
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case
 from benchmark.datasets.nnunet_raw import NnUnetRaw
 from benchmark.settings import Preparation, Resampling
