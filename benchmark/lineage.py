@@ -91,10 +91,27 @@ def receptive_field(config: RunConfig, *, weights: str, data: str, options: str)
     return {**made, **code("receptive_field"), **code("network", config.model.name)}
 
 
+def counted(config: RunConfig) -> Made:
+    """What decides the parameters and operations of a run's network: the network, and the size of its input."""
+    made = {
+        **flat({"model": config.model.model_dump(mode="json", exclude={"initialisation", "demo"})}),
+        "training.patch": list(config.training.patch),
+        "deep_supervision": config.training.loss.deep_supervision is not None,
+        "dataset": config.dataset,
+        "labels": config.labels and list(config.labels),
+    }
+    return {**made, **code("cost"), **code("network", config.model.name)}
+
+
 def scored(*, predictions: str, references: str, conventions: Mapping[str, str]) -> Made:
     """What makes scores: digests of predictions and references, and of each convention by name."""
     rules = {f"convention.{name}": digest for name, digest in conventions.items()}
     return {"predictions": predictions, "references": references, **rules, **code("score")}
+
+
+def released_digest(name: str) -> str:
+    """Of released weights: which file that is, `fetch-weights` settles and holds to."""
+    return value_digest(["released", name])
 
 
 def prepared_case(store: Made, *, part: str, patch: Any, files: Mapping[str, str]) -> str:

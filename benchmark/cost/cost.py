@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.cost.flops import count_flops
 from benchmark.cost.meta import build_on_meta
@@ -30,6 +31,7 @@ class RunCost:
         flops: fvcore's convention, as the Swin-UMamba papers count (one multiply-add = 1).
         flops_complete: every floating-point operator (one multiply-add = 2).
         multiply_adds: matrix products and convolutions alone.
+        made: digest of what decides the count (`benchmark.lineage.counted`).
     """
 
     run: str
@@ -40,6 +42,7 @@ class RunCost:
     flops_complete: int | None = None
     multiply_adds: int | None = None
     note: str = ""
+    made: str = ""
 
 
 def cost_of_run(config: RunConfig) -> RunCost:
@@ -64,6 +67,7 @@ def cost_of_run(config: RunConfig) -> RunCost:
         flops_complete=flops.total("complete"),
         multiply_adds=flops.total("multiply_adds"),
         note="; ".join(f"{name} is not in flops_complete" for name in flops.unknown),
+        made=lineage.digest_of(lineage.counted(config)),
     )
 
 

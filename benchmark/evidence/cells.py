@@ -58,14 +58,18 @@ class Evidence:
     """The files a table is built from, read.
 
     Attributes:
-        scale: `paper` or `demo`.
+        scale: `paper`, `pilot` or `demo`.
+        share: of the steps that a pilot trains.
         scores: run id → scores.
+        outdated: run id → what has changed since its scores were made, which are not shown.
         cost: run id → counted quantities (`parameters`, `flops`).
         latency: run id → (seconds, machine).
         contradictions: (row, column) → where the paper contradicts the cell.
     """
 
     scale: str = "paper"
+    share: float = 1.0
+    outdated: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, RunScores] = field(default_factory=dict)
     cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     latency: Mapping[str, tuple[float, str]] = field(default_factory=dict)
@@ -158,7 +162,7 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     if column.measure in ("parameters", "flops"):
         counted = evidence.cost.get(source.runs[0], {}).get(column.measure)
         return _count(counted, unit, source.pending or "not counted")
-    if source.pending:
+    if source.pending and not any(run in evidence.scores for run in source.runs):
         return Measured(not_attempted=source.pending)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
@@ -180,7 +184,9 @@ def _latency(found: tuple[float, str] | None, unit: float) -> Measured:
 
 def _score(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
     if not any(run in evidence.scores for run in source.runs):
-        return Measured(mode="score", not_attempted=source.without_scores)
+        outdated = next((evidence.outdated[run] for run in source.runs if run in evidence.outdated), "")
+        reason = f"made with other settings: {outdated}" if outdated else source.without_scores
+        return Measured(mode="score", not_attempted=reason)
     matrices = matrices_of(source, str(column.metric), evidence)
     if not matrices:
         return Measured(mode="score", not_attempted=f"not scored: {column.metric} under {source.convention}")
@@ -212,6 +218,8 @@ def _not_comparable(source: CellSource, evidence: Evidence, matrices: Sequence[S
     scales = {evidence.scores[run].scale for run in source.runs if run in evidence.scores}
     if evidence.scale == "demo" or "demo" in scales:
         return DEMO
+    if evidence.scale == "pilot" or "pilot" in scales:
+        return f"{evidence.share:.0%} of the steps"
     worst = max(matrices, key=lambda matrix: len(matrix.left_out))
     lost = len(worst.left_out)
     return f"no prediction of {lost} of {len(worst.cases)} cases" if lost else ""

@@ -59,7 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     if target.kind != "figure" and not arguments.training:
         raise InputError(f"{target.target} is a table", remedy=f"python -m benchmark table {target.target}")
     layout = results_of(arguments)
-    scores = {} if arguments.published else scores_of(arguments, catalog, target)
+    scores = {} if arguments.published else scores_of(arguments, catalog, target)[0]
     request = Request(catalog, target, arguments.scale, layout, scores, published_only=arguments.published)
     base = Path(arguments.out_dir or layout.root)
     if arguments.training:

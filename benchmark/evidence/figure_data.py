@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.statements import load_statements
@@ -284,7 +285,7 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
             begun = Path(request.layout.source(source.dataset)).is_file()
             missing[row] = source.pending or ("not run" if begun else source.without_scores)
             continue
-        record = _field_record(path, request.catalog.run(source.runs[0], request.scale).digest)
+        record = _field_record(path, request, source.runs[0])
         maps[row] = np.load(path, allow_pickle=False)
         notes[f"mean of {record['samples']} samples, {record['contribution']} part of the gradient"] = None
     if not maps:
@@ -292,17 +293,19 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
     return ReceptiveFields(maps, missing, "; ".join(notes))
 
 
-def _field_record(path: Path, digest: str) -> dict[str, Any]:
-    """What a map was made from. Raises InputError if nothing says so or it was another configuration."""
+def _field_record(path: Path, request: Request, run: str) -> dict[str, Any]:
+    """What a map was made from. Raises InputError if nothing says so or it was made with other settings."""
     beside = path.with_suffix(".json")
     record = read_json(beside) if beside.is_file() else {}
-    if record.get("digest") != digest:
+    config = request.catalog.run(run, request.scale)
+    wanted = {**lineage.code("receptive_field"), **lineage.code("network", config.model.name)}
+    made = {key: record.get("made", {}).get(key) for key in wanted}
+    if made != wanted:
         raise InputError(
-            "a receptive field map is not of this configuration of its run",
+            "a receptive field map was made with other settings",
             where=path,
-            expected=f"configuration {digest} in {beside.name}",
-            found=record.get("digest", f"no {beside.name}"),
-            remedy="remove it, then run `benchmark receptive-field` (or the workflow) again",
+            found=lineage.difference(made, wanted),
+            remedy="run the workflow again, or `python -m benchmark receptive-field`",
         )
     return record
 

@@ -17,6 +17,10 @@ from benchmark.markdown import aligned
 DEMO_BANNER = """\
 > **Demo scale, not comparable.** Small networks, few steps, phantom or sample data: the scores show that the pipeline
 > runs, not what the networks can do. Parameters and FLOPs are those of the paper's scale."""
+PILOT_BANNER = """\
+> **Pilot, not comparable.** The datasets and the papers' networks, trained in a share of the steps: a look at whether a
+> row is worth its GPU-hours."""
+BANNERS = {"demo": DEMO_BANNER, "pilot": PILOT_BANNER}
 CANONICAL_NOTE = """\
 In it failure never improves a score: missing predictions, missed structures and structures predicted where there are
 none all count as zero. The difference is what the table's own convention leaves out."""
@@ -41,8 +45,8 @@ def table_markdown(table: Table) -> str:
     """The whole page: caption, rebuilt beside published, verdicts, significance, failures, footnotes."""
     target = table.target
     parts = [f"# {target.number}: {target.title}", target.caption]
-    if table.scale == "demo":
-        parts.append(DEMO_BANNER)
+    if table.scale in BANNERS:
+        parts.append(BANNERS[table.scale])
     parts += [_main_table(table), _legend(table)]
     if table.significance:
         parts += ["## Significance, as published and recomputed", *_significance(table.significance, table.target)]

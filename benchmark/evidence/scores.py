@@ -73,6 +73,7 @@ class RunScores:
 
     Attributes:
         scale: of the run that predicted; empty where the file does not say.
+        chain: what scores, predictions and weights were made of, as JSON; empty for scores that were handed in.
     """
 
     run: str
@@ -80,6 +81,7 @@ class RunScores:
     config_digest: str
     code_version: str
     scale: str = ""
+    chain: str = ""
     _matrices: dict[tuple[str, str], ScoreMatrix | None] = field(default_factory=dict, repr=False)
 
     def matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
@@ -147,6 +149,7 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
                 config_digest=metadata.get("config_digest", ""),
                 code_version=metadata.get("code_version", ""),
                 scale=metadata.get("scale", ""),
+                chain=metadata.get("chain", ""),
             )
     return runs
 

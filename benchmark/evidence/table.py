@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmark import lineage
 from benchmark.catalog.arguments import (
     add_catalog_arguments,
     add_record_arguments,
@@ -18,12 +19,15 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
 from benchmark.evidence.cells import Evidence
+from benchmark.evidence.currency import scores_differ
 from benchmark.evidence.markdown import table_markdown
 from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import RunScores, read_scores
 from benchmark.files import write_text
+from benchmark.layout import Layout
 from benchmark.progress import say
+from benchmark.settings import Scale
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,10 +67,15 @@ def main(arguments: argparse.Namespace) -> int:
 def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> Table:
     """Read every file that the command line or the results folder offers, and build the table."""
     layout = results_of(arguments)
+    scores, outdated = scores_of(arguments, catalog, target)
+    paths = arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])
+    wanted = {run: lineage.digest_of(lineage.counted(catalog.run(run))) for run in catalog.runs(target)}
     evidence = Evidence(
         scale=arguments.scale,
-        scores=scores_of(arguments, catalog, target),
-        cost=read_costs(arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])),
+        share=arguments.share,
+        scores=scores,
+        outdated=outdated,
+        cost=read_costs(paths, wanted),
         contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
@@ -74,23 +83,34 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
     return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
 
 
-def scores_of(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> dict[str, RunScores]:
-    """Scores of the target's runs: the named files, else whatever the results folder has."""
+def scores_of(
+    arguments: argparse.Namespace, catalog: Catalog, target: Target
+) -> tuple[dict[str, RunScores], dict[str, str]]:
+    """Scores of the target's runs: the named files, else whatever the results folder has.
+
+    Returns:
+        run → scores made with the settings of today, and run → what has changed since the others were made.
+    """
     layout = results_of(arguments)
     paths = arguments.scores
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
-    scores = read_scores(paths)
+    scores, outdated = read_scores(paths), {}
     known = set(catalog.runs(target))
     for run in sorted(scores):
-        recorded = scores[run].config_digest
         if run not in known:
             say(f"{target.target}: no row is made from the scored run {run!r}")
-        elif recorded and recorded != (current := catalog.run(run, arguments.scale).digest):
-            say(
-                f"{run}: scored with configuration {recorded}; its settings have changed since, or the scale: {current}"
-            )
-    return scores
+        elif why := _outdated(catalog, layout, scores[run], arguments.scale):
+            say(f"{run}: its scores were made with other settings ({why}) and are not shown")
+            outdated[run] = why
+    return {run: found for run, found in scores.items() if run not in outdated}, outdated
+
+
+def _outdated(catalog: Catalog, layout: Layout, scores: RunScores, scale: Scale) -> str:
+    recorded, current = scores.config_digest, catalog.run(scores.run, scale).digest
+    if recorded and recorded != current and not scores.chain:
+        return f"configuration {recorded}, now {current}"
+    return scores_differ(catalog, layout, scores.run, scale, scores.chain)
 
 
 def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]]:
@@ -114,11 +134,19 @@ def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]
     return controls
 
 
-def read_costs(paths: Iterable[str | Path]) -> dict[str, dict[str, float]]:
-    """run → parameters and flops, from files with the columns `run`, `parameters`, `flops` (empty: not counted)."""
-    costs = {}
+def read_costs(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = None) -> dict[str, dict[str, float]]:
+    """run → parameters and flops, from files with the columns `run`, `parameters`, `flops` (empty: not counted).
+
+    Args:
+        wanted: run → digest of what its count would be made of today; a line that says another is left out.
+    """
+    costs: dict[str, dict[str, float]] = {}
     for path in paths:
         for line in _read_table(path, ("run", "parameters", "flops")):
+            made, current = line.get("made"), (wanted or {}).get(line["run"])
+            if made and current and made != current:
+                say(f"{line['run']}: counted with other settings, and not shown")
+                continue
             counted = {name: line[name] for name in ("parameters", "flops")}
             costs[line["run"]] = {name: _number(text, path) for name, text in counted.items() if text}
     return costs

@@ -18,17 +18,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmark import lineage
 from benchmark.data.geometry import restore_labels, slice_patch
 from benchmark.data.planned_grid import restore_scores
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, file_digest, read_json, value_digest, write_json
+from benchmark.files import atomic_path, read_json, value_digest, write_json
+from benchmark.forced import take_forced
 from benchmark.inference.slices import on_slices, predict_whole
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
+from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
+from benchmark.models.released import load_released, weight_source
+from benchmark.models.weights_at_hand import WeightsAtHand, weights_at_hand
 from benchmark.progress import say, track
 from benchmark.settings import RunConfig
+from benchmark.version import code_version
 
 
 def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device) -> Tensor:
@@ -73,40 +79,45 @@ def predict_run(
     config: RunConfig,
     store: PreparedStore,
     split: dict[str, Any],
-    trained: Path,
+    weights: WeightsAtHand,
     out: Path,
     *,
     device: torch.device,
     data: str = "",
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Predict the cases of `config.inference.splits` into `out.parent/predictions`, then write `out`.
 
     Args:
+        anew: predict also the cases that are done.
         data: what the raw data is (download, local, phantom), for the record.
 
     Returns:
         The content of predicted.json; cases of the split that the store lacks are under "missing".
 
     Raises:
-        InputError: the training is of another configuration, or its weights are missing or do not fit.
+        InputError: the store has no case of the split, or the weights do not fit.
     """
-    weights, digest = read_trained(trained, config)
-    key = value_digest([digest, config.inference.model_dump(mode="json"), store.digest])
     cases, missing = cases_to_predict(config, store, split)
+    made = lineage.predicted(config, weights=weights.digest, data=store.digest_of(cases, "image"))
+    keys = {case: _key(made, weights, store.open(case)) for case in cases}
     folder = out.parent / "predictions"
-    remaining = [case for case in cases if not _is_done(folder / f"{case}.nii.gz", store.open(case), key)]
+    done = {case for case in cases if not anew and _is_done(folder / f"{case}.nii.gz", store.open(case), keys[case])}
+    remaining = [case for case in cases if case not in done]
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
     if remaining:
         network = load_network(config, store, weights).to(device)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
-            _predict_case(network, store.open(case), config, folder / f"{case}.nii.gz", key, device)
+            _predict_case(network, store.open(case), config, folder / f"{case}.nii.gz", keys[case], device)
     for case in missing:
         say(f"{case}: in the split, but not in the prepared store")
     summary = {
         "run": config.run,
-        "digest": config.digest,
-        "key": key,
         "data": data,
+        "made": made,
+        "weights_made": weights.made,
+        "weights_sha256": weights.sha256,
+        "code_version": code_version(),
         "cases": sorted(cases),
         "missing": missing,
     }
@@ -132,55 +143,27 @@ def cases_to_predict(config: RunConfig, store: PreparedStore, split: dict[str, A
     return cases, sorted(set(wanted) - set(cases))
 
 
-def read_trained(path: Path, config: RunConfig) -> tuple[Path, str]:
-    """The weights file of a finished training, and its digest.
-
-    Raises:
-        InputError: trained.json is missing or damaged, belongs to another configuration, or its weights are gone or
-            are not those it names.
-    """
-    try:
-        trained = read_json(path)
-        config_digest, weights = trained["digest"], path.parent / trained["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "this is not a finished training", where=path, found=error, remedy="run `benchmark train`"
-        ) from None
-    if config_digest != config.digest:
-        raise InputError(
-            "the training is of another configuration",
-            where=path,
-            expected=config.digest,
-            found=config_digest,
-            remedy="train again, or predict with the paper_tables and scale it was trained with",
-        )
-    if not weights.is_file():
-        raise InputError("the weights of the training are gone", where=weights, remedy=f"remove {path} and train again")
-    digest = file_digest(weights)
-    if digest != trained.get("sha256", digest):
-        raise InputError(
-            "the weights are not those that the training wrote",
-            where=weights,
-            expected=trained["sha256"],
-            found=digest,
-            remedy=f"remove {path} and train again",
-        )
-    return weights, digest
+def _key(made: Made, weights: WeightsAtHand, case: PreparedCase) -> str:
+    """What one case's label map is made with: of the other cases it does not depend."""
+    return value_digest([{**made, "data": case.meta["digests"]["image"]}, weights.sha256])
 
 
-def load_network(config: RunConfig, store: PreparedStore, weights: Path) -> nn.Module:
-    """The run's network with its trained weights, in evaluation mode on the CPU.
+def load_network(config: RunConfig, store: PreparedStore, weights: WeightsAtHand) -> nn.Module:
+    """The run's network with its weights, in evaluation mode on the CPU.
 
     Raises:
         InputError: the file is damaged, or its tensors are not those of the network.
     """
     network = build_for_run(config, in_channels=len(store.channels), out_channels=len(store.label_names) + 1)
+    if weights.released is not None:
+        load_released(network, weights.path, allow_partial=weight_source(weights.released).partial)
+        return network.eval()
     try:
-        network.load_state_dict(load_file(weights))
+        network.load_state_dict(load_file(weights.path))
     except SafetensorError as error:
-        raise InputError("the weights file is damaged", where=weights, found=error, remedy="train again") from None
+        raise InputError("the weights file is damaged", where=weights.path, found=error, remedy="train again") from None
     except RuntimeError as error:
-        raise InputError("the weights do not fit the network", where=weights, found=error) from None
+        raise InputError("the weights do not fit the network", where=weights.path, found=error) from None
     return network.eval()
 
 
@@ -218,8 +201,16 @@ def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("--store", type=Path, required=True, help="prepared.json written by prepare")
     parser.add_argument("--split", type=Path, required=True, help="split.json written by split")
-    parser.add_argument("--trained", type=Path, required=True, help="trained.json written by train")
+    parser.add_argument("--weights", type=Path, required=True, help="trained.json, or the record of released weights")
     parser.add_argument("--device", help="torch device (default: the GPU where there is one)")
+
+
+def weights_of(arguments: argparse.Namespace) -> WeightsAtHand:
+    """The weights of a command line: those of the training that the run's protocol names."""
+    from benchmark.catalog.arguments import catalog_of
+
+    training = catalog_of(arguments).training(arguments.run, arguments.scale)
+    return weights_at_hand(arguments.weights, training)
 
 
 def device_of(arguments: argparse.Namespace) -> torch.device:
@@ -240,8 +231,9 @@ def main(arguments: argparse.Namespace) -> None:
         config,
         PreparedStore(arguments.store.parent),
         read_split(arguments.split),
-        arguments.trained,
+        weights_of(arguments),
         arguments.out,
         device=device_of(arguments),
         data=read_json(arguments.source)["kind"],
+        anew=take_forced(arguments.out),
     )

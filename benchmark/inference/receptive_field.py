@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark import lineage
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedStore
@@ -36,16 +37,17 @@ from benchmark.inference.predict import (
     cases_to_predict,
     device_of,
     load_network,
-    read_trained,
+    weights_of,
 )
 from benchmark.models.registry import ModelEntry, model_entry
+from benchmark.models.weights_at_hand import WeightsAtHand
 from benchmark.progress import say, track
-from benchmark.settings import RunConfig
+from benchmark.settings import ReceptiveField, RunConfig
 from benchmark.version import code_version
 
 Contribution = Literal["positive", "absolute"]
 SIGNS: dict[str, Callable[[Tensor], Tensor]] = {"positive": functional.relu, "absolute": torch.abs}
-SAMPLES = 1000
+SAMPLES = ReceptiveField().samples
 BATCH = 4
 
 
@@ -166,7 +168,7 @@ def measure_run(
     config: RunConfig,
     store: PreparedStore,
     split: dict[str, Any],
-    trained: Path,
+    weights: WeightsAtHand,
     out: Path,
     *,
     samples: int = SAMPLES,
@@ -181,7 +183,6 @@ def measure_run(
     """
     entry = model_entry(config.model.name)
     check_defined(entry, config)
-    weights, digest = read_trained(trained, config)
     cases, _ = cases_to_predict(config, store, split)
     plain = config.training.model_copy(update={"augmentation": ()})
     patches = PatchDataset(store, sorted(cases), plain, config.seed, slice_axis=config.inference.slice_axis)
@@ -197,11 +198,12 @@ def measure_run(
     out.with_suffix(".json").unlink(missing_ok=True)  # a map being rewritten has no record
     with atomic_path(out) as temporary:
         np.save(temporary, field)
+    data = store.digest_of(cases, "image")
+    settings = ReceptiveField(samples=samples, contribution=contribution)
     record = {
         "run": config.run,
-        "digest": config.digest,
-        "weights": digest,
-        "data": store.digest,
+        "made": lineage.receptive_field(config, weights=weights.digest, data=data, options=settings.options),
+        "weights_sha256": weights.sha256,
         "cases": len(cases),
         "splits": list(config.inference.splits),
         "samples": samples,
@@ -232,7 +234,7 @@ def main(arguments: argparse.Namespace) -> None:
         run_config(arguments),
         PreparedStore(arguments.store.parent),
         read_split(arguments.split),
-        arguments.trained,
+        weights_of(arguments),
         arguments.out,
         samples=arguments.samples,
         contribution=arguments.contribution,

@@ -180,7 +180,7 @@ class Chain:
     def weights(self, name: str) -> State:
         """Released weights: which file they are is settled when they are found, and recorded."""
         record = Path(self.layout.weights(name))
-        return State(value_digest(["released", name]), exists=record.is_file())
+        return State(lineage.released_digest(name), exists=record.is_file())
 
     def weights_of(self, config: RunConfig) -> State:
         """What a run predicts with: the weights of its training, or released ones."""

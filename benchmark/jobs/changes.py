@@ -96,18 +96,8 @@ class Changes:
 
     def _cost(self, target: Target) -> State:
         """Counts rest on networks and on the size of their input, at the papers' scale, and on nothing else."""
-        networks = {}
-        for run in self._catalog.runs(target):
-            config = self._catalog.run(run)
-            shape = [
-                config.training.patch,
-                config.training.loss.deep_supervision is None,
-                config.dataset,
-                config.labels,
-            ]
-            networks[run] = [config.model.model_dump(mode="json"), shape, lineage.code("network", config.model.name)]
-        record = self._layout.made(f"cost-{target.target}")
-        return self.chain.product("count_cost", record, {"networks": networks, **lineage.code("cost")}, ())
+        networks = {run: lineage.counted(self._catalog.run(run)) for run in self._catalog.runs(target)}
+        return self.chain.product("count_cost", self._layout.made(f"cost-{target.target}"), networks, ())
 
     def table(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"table/{wildcards.target}", self._table(self._catalog.target(wildcards.target)))

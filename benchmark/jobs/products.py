@@ -7,6 +7,7 @@ from pathlib import Path
 from benchmark.catalog.targets import Target
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS
+from benchmark.settings import ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
@@ -85,7 +86,7 @@ class Products:
         figures = [target for target in self._catalog.targets.values() if target.draws_receptive_fields]
         drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
         parameters = next(drawn, {})
-        return " ".join(f"--{name} {parameters[name]}" for name in FIELD_PARAMETERS if name in parameters)
+        return ReceptiveField(**{name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}).options
 
     def caption(self, wildcards: Wildcards) -> str:
         return self.target(wildcards).caption

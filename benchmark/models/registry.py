@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmark.settings import RunConfig
 
-NOT_NETWORKS = {"__init__", "registry", "released", "checkpoint_files"}
+NOT_NETWORKS = {"__init__", "registry", "released", "checkpoint_files", "weights_at_hand"}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 from __future__ import annotations
 
 from benchmark.settings.base import RELEASED, Scale, Settings, Step
-from benchmark.settings.inference import Inference
+from benchmark.settings.inference import Inference, ReceptiveField
 from benchmark.settings.preparation import Preparation, Resampling
 from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
 from benchmark.settings.training import (
@@ -32,6 +32,7 @@ __all__ = [
     "Preparation",
     "PreparedData",
     "PromptedLoss",
+    "ReceptiveField",
     "Resampling",
     "Resize",
     "RunConfig",

@@ -47,3 +47,15 @@ class Inference(Settings):
     def cases(self, split: Mapping[str, Any]) -> list[str]:
         """Ids of the cases that are predicted and scored, in the order of split.json's content."""
         return [case for part in self.splits for case in split[part]]
+
+
+class ReceptiveField(Settings):
+    """How the map of a network's receptive field is made."""
+
+    samples: int = Field(1000, gt=0, description="Patches to average over")
+    contribution: Literal["positive", "absolute"] = Field("positive", description="Which part of the gradient")
+
+    @property
+    def options(self) -> str:
+        """The same, as options of the command."""
+        return f"--samples {self.samples} --contribution {self.contribution}"
