@@ -206,9 +206,10 @@ def test_a_folder_that_cannot_be_written_is_enough(register, tmp_path, monkeypat
 
 def test_torch_is_imported_for_a_first_sight_alone(tmp_path):
     (tmp_path / "swin_umamba.pth").write_bytes(WEIGHTS)
-    command = ["fetch-weights", "swin_umamba_paper", "--folder", str(tmp_path), "--out", str(tmp_path / "out.json")]
     code = (
-        f"import sys; from benchmark.cli import main; code = main({command});"
+        "import sys; from benchmark.cli import main;"
+        "code = main(['fetch-weights', 'swin_umamba_paper',"
+        f"'--folder', '{tmp_path}', '--out', '{tmp_path}/out.json']);"
         "sys.exit(code or 10 * ('torch' in sys.modules))"
     )
     codes = [subprocess.run([sys.executable, "-c", code], check=False).returncode for _ in range(2)]
