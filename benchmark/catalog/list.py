@@ -68,8 +68,9 @@ def list_datasets(catalog: Catalog) -> Rows:
     for name in available_datasets():
         facts = get_dataset(name)
         cases = "/".join(str(count) for count in facts.split_counts.values()) or "-"
-        rows.append([name, facts.title, facts.modality, str(len(facts.label_names)), cases, facts.licence])
-    return ["dataset", "title", "modality", "classes", "train/val/test", "licence"], rows
+        comes = "by itself" if facts.archives else "by hand"
+        rows.append([name, facts.title, facts.modality, str(len(facts.label_names)), cases, comes, facts.licence])
+    return ["dataset", "title", "modality", "classes", "train/val/test", "fetched", "licence"], rows
 
 
 def list_conventions(catalog: Catalog) -> Rows:

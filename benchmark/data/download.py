@@ -29,7 +29,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 BLOCK_BYTES = 1 << 16  # what a cut line loses at most
 TIMEOUT_SECONDS = 60.0
 REPORT_BYTES = 1 << 30
-TEMPORARY_STATUS = {408, 416, 425, 429}  # the second: a cut file of another length, which a new start may mend
+TEMPORARY_STATUS = {408, 416, 425, 429}  # 416: the server has less than what is here
 DRIVE_FILE = re.compile(r"https://drive\.google\.com/(?:file/d/|uc\?(?:export=download&)?id=|open\?id=)([\w-]+)")
 
 

@@ -225,6 +225,48 @@ def test_fetch_downloads_unpacks_and_records(server, tmp_path, top):
     assert len(server.ranges) == requests  # nothing is repeated
 
 
+def test_a_data_set_of_several_archives_without_sizes(server, tmp_path):
+    """NeurIPS CellSeg: two archives known by their checksums alone, side by side in one root."""
+    dataset, buffers, archives = get_dataset("neurips_cellseg"), {}, []
+    for archive in dataset.archives:
+        part, buffer = archive.name.removesuffix(".zip"), io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as container:
+            for name in ("images/cell_00001.png", "labels/cell_00001_label.tiff", "notes.txt"):
+                container.writestr(f"{part}/{name}", part)
+        buffers[archive.name] = buffer.getvalue()
+        checksum = f"sha256:{hashlib.sha256(buffer.getvalue()).hexdigest()}"
+        archives.append(replace(archive, url=f"{server.url}/{archive.name}", hash=checksum))
+    out = tmp_path / "source.json"
+    with pytest.raises(InputError, match="not the published one"):  # the second is another file than the server has
+        server.content = buffers["Training-labeled.zip"]
+        fetch.use_download(replace(dataset, archives=tuple(archives)), out, pause=0)
+    assert not out.exists()
+    server.content, requests = buffers["Tuning.zip"], len(server.ranges)
+    fetch.use_download(replace(dataset, archives=tuple(archives)), out, pause=0)
+    assert len(server.ranges) == requests + 1  # the first archive is there and unpacked
+    source = load_source(out, "neurips_cellseg")
+    assert source["cases"] == 2 and source["archives"] == {archive.url: archive.hash for archive in archives}
+    assert not list(Path(source["root"]).rglob("notes.txt"))
+
+
+def test_an_archive_that_nobody_published_a_checksum_of(server, tmp_path):
+    """AbdomenMRI: the checksum of first sight stands in source.json."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as container:
+        for name in ("imagesTr/amos_0507_0000.nii.gz", "labelsTr/amos_0507.nii.gz"):
+            container.writestr(f"Dataset702_AbdomenMR/{name}", b"volume")
+    server.content = buffer.getvalue()
+    (published,) = get_dataset("abdomen_mri").archives
+    assert "drive.usercontent.google.com" in published.url and published.hash is None
+    archive = replace(published, url=f"{server.url}/download")
+    dataset, out = replace(get_dataset("abdomen_mri"), archives=(archive,)), tmp_path / "source.json"
+    for _ in range(2):
+        fetch.use_download(dataset, out, pause=0)
+        checksum = f"sha256:{hashlib.sha256(server.content).hexdigest()}"
+        assert load_source(out, "abdomen_mri")["archives"] == {archive.url: checksum}
+    assert len(server.ranges) == 1
+
+
 @pytest.mark.parametrize("fill", [False, True])
 def test_a_missing_or_empty_root_is_refused(tmp_path, fill):
     root = tmp_path / "ts"

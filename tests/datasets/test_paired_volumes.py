@@ -232,6 +232,47 @@ def test_a_scan_taken_coronally_is_cut_axially(tmp_path, orientation, prepared):
     assert np.array_equal(np.asarray(kept.dataobj), raw) and np.array_equal(kept.affine, CORONAL)
 
 
+TOTALSEGMENTATOR = {  # what its structures are called otherwise
+    "left_kidney": "kidney_left",
+    "right_kidney": "kidney_right",
+    "left_adrenal_gland": "adrenal_gland_left",
+    "right_adrenal_gland": "adrenal_gland_right",
+    "bladder": "urinary_bladder",
+    "prostate_uterus": "prostate",
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("dataset", "sample", "image", "labels"),
+    [
+        (FLARE, "TotalSegmentator_v2_sample/s9001/ct", FILES["flare22"][0][0], FILES["flare22"][0][1]),
+        (CT, "TotalSegmentator_v2_sample/s9002/ct", FILES["amos_ct_mri"][0][0], FILES["amos_ct_mri"][0][1]),
+        (BOTH, "TotalSegmentatorMRI_sample/s9101/mri", FILES["amos_ct_mri"][3][0], FILES["amos_ct_mri"][3][1]),
+    ],
+    ids=["flare22", "amos_ct", "amos_ct_mri"],
+)
+def test_real_scans_in_these_layouts(real_data, tmp_path, dataset, sample, image, labels):
+    """Organs of real scans, numbered as each data set does, verified, and as large after reading as before."""
+    source = real_data(f"{sample}.nii.gz")
+    scan = nibabel.load(source)
+    merged, voxels = np.zeros(scan.shape, np.uint8), {}
+    for name, number in dataset.class_numbers.items():
+        path = source.parent / f"segmentations/{TOTALSEGMENTATOR.get(name, name)}.nii.gz"
+        if path.exists() and (inside := np.asarray(nibabel.load(path).dataobj) > 0).any():
+            merged[inside], voxels[name] = number, int(inside.sum())
+    for path, content in ((image, scan), (labels, nibabel.Nifti1Image(merged, scan.affine))):
+        (tmp_path / path).parent.mkdir(parents=True)
+        nibabel.save(content, tmp_path / path)
+    assert verify(dataset, tmp_path, processes=1) == []
+    (case,) = dataset.find_cases(tmp_path)
+    read, affine, _ = dataset.read_labels(case)
+    assert dataset.load_image(case)[0].shape[1:] == read.shape == scan.shape and np.allclose(affine, scan.affine)
+    assert len(voxels) >= 5 and {"liver", "spleen"} <= set(voxels)
+    for group, (organ,) in dataset.groups.items():
+        assert (dataset.restrict(read, [organ]) == 1).sum() == voxels.get(organ, 0), group
+
+
 def zipped(root: Path, path: Path, top: str) -> Archive:
     with zipfile.ZipFile(path, "w") as container:
         for file in sorted(root.rglob("*.nii.gz")):
