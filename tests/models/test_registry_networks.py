@@ -30,7 +30,12 @@ CHECKPOINTED = {
     "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
     "universal_model", "uxnet",
 }  # fmt: skip
-POSITION_TABLES = {"transunet", "unest", "unetr"}  # which have one row per patch of the input they were built for
+POSITION_TABLES = {
+    "sam",
+    "transunet",
+    "unest",
+    "unetr",
+}  # which have one row per patch of the input they were built for
 SUPERVISED = {
     "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
 }  # fmt: skip
