@@ -2,7 +2,7 @@
 
 Paper: Kirillov et al., "Segment Anything" (2023); rows of MoE-SAM Tables 1 and 3. Released:
 facebookresearch/segment-anything at dca509f (Apache-2.0); state-dict keys are its own.
-Released weights: `sam_vit_b`, `_l` and `_h`, of 1024 x 1024 pixels; `adapt_released` resizes their positions to the grid.
+Released weights: `sam_vit_b`, `_l` and `_h`, for 1024 x 1024 pixels; `adapt_released` resizes their positions.
 Neither MoE-SAM's paper nor its code says how SAM was tuned. By default the mask decoder is trained, which is what the
 freezing rule of its code leaves, and mask 0 is used, without a best-of-three oracle.
 Deviations: rectangles are accepted and are not padded to squares.

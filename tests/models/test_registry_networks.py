@@ -30,12 +30,11 @@ CHECKPOINTED = {
     "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
     "universal_model", "uxnet",
 }  # fmt: skip
+# With one row per patch of the input they were built for; all of the SAM family.
 POSITION_TABLES = {
-    "sam",
-    "transunet",
-    "unest",
+    "autosam", "desam", "h_sam", "medsam", "moe_sam", "msa", "sam", "sam_med2d", "samed", "samus", "transunet", "unest",
     "unetr",
-}  # which have one row per patch of the input they were built for
+}  # fmt: skip
 SUPERVISED = {
     "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
 }  # fmt: skip

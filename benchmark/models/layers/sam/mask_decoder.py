@@ -172,12 +172,11 @@ class MaskDecoder(nn.Module):
     def forward(self, embedding: Tensor, code: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         """As `attend`; logits and predicted IoU of all masks."""
         quality, masks, image = self.attend(embedding, code, sparse, dense)
-        return weigh(self.output_hypernetworks_mlps, masks, self.output_upscaling(image)), self.iou_prediction_head(
-            quality
-        )
+        logits = weigh(self.output_hypernetworks_mlps, masks, self.output_upscaling(image))
+        return logits, self.iou_prediction_head(quality)
 
 
 def weigh(heads: nn.ModuleList, tokens: Tensor, image: Tensor) -> Tensor:
-    """Logits [N, M, H, W]: each pixel of `image` [N, C', H, W] times what a mask's head makes of its token [N, M, C]."""
+    """Logits [N, M, H, W]: pixels of `image` [N, C', H, W] times what each mask's head makes of its token [N, M, C]."""
     vectors = torch.stack([head(token) for head, token in zip(heads, tokens.unbind(1), strict=True)], dim=1)
     return (vectors @ image.flatten(2)).unflatten(2, image.shape[2:])

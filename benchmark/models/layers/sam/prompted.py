@@ -3,8 +3,8 @@
     embedding = network.encode(images)
     masks = network.decode(embedding, points, labels, image_index).best()
 
-Images are [B, 1 or 3, H, W] in 0 … 1, one grey channel being repeated; whether SAM's pixel statistics are applied is the
-network's option `statistics`. A query is one or more points on one image and yields binary masks, whose logits are
+Images are [B, 1 or 3, H, W] in 0 … 1, one grey channel being repeated; whether SAM's pixel statistics are applied is
+the network's option `statistics`. A query is one or more points on one image and yields binary masks, whose logits are
 positive inside. Which masks a network gives, and how one of them is chosen, is its attribute `mask_choice`:
 
     single          mask 0, which SAM trains for unambiguous prompts
