@@ -22,6 +22,7 @@ STRIDES = {
     "m4oe": 32,
     "nnformer_2d": 32,
     "nnunet": 32,
+    "sam": 16,
     "segresnet": 8,
     "swin_mae": 32,
     "swin_umamba": 32,

@@ -30,7 +30,11 @@ CHECKPOINTED = {
     "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
     "universal_model", "uxnet",
 }  # fmt: skip
-POSITION_TABLES = {"transunet", "unest", "unetr"}  # which have one row per patch of the input they were built for
+# With one row per patch of the input they were built for; all of the SAM family.
+POSITION_TABLES = {
+    "autosam", "desam", "h_sam", "medsam", "moe_sam", "msa", "sam", "sam_med2d", "samed", "samus", "transunet", "unest",
+    "unetr",
+}  # fmt: skip
 SUPERVISED = {
     "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
 }  # fmt: skip
