@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from benchmark.errors import did_you_mean
+from benchmark.models.layers.sam.feb import FeatureEnhancing
 from benchmark.models.layers.sam.image_encoder import make_neck
 from benchmark.models.layers.sam.sizes import SamSize
 
@@ -30,7 +31,7 @@ class LayerSum(nn.Module):
         return self.neck(sum(layers).permute(0, 3, 1, 2))
 
 
-FUSIONS: dict[str, Callable[[SamSize], nn.Module]] = {"add": LayerSum}
+FUSIONS: dict[str, Callable[[SamSize], nn.Module]] = {"add": LayerSum, "feb": FeatureEnhancing}
 
 
 def make_fusion(name: str, size: SamSize) -> nn.Module | None:

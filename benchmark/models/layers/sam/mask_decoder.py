@@ -25,15 +25,16 @@ EPS = 1e-5  # of the token norms
 class TokenAttention(nn.Module):
     """Attention of queries to keys, [N, tokens, channels] each, inside a projection to `inner` channels."""
 
-    def __init__(self, channels: int, inner: int) -> None:
+    def __init__(self, channels: int, inner: int, heads: int = HEADS) -> None:
         super().__init__()
+        self.heads = heads
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, inner) for _ in range(3))
         self.out_proj = nn.Linear(inner, channels)
 
     def split(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Projected, [N, heads, tokens, inner / heads] each."""
         projected = (self.q_proj(query), self.k_proj(key), self.v_proj(value))
-        return tuple(part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in projected)
+        return tuple(part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         attended = functional.scaled_dot_product_attention(*self.split(query, key, value))

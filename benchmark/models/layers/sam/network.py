@@ -55,8 +55,7 @@ class SegmentAnything(nn.Module):
         """
         images = images.expand(-1, 3, -1, -1)
         if self.statistics:
-            mean, deviation = (images.new_tensor(row)[:, None, None] for row in (PIXEL_MEAN, PIXEL_DEVIATION))
-            images = (255 * images - mean) / deviation
+            images = standardise(255 * images)
         return pad_to_shape(images, self.built_shape)
 
     def embed(self, prepared: Tensor, keep: Container[int] = ()) -> Encoded:
@@ -76,6 +75,12 @@ class SegmentAnything(nn.Module):
         """Logits [N, M, h, w] of the whole built shape, at the pixels of an image of `shape`, bilinearly."""
         enlarged = functional.interpolate(logits, self.built_shape, mode="bilinear", align_corners=False)
         return crop_to_shape(enlarged, self.built_shape, shape)
+
+
+def standardise(images: Tensor) -> Tensor:
+    """Pixels [B, 3, H, W] from 0 to 255, less SAM's mean and over its deviation."""
+    mean, deviation = (images.new_tensor(row)[:, None, None] for row in (PIXEL_MEAN, PIXEL_DEVIATION))
+    return (images - mean) / deviation
 
 
 def built_for(spatial_shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
