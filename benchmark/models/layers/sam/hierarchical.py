@@ -18,6 +18,7 @@ from benchmark.models.layers.sam.mask_decoder import (
     TokenAttention,
     TwoWayBlock,
     TwoWayTransformer,
+    attention_weights,
     make_upscaling,
     weigh,
 )
@@ -50,8 +51,8 @@ class GatedAttention(TokenAttention):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, gate: Tensor) -> Tensor:
         """query [B, Q, C], key and value [B, K, C], gate [B, Q, K] for all heads -> [B, Q, C]."""
         query, key, value = self.split(query, key, value)
-        weights = (query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(dim=-1)
-        return self.out_proj(((weights * gate[:, None]) @ value).transpose(1, 2).flatten(2))
+        weights = attention_weights(query, key) * gate[:, None]
+        return self.out_proj((weights @ value).transpose(1, 2).flatten(2))
 
 
 class GatedBlock(TwoWayBlock):

@@ -30,6 +30,10 @@ class SelfPromptEncoder(PromptEncoder):
         self.layernorm = nn.Sequential(ChannelNorm(channels), nn.GELU())
         self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
 
+    def generator(self) -> tuple[nn.Module, ...]:
+        """What SAM's prompt encoder does not have."""
+        return self.layernorm, self.fc1, self.fc2
+
     def generate(self, embedding: Tensor) -> Tensor:
         """[B, channels, rows, columns] -> [B, 1, channels]."""
         pooled = self.layernorm(embedding).mean(dim=(2, 3))

@@ -41,6 +41,11 @@ class TokenAttention(nn.Module):
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
+def attention_weights(query: Tensor, key: Tensor) -> Tensor:
+    """How much of each key a query takes, [N, heads, queries, keys], of what `TokenAttention.split` gives."""
+    return (query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(dim=-1)
+
+
 class TwoWayBlock(nn.Module):
     """Tokens attend to themselves and to the image, and the image to the tokens; every norm after its residual sum.
 
