@@ -9,7 +9,7 @@ positive inside. Which masks a network gives, and how one of them is chosen, is 
 
     single          mask 0, which SAM trains for unambiguous prompts
     best_of_three   masks 1 to 3, of which `Masks.best` takes the one with the highest predicted IoU
-    all             every mask, one per class: a single query answers for all classes
+    all             masks 0 to K - 1, one per class: a single query answers for all K classes
 
 `forward` makes such a network one among the others, which give class logits [B, K + 1, H, W]: one positive point for
 each of the K classes on the horizontal midline, class c at x = W c / (K + 1), or one point in the middle for `all`.
@@ -23,7 +23,7 @@ has real points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ from benchmark.models.layers.sam.prompt_encoder import Prompts
 from benchmark.models.layers.sam.sizes import SamSize
 
 MaskChoice = Literal["single", "best_of_three", "all"]
-CHOSEN = {"single": slice(0, 1), "best_of_three": slice(1, 4), "all": slice(None)}
 
 
 class Embedding(NamedTuple):
@@ -91,12 +90,15 @@ class PromptedSam(SegmentAnything):
         *,
         out_channels: int,
         mask_choice: MaskChoice = "single",
-        **parts,
+        **parts: Any,
     ) -> None:
         super().__init__(size, spatial_shape, **parts)
-        if mask_choice not in CHOSEN:
-            raise ValueError(f"mask_choice is one of {', '.join(CHOSEN)}, not {mask_choice!r}")
+        if mask_choice not in get_args(MaskChoice):
+            raise ValueError(f"mask_choice is one of {', '.join(get_args(MaskChoice))}, not {mask_choice!r}")
         self.classes, self.mask_choice = out_channels - 1, mask_choice
+        masks = self.mask_decoder.mask_tokens.num_embeddings
+        if mask_choice == "all" and self.classes > masks:
+            raise ValueError(f"a query has {masks} masks, too few for {self.classes} classes; choose single")
 
     def encode(self, images: Tensor) -> Embedding:
         """[B, 1 or 3, H, W] in 0 … 1 -> what `decode` takes."""
@@ -131,7 +133,7 @@ class PromptedSam(SegmentAnything):
         prompts = self.encode_prompts(points, labels, boxes, masks)
         features = embedding.features[image_index]
         logits, quality = self.mask_decoder(features, self.prompt_encoder.grid_code(), *prompts)
-        chosen = CHOSEN[self.mask_choice]
+        chosen = {"single": slice(0, 1), "best_of_three": slice(1, 4), "all": slice(0, self.classes)}[self.mask_choice]
         low_resolution = logits[:, chosen]
         return Masks(self.enlarge(low_resolution, embedding.shape), quality[:, chosen], low_resolution)
 

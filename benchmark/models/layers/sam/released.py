@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from benchmark.errors import InputError
 from benchmark.models.layers.sam.image_encoder import ImageEncoder
+from benchmark.models.layers.sam.mask_decoder import MaskDecoder
 from benchmark.models.layers.sam.sizes import SIZES
 
 ENCODER = "image_encoder."
@@ -36,6 +37,53 @@ def fit_released(state: dict[str, Tensor], encoder: ImageEncoder) -> dict[str, T
         elif ".attn.rel_" in key and _block(encoder, key).window is None:
             fitted[key] = resize_table(value, len(wanted))
     return fitted
+
+
+def fit_lora(state: dict[str, Tensor], encoder: ImageEncoder, decoder: MaskDecoder, rank: int) -> dict[str, Tensor]:
+    """As `fit_released`, for an encoder with low-rank updates; keys come without the prefix `sam.`.
+
+    `state` is a file of SAM; a whole network with updates, under `sam.` or not; or SAMed's flat file, whose entries
+    `w_a_iii` and `w_b_iii` are the updates of queries (iii = 2 block) and values (2 block + 1), and which has no other
+    part of the encoder.
+
+    Raises:
+        InputError: another width, depth or rank, or updates trained for another number of classes.
+    """
+    state = {key.removeprefix("sam."): value for key, value in state.items()}
+    tuned = {_update_key(key): value for key, value in state.items()}
+    if tuned.keys() != state.keys() or any(".linear_a_q." in key for key in state):
+        _check_updates(tuned, encoder, decoder, rank)
+    else:
+        tuned = {re.sub(r"\.attn\.qkv\.(\w+)$", r".attn.qkv.qkv.\1", key): value for key, value in tuned.items()}
+    return fit_released(tuned, encoder)
+
+
+def _update_key(key: str) -> str:
+    found = re.fullmatch(r"w_([ab])_(\d+)", key)
+    if not found:
+        return key
+    block, part = divmod(int(found[2]), 2)
+    return f"{ENCODER}blocks.{block}.attn.qkv.linear_{found[1]}_{'qv'[part]}.weight"
+
+
+def _check_updates(state: dict[str, Tensor], encoder: ImageEncoder, decoder: MaskDecoder, rank: int) -> None:
+    updates = {key: tuple(value.shape) for key, value in state.items() if ".linear_a_" in key}
+    wanted = 2 * len(encoder.blocks), (rank, len(encoder.patch_embed.proj.weight))
+    if len(updates) != wanted[0] or set(updates.values()) != {wanted[1]}:
+        raise InputError(
+            "the low-rank updates do not fit the network",
+            expected=f"{wanted[0]} of rank {rank} and width {wanted[1][1]}",
+            found=f"{len(updates)} of shapes {sorted(set(updates.values()))}, rank first",
+            remedy="build the network with the file's `rank` and `size`",
+        )
+    masks = state.get("mask_decoder.mask_tokens.weight")
+    if masks is not None and len(masks) != decoder.mask_tokens.num_embeddings:
+        raise InputError(
+            "the decoder was trained for another number of classes",
+            expected=f"{decoder.mask_tokens.num_embeddings} mask tokens, one per class with the background",
+            found=f"{len(masks)} mask tokens",
+            remedy="build the network for the file's classes, or begin from SAM's weights alone",
+        )
 
 
 def resize_grid(positions: Tensor, grid: tuple[int, ...]) -> Tensor:
