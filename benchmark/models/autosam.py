@@ -40,10 +40,11 @@ DEMO = {
     "stem": (8, 12),
     "blocks": ((6, 4, 16, True), (8, 8, 20, True), (10, 8, 24, True), (12, 4, 28, False)),
     "prompt_side": 128,
+    "train_decoder": True,
 }
 
 
-@register("autosam", demo=DEMO, spatial_dims=(2,))
+@register("autosam", demo=DEMO, spatial_dims=(2,), decoder="model.decoder")
 class AutoSAM(nn.Module):
     """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
 
@@ -55,6 +56,8 @@ class AutoSAM(nn.Module):
         prompt_side: pixels along the longer side of the prompt network's image.
         min_max: give min-max scaled logits less one half, so that 0 is the release's threshold.
         statistics_twice: see above.
+        train_decoder: train SAM's mask decoder too. The release does not: it begins from SAM's, where a decoder at
+            random would have to be trained.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class AutoSAM(nn.Module):
         prompt_side: int = PROMPT_SIDE,
         min_max: bool = False,
         statistics_twice: bool = False,
+        train_decoder: bool = False,
     ) -> None:
         super().__init__()
         check_channels(in_channels)
@@ -80,6 +84,10 @@ class AutoSAM(nn.Module):
         self.sam = SegmentAnything(sizes, spatial_shape, statistics=True)
         freeze(self.sam)
         self.unused_parameters = self._unread()
+        if train_decoder:
+            self.sam.mask_decoder.requires_grad_()
+            unasked = ("iou_prediction_head.*", "output_hypernetworks_mlps.[123].*")
+            self.unused_parameters += tuple(f"sam.mask_decoder.{name}" for name in unasked)
 
     def _unread(self) -> tuple[str, ...]:
         """What lies behind the map at stride 16, which is the last that is read, and a norm that is never applied."""

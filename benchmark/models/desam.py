@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.models.layers.sam.decoupled import MaskModule
+from benchmark.models.layers.sam.decoupled import MaskModule, ResidualExcitation
 from benchmark.models.layers.sam.mask_decoder import MaskDecoder
 from benchmark.models.layers.sam.network import check_channels, freeze
 from benchmark.models.layers.sam.prompted import Embedding, Masks, PromptedSam
@@ -49,14 +49,13 @@ class DeSAM(PromptedSam):
         statistics: apply SAM's pixel statistics, as the release does.
     """
 
-    unused_parameters = (
+    unused_parameters: tuple[str, ...] = (
         "mask_decoder.output_upscaling.*",
         "mask_decoder.output_hypernetworks_mlps.*",
         "mask_decoder.iou_prediction_head.*",  # these three without a loss of the predicted IoU
         "mask_decoder.transformer.final_attn_token_to_image.*",
         "mask_decoder.transformer.norm_final_attn.*",
         "mask_decoder.pimm.*.se.fc.*",
-        "mask_decoder.pimm.*.residual_block.*.conv3.conv.weight",
         "mask_decoder.pimm.seg_outputs.0.weight",
     )
 
@@ -81,6 +80,8 @@ class DeSAM(PromptedSam):
         self.kept = sizes.global_blocks[:-1]
         freeze(self.image_encoder)
         freeze(self.prompt_encoder)
+        blocks = ((name, part) for name, part in self.named_modules() if isinstance(part, ResidualExcitation))
+        self.unused_parameters += tuple(f"{name}.conv3.*" for name, part in blocks if not part.widens)
 
     def encode(self, images: Tensor) -> Embedding:
         features, layers = self.embed(self.prepare(images), self.kept)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.models.layers.fit import crop_to_shape
@@ -23,6 +22,7 @@ from benchmark.models.layers.sam.lora import add_lora
 from benchmark.models.layers.sam.mask_decoder import MaskDecoder, weigh
 from benchmark.models.layers.sam.network import SegmentAnything, built_for, check_channels, freeze
 from benchmark.models.layers.sam.prompt_encoder import PromptEncoder
+from benchmark.models.layers.sam.released import fit_lora
 from benchmark.models.layers.sam.sizes import DEMO_SIZE, sam_size
 from benchmark.models.registry import register
 
@@ -30,7 +30,10 @@ KINDS = 11  # learned vectors of points, for nine classes and two corners of a b
 INERT_HIDDEN = 2048
 
 
-@register("h_sam", demo={"size": DEMO_SIZE, "inert_hidden": 32}, spatial_dims=(2,))
+DEMO = {"size": {**DEMO_SIZE, "channels": 64}, "inert_hidden": 32, "rank": 2}
+
+
+@register("h_sam", demo=DEMO, spatial_dims=(2,), decoder="sam.image_encoder.neck")
 class HSam(nn.Module):
     """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
 
@@ -48,6 +51,15 @@ class HSam(nn.Module):
         noise: add noise to what the second decoder sees, in training, as the release does.
         deep_supervision: return both decoders' logits.
     """
+
+    unused_parameters = (
+        "sam.prompt_encoder.mask_downscaling.*",
+        "sam.prompt_encoder.point_embeddings.*",
+        "sam.prompt_encoder.not_a_point_embed.*",
+        "sam.mask_decoder*.iou_prediction_head.*",
+        *(f"sam.mask_decoder2.{name}.*" for name in ("self_attn", "self_attn2", "norm1", "norm2", "mlp", "med_sel")),
+        "sam.mask_decoder2.transformer2.layers.?.cross_attn_*.norm?.*",
+    )
 
     def __init__(
         self,
@@ -67,7 +79,7 @@ class HSam(nn.Module):
         encoder = ImageEncoder(sizes, grid)
         freeze(encoder)
         add_lora(encoder, rank)
-        self.noise, self.deep_supervision = noise, deep_supervision
+        self.rank, self.noise, self.deep_supervision = rank, noise, deep_supervision
         self.sam = SegmentAnything(
             sizes,
             spatial_shape,
@@ -99,3 +111,12 @@ class HSam(nn.Module):
         gate = class_gate(first, self.sam.grid)
         second, quality = self.sam.mask_decoder2(embedding + dense, code, gate, skip)
         return first, second, decoder.iou_prediction_head(attended.quality), quality
+
+    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """SAM's file, the release's flat file of updates and decoders, or a whole network, in this network's keys.
+
+        The prompt encoder's tensors are given under both of its names.
+        """
+        fitted = fit_lora(state, self.sam.image_encoder, self.sam.mask_decoder, self.rank)
+        twice = {key.replace("prompt_encoder.", "prompt_encoder2.", 1): value for key, value in fitted.items()}
+        return {f"sam.{key}": value for key, value in (fitted | twice).items()}

@@ -35,7 +35,7 @@ from benchmark.models.layers.sam.lpeg import HIDDEN, SelfPromptEncoder
 from benchmark.models.layers.sam.mask_decoder import HEADS, MaskDecoder, attention_weights
 from benchmark.models.layers.sam.network import SegmentAnything, built_for, check_channels, freeze
 from benchmark.models.layers.sam.prompt_encoder import PromptEncoder, Prompts
-from benchmark.models.layers.sam.released import fit_released
+from benchmark.models.layers.sam.released import fit_lora, fit_released
 from benchmark.models.layers.sam.sizes import DEMO_SIZE, SamSize, sam_size
 from benchmark.models.registry import register
 
@@ -105,14 +105,14 @@ class MoESAM(SegmentAnything):
             fusion=FeatureEnhancing(sizes, **around, **routing) if feb else None,
             statistics=statistics,
         )
-        self.lpeg, self.lpeg_input = lpeg, lpeg_input
+        self.lpeg, self.lpeg_input, self.tuning, self.rank = lpeg, lpeg_input, tuning, rank
         self.unused_parameters = ("mask_decoder.iou_prediction_head.*",)
         if feb and unused_layers:
             self.unused_parameters += ("fusion.moe_encoder.*", "fusion.norm.*")
-        self._choose_trained(tuning, train_lpeg)
+        self._choose_trained(train_lpeg)
 
-    def _choose_trained(self, tuning: str, train_lpeg: bool) -> None:
-        if tuning == "lora":
+    def _choose_trained(self, train_lpeg: bool) -> None:
+        if self.tuning == "lora":
             self.unused_parameters += tuple(f"prompt_encoder.{name}" for name in NOT_ASKED)
             return
         freeze(self.prompt_encoder)
@@ -169,6 +169,8 @@ class MoESAM(SegmentAnything):
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A file of SAM with its positions resized to this grid, or one with the keys of E-SAM."""
         named = {f"fusion.{key}" if key.startswith(FUSION_PARTS) else key: value for key, value in state.items()}
+        if self.tuning == "lora":
+            return fit_lora(named, self.image_encoder, self.mask_decoder, self.rank)
         return fit_released(named, self.image_encoder)
 
 

@@ -26,7 +26,7 @@ from benchmark.models.registry import register
 TRAINED = ("cnn_embed.", "post_pos_embed.", "Adapter.")  # parts of names in the image encoder
 
 
-@register("samus", demo={"size": DEMO_SIZE}, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)
+@register("samus", demo={"size": DEMO_SIZE, "train_decoder": True}, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)
 class SAMUS(PromptedSam):
     """`forward`: [B, in, H, W] in 0 … 1 -> class logits [B, out, H, W], as `layers.sam.prompted` says.
 
@@ -36,6 +36,8 @@ class SAMUS(PromptedSam):
         in_channels, out_channels: 1 (repeated) or 3; classes including background, which change no weight.
         spatial_shape: largest input, for which the square is built; 256 x 256 in the release.
         size: vit_b (the release), vit_l, vit_h, or the fields of a `SamSize`.
+        train_decoder: train the mask decoder too. The release does not: it begins from SAM's, where a decoder at random
+            would have to be trained.
         statistics: apply SAM's pixel statistics; the release does not.
     """
 
@@ -46,6 +48,7 @@ class SAMUS(PromptedSam):
         out_channels: int,
         spatial_shape: Sequence[int],
         size: str | Mapping[str, Any] = "vit_b",
+        train_decoder: bool = False,
         statistics: bool = False,
     ) -> None:
         check_channels(in_channels)
@@ -66,6 +69,9 @@ class SAMUS(PromptedSam):
             attention = self.image_encoder.blocks[number].attn
             attention.rel_pos_h.requires_grad_()
             attention.rel_pos_w.requires_grad_()
+        if train_decoder:
+            self.mask_decoder.requires_grad_()
+            self.unused_parameters = ("mask_decoder.iou_prediction_head.*",)
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A file of SAM with the relative tables of its global blocks resized; one of SAMUS as it is."""

@@ -41,6 +41,8 @@ HAND_COUNTS = [
     ("sqrt", lambda: t(3, 4).sqrt(), 12),
     ("sin", lambda: t(3, 4).sin(), 12),
     ("cos", lambda: t(3, 4).cos(), 12),
+    ("tanh", lambda: t(3, 4).tanh(), 12),
+    ("hardtanh", lambda: F.relu6(t(3, 4)), 2 * 12),  # two comparisons
     ("clamp_min", lambda: t(3, 4).clamp_min(0), 12),
     ("relu", lambda: t(3, 4).relu(), 12),
     ("leaky_relu", lambda: F.leaky_relu(t(3, 4)), 2 * 12),  # comparison, product
