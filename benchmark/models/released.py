@@ -57,6 +57,7 @@ class WeightSource:
         content: what it was trained on.
         options: options of `build` for which its shapes fit.
         partial: key patterns that it does not cover, or that depend on the class count (`allow_partial`).
+        starts: other networks, or its own with more options, that begin from it: which patterns it lacks for each.
         sha256: of the file, where known.
     """
 
@@ -68,7 +69,12 @@ class WeightSource:
     content: str
     options: dict[str, Any] = field(default_factory=dict)
     partial: tuple[str, ...] = ()
+    starts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sha256: str | None = None
+
+    def partial_for(self, network: str) -> tuple[str, ...]:
+        """The key patterns in which the file and a registered network may differ."""
+        return (*self.partial, *self.starts.get(network, ()))
 
 
 @dataclass(frozen=True)
@@ -141,12 +147,23 @@ def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Se
     path = Path(checkpoint)
     name = getattr(model, "registered_name", None)
     _check_present(path, [source for source in weight_sources().values() if source.network == name])
-    published = _strip_wrappers(read_checkpoint(path), set(model.state_dict()))
-    adapted = model.adapt_released(published) if hasattr(model, "adapt_released") else published
+    own = set(model.state_dict())
+    published = _add_wrapper(_strip_wrappers(read_checkpoint(path), own), own)
+    adapted = _adapt(model, published, path)
     report, usable = _compare(model, published, adapted)
     _refuse_partial(report, allow_partial, path)
     model.load_state_dict(usable, strict=False)
     return report
+
+
+def _adapt(model: nn.Module, published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not hasattr(model, "adapt_released"):
+        return published
+    try:
+        return model.adapt_released(published)
+    except InputError as error:
+        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=error.where or path, **details) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -229,6 +246,13 @@ def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor
             if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own):
                 state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _add_wrapper(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """Where a network holds the published one whole, as its only part, its keys have that part's name before them."""
+    parts = {key.partition(".")[0] for key in own}
+    wrapped = {f"{part}.{key}": value for part in parts for key, value in state.items()} if len(parts) == 1 else {}
+    return wrapped if own & wrapped.keys() and not own & state.keys() else state
 
 
 def _compare(
