@@ -43,9 +43,7 @@ FUSION_PARTS = ("neck5.", "ExpertChoiceTokenMoE.", "attn.", "moe_encoder.", "nor
 NOT_ASKED = ("point_embeddings.*", "not_a_point_embed.*", "mask_downscaling.*")  # of a prompt encoder without prompts
 
 
-@register(
-    "moe_sam", demo={"size": DEMO_SIZE, "top_k": 0.5}, spatial_dims=(2,), decoder="image_encoder.neck"
-)
+@register("moe_sam", demo={"size": DEMO_SIZE, "top_k": 0.5}, spatial_dims=(2,), decoder="image_encoder.neck")
 class MoESAM(SegmentAnything):
     """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
 

@@ -270,12 +270,13 @@ def _compare(
     def both_shapes(keys: set[str], left: dict[str, Tensor], right: dict[str, Tensor]):
         return tuple((key, tuple(left[key].shape), tuple(right[key].shape)) for key in sorted(keys))
 
-    reshaped = {key for key in usable if key in published and published[key].shape != own[key].shape}
+    before = {key: published.get(key, published.get(key.partition(".")[2])) for key in usable}  # or in a part's file
+    reshaped = {key for key, value in before.items() if value is not None and value.shape != own[key].shape}
     return LoadReport(
         loaded=tuple(sorted(usable)),
         missing=tuple(sorted(set(own) - set(adapted))),
         unexpected=tuple(sorted(set(adapted) - set(own) - recomputed)),
-        reshaped=both_shapes(reshaped, published, own),
+        reshaped=both_shapes(reshaped, before, own),
         mismatched=both_shapes(mismatched, adapted, own),
         recomputed=tuple(sorted(recomputed)),
     ), usable

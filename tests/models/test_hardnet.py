@@ -44,7 +44,13 @@ def test_hardnet_85():
     unread = sum(p.numel() for place in (16, 18) for p in network.base[place].parameters())
     assert unread == 17_505_664
     maps = network(torch.empty(1, 3, 512, 512, device="meta"))
-    assert [tuple(features.shape[1:3]) for features in maps] == [(96, 256), (192, 128), (320, 64), (720, 32), (1280, 16)]
+    assert [tuple(features.shape[1:3]) for features in maps] == [
+        (96, 256),
+        (192, 128),
+        (320, 64),
+        (720, 32),
+        (1280, 16),
+    ]
     blocks = [network.base[place] for place in (3, 6, 8, 11, 13, 16)]
     assert [block.out_channels for block in blocks] == [214, 392, 458, 588, 784, 1252]
     first = [(unit.conv.in_channels, unit.conv.out_channels) for unit in blocks[0].layers]

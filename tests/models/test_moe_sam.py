@@ -163,7 +163,9 @@ def test_the_generator_reads_the_embedding_before_or_after_the_fusion():
 def test_the_generator_is_trained_or_left_at_random():
     parts = ("prompt_encoder.layernorm", "prompt_encoder.fc1", "prompt_encoder.fc2")
     for train in (True, False):
-        names = {n for n, p in demo(train_lpeg=train).prompt_encoder.named_parameters("prompt_encoder") if p.requires_grad}
+        names = {
+            n for n, p in demo(train_lpeg=train).prompt_encoder.named_parameters("prompt_encoder") if p.requires_grad
+        }
         assert bool(names) == train and all(name.startswith(parts) for name in names)
 
 

@@ -231,7 +231,7 @@ def as_published(source: WeightSource, state: dict[str, torch.Tensor]) -> dict[s
 
 OWN_SOURCES = [source for source in weight_sources().values() if source.network in available_models()]
 IMAGENET = [source for source in OWN_SOURCES if "ImageNet" in source.content]  # test_swin_umamba, _swin_unet, …
-UPDATES = [source for source in OWN_SOURCES if source.network == "samed"]  # test_sam_weights
+UPDATES = [source for source in OWN_SOURCES if source.network in ("samed", "h_sam")]  # test_sam_weights
 ANYWHERE = [source for source in OWN_SOURCES if source not in IMAGENET + UPDATES]
 
 

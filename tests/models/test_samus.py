@@ -109,7 +109,10 @@ def test_the_branch_is_as_deep_as_the_image_is_large():
     for side, widths in ((32, [24]), (64, [64, 24]), (128, [64, 128, 24]), (512, [64, 128, 256, 512, 24])):
         model = build("samus", in_channels=1, out_channels=2, spatial_shape=(side, side), size=SIZE).eval()
         branch = model.image_encoder.cnn_embed
-        assert [branch.inc.conv[0].out_channels, *(down.maxpool_conv[1].out_channels for down in branch.downs)] == widths
+        assert [
+            branch.inc.conv[0].out_channels,
+            *(down.maxpool_conv[1].out_channels for down in branch.downs),
+        ] == widths
         embedding = model.encode(torch.rand(1, 1, side, side))
         assert embedding.features.shape == (1, 32, 32, 32)
         masks = model.decode(embedding, torch.tensor([[[3.0, 9]]]), torch.ones(1, 1), torch.tensor([0]))
