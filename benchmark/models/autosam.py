@@ -6,9 +6,9 @@ with its keys (`model.*` the prompt network, `sam.*`). Trained is the prompt net
 HarDNet-85's of ImageNet and SAM's fit (`adapt_released`).
 
 One mask: the release has a single structure and says nothing of several. With K classes, the prompt network's last
-convolution gives K dense prompts; SAM encodes the image once and decodes each; the highest logit wins, the background's
-being 0. With K = 1 this is the released network.
-Min-max: the release has no sigmoid. It scales the logits of every image to 0 … 1, in the loss and at test, so that every
+convolution gives K dense prompts; SAM encodes the image once and decodes each of them; the highest logit wins, that of
+the background being 0. With K = 1 this is the released network.
+Min-max: the release has no sigmoid. It scales the logits of each image to 0 … 1, in the loss and at test, so that every
 image has foreground. `min_max` does that; by default logits are as SAM gives them, which a softmax can be trained on.
 Scaled twice: the release applies SAM's pixel statistics in its data set, and once more before the encoder, which leaves
 that one an almost constant image. `statistics_twice` does that; by default they are applied once.
@@ -114,7 +114,7 @@ class AutoSAM(nn.Module):
         return self.model(small, self.sam.grid)
 
     def decode(self, embedding: Tensor, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding [B, channels, rows, columns] and K dense prompts -> logits [B, K, 4 rows, 4 columns], IoU [B, K]."""
+        """Embedding and K dense prompts of each image -> logits [B, K, 4 rows, 4 columns] and predicted IoU [B, K]."""
         batch, classes = prompts.shape[:2]
         decoder, encoder = self.sam.mask_decoder, self.sam.prompt_encoder
         repeated = embedding.repeat_interleave(classes, dim=0)
@@ -126,7 +126,7 @@ class AutoSAM(nn.Module):
         return masks.reshape(batch, classes, *masks.shape[2:]), iou.reshape(batch, classes)
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A file of SAM (positions resized) or of HarDNet-85 (without its classifier), whose keys have no prefix here."""
+        """A file of SAM, its positions resized, or of HarDNet-85, without its classifier; or one with these keys."""
         if any(key.startswith("base.") for key in state):
             return {f"model.backbone.{key}": value for key, value in state.items() if not key.startswith(CLASSIFIER)}
         if any(key.startswith("image_encoder.") for key in state):
