@@ -165,6 +165,10 @@ def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:
             case.build((32,) * dimensions)
 
 
+def test_a_network_is_prompted_if_and_only_if_it_says_so(case: Case, network: nn.Module) -> None:
+    assert case.entry.prompted == hasattr(network, "mask_choice")  # test_sam asks each of them
+
+
 def test_state_dict_round_trip(case: Case, network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
     other = case.build(seed=1).eval()
     other.load_state_dict(network.state_dict(), strict=True)

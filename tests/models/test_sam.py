@@ -176,6 +176,7 @@ def test_a_prompted_network_answers_many_points_with_one_encoding(name):
     ("options", "message"),
     [
         ({"in_channels": 2}, "in_channels is 1 or 3"),
+        ({"out_channels": 1}, "counts the background too"),
         ({"size": "vit_g"}, "size is one of vit_b, vit_l, vit_h"),
         ({"size": DEMO_SIZE | {"heads": 5}}, "divisible by heads"),
         ({"fusion": "ad"}, "did you mean 'add'"),

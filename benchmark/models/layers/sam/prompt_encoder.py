@@ -31,7 +31,7 @@ class Prompts(NamedTuple):
 
 
 class FourierPositions(nn.Module):
-    """Places (x, y) in 0 … 1 -> [..., channels], all sines before all cosines; computed in 32 bits."""
+    """Places (x, y) in 0 … 1 -> [..., channels], all sines before all cosines; computed in 32 bits at least."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -39,7 +39,8 @@ class FourierPositions(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         matrix = self.positional_encoding_gaussian_matrix
-        angles = 2 * math.pi * ((2 * places.float() - 1) @ matrix.float())
+        precise = torch.promote_types(matrix.dtype, torch.float32)
+        angles = 2 * math.pi * ((2 * places.to(precise) - 1) @ matrix.to(precise))
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(matrix.dtype)
 
 

@@ -80,7 +80,7 @@ class PromptedSam(SegmentAnything):
         mask_choice: see above.
 
     Raises:
-        ValueError: unknown choice, or more classes than masks where a query answers for all.
+        ValueError: unknown choice, no class, or more classes than masks where a query answers for all.
     """
 
     def __init__(
@@ -95,6 +95,8 @@ class PromptedSam(SegmentAnything):
         super().__init__(size, spatial_shape, **parts)
         if mask_choice not in get_args(MaskChoice):
             raise ValueError(f"mask_choice is one of {', '.join(get_args(MaskChoice))}, not {mask_choice!r}")
+        if out_channels < 2:
+            raise ValueError(f"out_channels counts the background too and is 2 or more, not {out_channels}")
         self.classes, self.mask_choice = out_channels - 1, mask_choice
         masks = self.mask_decoder.mask_tokens.num_embeddings
         if mask_choice == "all" and self.classes > masks:
