@@ -1,7 +1,7 @@
 """H-SAM: SAM with low-rank updates and two decoders, of which the first one guides the second one.
 
 Paper: Cheng et al., "Unleashing the Potential of SAM for Medical Adaptation via Hierarchical Decoding" (CVPR 2024), a
-row of MoE-SAM Table 1. Released: Cccccczh404/H-SAM @5bdf491 (MIT); state-dict keys are its own, the prompt encoder's twice.
+row of MoE-SAM Table 1. Released: Cccccczh404/H-SAM @5bdf491 (MIT); keys are its own, the prompt encoder's twice.
 Trained are the low-rank updates, the prompt encoder and both decoders.
 
 Deviations: the release knows inputs of 224 and 512 pixels only; here the places of the embedding give the width of the

@@ -47,6 +47,8 @@ class SAMUS(PromptedSam):
         statistics: apply SAM's pixel statistics; the release does not.
     """
 
+    unused_parameters: tuple[str, ...] = ()
+
     def __init__(
         self,
         *,

@@ -17,7 +17,7 @@ from benchmark.models.layers.sam.released import resize_grid, resize_table
 from benchmark.models.layers.sam.sizes import DEMO_SIZE, sam_size
 from benchmark.models.registry import build, full_resolution, model_entry
 
-FAMILY = ["sam", "medsam", "sam_med2d", "msa", "samed"]
+FAMILY = ["sam", "medsam", "sam_med2d", "msa", "samed", "samus", "desam", "autosam", "h_sam", "moe_sam"]
 
 
 def randomise(module: nn.Module) -> nn.Module:
@@ -140,6 +140,13 @@ def test_the_best_mask_has_a_gradient_and_its_choice_has_none():
         ("sam_med2d", {"fusion": "add"}),
         ("msa", {"mask_choice": "all"}),
         ("samed", {"fusion": "add", "deep_supervision": False}),
+        ("samed", {"fusion": "feb"}),
+        ("samus", {"train_decoder": False}),
+        ("autosam", {"train_decoder": False, "min_max": True}),
+        ("h_sam", {"deep_supervision": False, "noise": False}),
+        ("moe_sam", {"unused_layers": True, "train_lpeg": False}),
+        ("moe_sam", {"tuning": "lora", "lpeg_input": "fused"}),
+        ("moe_sam", {"tuning": "lora", "feb": False, "lpeg": False}),
     ],
 )
 def test_what_is_trained_has_gradients_and_what_has_none_is_declared(name, options):
