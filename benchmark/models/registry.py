@@ -35,6 +35,7 @@ class ModelEntry:
         decoder: dotted name of the submodule whose first argument is the encoder's deepest features, or a list of
             levels that ends in them; None where no such place is declared.
         channels_last: those features are [B, *spatial, C], not [B, C, *spatial].
+        prompted: it answers to points, by the methods `encode` and `decode` of `layers.sam.prompted`.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ModelEntry:
     spatial_dims: tuple[int, ...] = (3,)
     decoder: str | None = None
     channels_last: bool = False
+    prompted: bool = False
 
 
 _entries: dict[str, ModelEntry] = {}
@@ -55,6 +57,7 @@ def register(
     spatial_dims: Sequence[int] = (3,),
     decoder: str | None = None,
     channels_last: bool = False,
+    prompted: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Class or function decorator that enters a network under `name`; the keywords are those of `ModelEntry`.
 
@@ -67,7 +70,9 @@ def register(
             raise ValueError(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
-        _entries[name] = ModelEntry(name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last)
+        _entries[name] = ModelEntry(
+            name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last, prompted
+        )
         return builder
 
     return enter

@@ -48,6 +48,7 @@ class WeightSource:
         content: what it was trained on.
         options: options of `build` for which its shapes fit.
         partial: key patterns that it does not cover, or that depend on the class count (`allow_partial`).
+        starts: other networks, or its own with more options, that begin from it: which patterns it lacks for each.
         sha256: of the file, where known.
         bytes: size of the file, where known.
         by_hand: the address is not that of the file itself, though it looks like it, e.g. of an archive around it.
@@ -61,6 +62,7 @@ class WeightSource:
     content: str
     options: dict[str, Any] = field(default_factory=dict)
     partial: tuple[str, ...] = ()
+    starts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sha256: str | None = None
     bytes: int | None = None
     by_hand: bool = False
@@ -69,6 +71,10 @@ class WeightSource:
     def checksum(self) -> str | None:
         """In the form of `benchmark.checksums`; None where nobody published one."""
         return None if self.sha256 is None else f"sha256:{self.sha256}"
+
+    def partial_for(self, network: str) -> tuple[str, ...]:
+        """The key patterns in which the file and a registered network may differ."""
+        return (*self.partial, *self.starts.get(network, ()))
 
 
 @dataclass(frozen=True)
@@ -151,12 +157,23 @@ def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Se
     path = Path(checkpoint)
     name = getattr(model, "registered_name", None)
     _check_present(path, [source for source in weight_sources().values() if source.network == name])
-    published = _strip_wrappers(read_checkpoint(path), set(model.state_dict()))
-    adapted = model.adapt_released(published) if hasattr(model, "adapt_released") else published
+    own = set(model.state_dict())
+    published = _add_wrapper(_strip_wrappers(read_checkpoint(path), own), own)
+    adapted = _adapt(model, published, path)
     report, usable = _compare(model, published, adapted)
     _refuse_partial(report, allow_partial, path)
     model.load_state_dict(usable, strict=False)
     return report
+
+
+def _adapt(model: nn.Module, published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not hasattr(model, "adapt_released"):
+        return published
+    try:
+        return model.adapt_released(published)
+    except InputError as error:
+        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=error.where or path, **details) from error
 
 
 def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
@@ -165,6 +182,13 @@ def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor
             if all(key.startswith(prefix) for key in state) and not any(key.startswith(prefix) for key in own):
                 state = {key.removeprefix(prefix): value for key, value in state.items()}
     return state
+
+
+def _add_wrapper(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
+    """Where a network holds the published one whole, as its only part, its keys have that part's name before them."""
+    parts = {key.partition(".")[0] for key in own}
+    wrapped = {f"{part}.{key}": value for part in parts for key, value in state.items()} if len(parts) == 1 else {}
+    return wrapped if own & wrapped.keys() and not own & state.keys() else state
 
 
 def _compare(
@@ -182,12 +206,13 @@ def _compare(
     def both_shapes(keys: set[str], left: dict[str, Tensor], right: dict[str, Tensor]):
         return tuple((key, tuple(left[key].shape), tuple(right[key].shape)) for key in sorted(keys))
 
-    reshaped = {key for key in usable if key in published and published[key].shape != own[key].shape}
+    before = {key: published.get(key, published.get(key.partition(".")[2])) for key in usable}  # or in a part's file
+    reshaped = {key for key, value in before.items() if value is not None and value.shape != own[key].shape}
     return LoadReport(
         loaded=tuple(sorted(usable)),
         missing=tuple(sorted(set(own) - set(adapted))),
         unexpected=tuple(sorted(set(adapted) - set(own) - recomputed)),
-        reshaped=both_shapes(reshaped, published, own),
+        reshaped=both_shapes(reshaped, before, own),
         mismatched=both_shapes(mismatched, adapted, own),
         recomputed=tuple(sorted(recomputed)),
     ), usable

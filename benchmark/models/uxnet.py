@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.large_kernel import ChannelNorm, LargeKernelUNet
+from benchmark.models.layers.channel_norm import ChannelNorm
+from benchmark.models.layers.large_kernel import LargeKernelUNet
 from benchmark.models.registry import register
 
 LAYER_SCALE = 1e-6

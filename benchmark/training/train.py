@@ -112,7 +112,8 @@ def make_network(config: RunConfig, store: PreparedStore, *, weights: Path) -> n
 
 def initialise(network: nn.Module, name: str, folder: Path) -> None:
     """Load the released weights `name` of the weights registry from `folder`; what was loaded is said."""
-    report = load_released(network, find_weights(name, folder), allow_partial=weight_sources()[name].partial)
+    path, source = find_weights(name, folder), weight_sources()[name]
+    report = load_released(network, path, allow_partial=source.partial_for(network.registered_name))
     say(f"initialised from {name}: {report}")
 
 

@@ -39,11 +39,16 @@ HAND_COUNTS = [
     ("neg", lambda: -t(3, 4), 12),
     ("exp", lambda: t(3, 4).exp(), 12),
     ("sqrt", lambda: t(3, 4).sqrt(), 12),
+    ("sin", lambda: t(3, 4).sin(), 12),
+    ("cos", lambda: t(3, 4).cos(), 12),
+    ("tanh", lambda: t(3, 4).tanh(), 12),
+    ("hardtanh", lambda: F.relu6(t(3, 4)), 2 * 12),  # two comparisons
     ("clamp_min", lambda: t(3, 4).clamp_min(0), 12),
     ("relu", lambda: t(3, 4).relu(), 12),
     ("leaky_relu", lambda: F.leaky_relu(t(3, 4)), 2 * 12),  # comparison, product
     ("_prelu_kernel", lambda: F.prelu(t(3, 4), t(4)), 2 * 12),
     ("silu", lambda: F.silu(t(3, 4)), 5 * 12),  # negation, exponential, sum, quotient, product
+    ("sigmoid", lambda: t(3, 4).sigmoid(), 4 * 12),  # negation, exponential, sum, quotient
     ("gelu", lambda: F.gelu(t(3, 4)), 5 * 12),  # scaling, erf, sum, two products
     ("_softmax", lambda: t(3, 4).softmax(-1), 5 * 12),  # maximum, difference, exponential, sum, quotient
     ("_safe_softmax", lambda: torch.ops.aten._safe_softmax(t(3, 4), -1), 5 * 12),
@@ -62,6 +67,7 @@ HAND_COUNTS = [
     ("max_pool3d_with_indices", lambda: F.max_pool3d(t(1, 2, 4, 4, 4), 2), 2 * 8 * 8),
     ("avg_pool2d", lambda: F.avg_pool2d(t(1, 2, 8, 6), (2, 3)), 2 * 4 * 2 * 6),
     ("upsample_bilinear2d", lambda: F.interpolate(t(1, 2, 3, 4), scale_factor=2, mode="bilinear"), 8 * 2 * 6 * 8),
+    ("upsample_bicubic2d", lambda: F.interpolate(t(1, 2, 3, 4), scale_factor=2, mode="bicubic"), 32 * 2 * 6 * 8),
     ("upsample_trilinear3d", lambda: F.interpolate(t(1, 2, 2, 2, 2), scale_factor=2, mode="trilinear"), 16 * 2 * 64),
     # 7 per state, 5 per channel and step; 2 more with a skip connection, 6 with a gate
     ("selective_scan", scan, 7 * 2 * 4 * 5 * 3 + 5 * 2 * 4 * 5),

@@ -19,9 +19,19 @@ from benchmark.version import code_version
 
 # pixels per feature of the deepest encoder level, as each network's paper says (nnU-Net: planned for 128²)
 STRIDES = {
+    "autosam": 32,
+    "desam": 16,
+    "h_sam": 16,
     "m4oe": 32,
+    "medsam": 16,
+    "moe_sam": 16,
+    "msa": 16,
     "nnformer_2d": 32,
     "nnunet": 32,
+    "sam": 16,
+    "sam_med2d": 16,
+    "samed": 16,
+    "samus": 4,
     "segresnet": 8,
     "swin_mae": 32,
     "swin_umamba": 32,

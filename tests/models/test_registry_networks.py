@@ -30,9 +30,14 @@ CHECKPOINTED = {
     "dints", "med3d", "mednext", "nnformer", "phtrans", "repuxnet", "stunet", "swin_smt", "swin_unetr", "unest",
     "universal_model", "uxnet",
 }  # fmt: skip
-POSITION_TABLES = {"transunet", "unest", "unetr"}  # which have one row per patch of the input they were built for
+# With one row per patch of the input they were built for; all of the SAM family.
+POSITION_TABLES = {
+    "autosam", "desam", "h_sam", "medsam", "moe_sam", "msa", "sam", "sam_med2d", "samed", "samus", "transunet", "unest",
+    "unetr",
+}  # fmt: skip
 SUPERVISED = {
-    "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "stunet", "swin_umamba", "swin_umamba_d", "umamba",
+    "h_sam", "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "samed", "stunet", "swin_umamba",
+    "swin_umamba_d", "umamba",
 }  # fmt: skip
 
 
@@ -160,6 +165,10 @@ def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:
             case.build((32,) * dimensions)
 
 
+def test_a_network_is_prompted_if_and_only_if_it_says_so(case: Case, network: nn.Module) -> None:
+    assert case.entry.prompted == hasattr(network, "mask_choice")  # test_sam asks each of them
+
+
 def test_state_dict_round_trip(case: Case, network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
     other = case.build(seed=1).eval()
     other.load_state_dict(network.state_dict(), strict=True)
@@ -231,7 +240,7 @@ def test_deep_supervision_adds_coarser_outputs_and_changes_no_other(case: Case, 
     assert isinstance(levels, list) and isinstance(output, Tensor)
     assert torch.equal(levels[0], output)
     voxels = [level.shape[2:].numel() for level in levels]
-    assert len(levels) > 2 and voxels == sorted(voxels, reverse=True) and voxels[0] > voxels[1]
+    assert len(levels) > 1 and voxels == sorted(voxels, reverse=True) and voxels[0] > voxels[1]
 
 
 def test_checkpointing_keeps_less_and_changes_nothing(case: Case, patch: tuple[Tensor, Tensor]) -> None:

@@ -110,6 +110,14 @@ def test_allow_partial_names_what_may_differ(tmp_path):
         load_released(Tiny(classes=5), path, allow_partial=["head.bias"])
 
 
+def test_a_network_that_holds_the_published_one_takes_its_file(tmp_path):
+    model, state = nn.Sequential(), published()
+    model.add_module("whole", Tiny())
+    report = load_released(model, saved(tmp_path, state))
+    assert set(report.loaded) == {f"whole.{key}" for key in state}
+    assert torch.equal(model.whole.body.weight, state["body.weight"])
+
+
 def test_nothing_in_common_is_refused_even_if_everything_may_differ(tmp_path):
     with pytest.raises(InputError, match="does not fit"):
         load_released(Tiny(), saved(tmp_path, {"other": torch.ones(2)}), allow_partial=["*"])
@@ -223,10 +231,12 @@ def as_published(source: WeightSource, state: dict[str, torch.Tensor]) -> dict[s
 
 OWN_SOURCES = [source for source in weight_sources().values() if source.network in available_models()]
 IMAGENET = [source for source in OWN_SOURCES if "ImageNet" in source.content]  # test_swin_umamba, _swin_unet, …
+UPDATES = [source for source in OWN_SOURCES if source.network in ("samed", "h_sam")]  # test_sam_weights
+ANYWHERE = [source for source in OWN_SOURCES if source not in IMAGENET + UPDATES]
 
 
 @pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter.*")
-@pytest.mark.parametrize("source", [s for s in OWN_SOURCES if s not in IMAGENET], ids=lambda source: source.name)
+@pytest.mark.parametrize("source", ANYWHERE, ids=lambda source: source.name)
 def test_a_source_loads_with_its_options_and_lacks_what_it_says(source, tmp_path):
     """A file of another class count than the network's: what `partial` names is left out, the rest is loaded."""
     options = {"text_features": "from_checkpoint"} if source.network == "universal_model" else {}

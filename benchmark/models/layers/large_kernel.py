@@ -5,26 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-import torch
 from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
 from torch import Tensor, nn
-from torch.nn import functional
 
+from benchmark.models.layers.channel_norm import ChannelNorm
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
-
-
-class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of [B, C, *S]."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, features: Tensor) -> Tensor:
-        channels_last = features.movedim(1, -1)
-        return functional.layer_norm(channels_last, self.weight.shape, self.weight, self.bias, 1e-6).movedim(-1, 1)
 
 
 class Pyramid(nn.Module):
