@@ -17,6 +17,7 @@ import yaml
 
 from benchmark.errors import InputError
 
+PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
 
 @dataclass(frozen=True)
 class Archive:
@@ -88,7 +89,6 @@ class Dataset:
         split_counts: cases of the complete data set per split; empty where there is no official split.
         counts: sizes that papers print and that are not numbers of cases, e.g. slices.
         test_cases: official test cases where known.
-        phantom: whether `fetch --phantom` can generate a stand-in.
         obtain: where people get the data if it cannot be downloaded here.
         layout: the published layout in one line.
         empty_labels: whether a case without any labelled voxel is right.
@@ -108,7 +108,6 @@ class Dataset:
     split_counts: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     test_cases: tuple[str, ...] = ()
-    phantom: bool = False
     obtain: str = ""
     layout: str = ""
     empty_labels: bool = False
@@ -136,6 +135,11 @@ class Dataset:
             for archive in facts.get("archives", ())
         )
         return cls(name=path.stem, **facts)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether `fetch --phantom` can generate a stand-in: a generator is a file of the data set's name."""
+        return (PHANTOMS / f"{self.name}.py").is_file()
 
     @cached_property
     def class_numbers(self) -> dict[str, int]:
