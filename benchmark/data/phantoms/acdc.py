@@ -94,6 +94,7 @@ def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarra
     size = np.round(FIELD_MM / spacing).astype(int)
     slices, systole = int(generator.integers(*SLICES, endpoint=True)), int(generator.integers(*END_SYSTOLE, endpoint=True))
     x, y = np.meshgrid(*[(np.arange(n) + 0.5 - n / 2) * spacing for n in size], indexing="ij")
+    x, y = -x, -y  # as seen from the feet: to the patient's left, and to the back
     heart, body = _heart(subject.kind, generator), _chest(x, y, generator)
     labels = np.zeros((*size, slices, FRAMES), np.uint8)
     for frame in range(FRAMES):
@@ -117,18 +118,18 @@ def _heart(group: str, generator: np.random.Generator) -> Heart:
 
 
 def _chest(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Signal float32 [X, Y] around the heart; x grows to the patient's left, y to the back."""
+    """Signal float32 [X, Y] around the heart, in slices that lie as the heart does."""
     u, v = x - generator.uniform(-8, 8), y - generator.uniform(-8, 8)
     signal = np.full(x.shape, SIGNAL["air"], np.float32)
     for tissue, (left, back), (width, depth) in (
         ("wall", (0, 10), (104, 108)),
         ("muscle", (0, 10), (95, 99)),
-        ("lung", (-46, 22), (40, 66)),
-        ("lung", (52, 26), (38, 62)),
-        ("liver", (-44, -48), (46, 34)),
+        ("lung", (-58, -18), (34, 60)),
+        ("lung", (52, 14), (38, 68)),
+        ("liver", (-48, 54), (44, 38)),
         ("fat", (-4, -4), (58, 54)),
-        ("wall", (0, 86), (14, 14)),  # marrow of the spine
-        ("blood", (20, 62), (11, 11)),  # descending aorta
+        ("wall", (2, 88), (15, 14)),  # marrow of the spine
+        ("blood", (26, 66), (11, 11)),  # descending aorta
     ):
         signal[((u - left) / width) ** 2 + ((v - back) / depth) ** 2 <= 1] = SIGNAL[tissue]
     return signal

@@ -1,10 +1,9 @@
-"""AMOS22, CT alone: the layout of the whole."""
+"""AMOS22, CT alone, in the layout of the whole."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmark.data.phantoms import amos_ct_mri
+from benchmark.data.phantoms import amos_ct_mri as amos
 
-CT = amos_ct_mri.scans(amos_ct_mri.CT, "ct")
-phantom = replace(amos_ct_mri.phantom, name="amos_ct", subjects=7, smallest=4, scans=CT)
+phantom = replace(amos.phantom, name="amos_ct", subjects=8, smallest=4, scans=amos.scans(amos.CT, "ct"))

@@ -1,4 +1,4 @@
-"""ATLAS 2023: `imagesTr/im0.nii.gz` and `labelsTr/lb0.nii.gz`, contrast-enhanced MR of livers with tumours."""
+"""ATLAS 2023: `train/imagesTr/im0.nii.gz` and `train/labelsTr/lb0.nii.gz`, contrast-enhanced MR of livers with tumours."""
 
 from __future__ import annotations
 
@@ -36,12 +36,14 @@ def _tumour(lobe: Solid, generator: np.random.Generator) -> Solid:
 
 phantom = Atlas(
     name="atlas2023",
-    subjects=8,
+    subjects=10,
     spacing=3.7,
     numbers=label_numbers("abdomen", "atlas"),
     scans=[
-        Scan(f"im{number}", f"imagesTr/im{number}.nii.gz", f"labelsTr/lb{number}.nii.gz", "ce", "LPS") for number in range(60)
+        Scan(f"im{number}", f"train/imagesTr/im{number}.nii.gz", f"train/labelsTr/lb{number}.nii.gz", "ce", "LPS")
+        for number in range(60)
     ],
     heights=(262.0, 420.0),
     slice_ratio=2.2,
+    facts="train/dataset.json",
 )

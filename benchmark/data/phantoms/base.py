@@ -124,10 +124,11 @@ def write(
 
 def _check(phantom: Phantom, subjects: int, spacing: float | None) -> None:
     problem = f"there is no such phantom of {phantom.name}"
+    if subjects < phantom.smallest:
+        raise InputError(problem, expected=f"at least {phantom.smallest} subjects", found=subjects)
     most = len(phantom.plan(subjects))
-    if subjects < phantom.smallest or most < subjects:
-        limit = f"at least {phantom.smallest} subjects" if subjects < phantom.smallest else f"at most {most} subjects"
-        raise InputError(problem, expected=limit, found=subjects)
+    if most < subjects:
+        raise InputError(problem, expected=f"at most {most} subjects, in these shares of the splits", found=subjects)
     if spacing is not None and phantom.spacing is None:
         raise InputError(problem, expected="no spacing: it consists of pictures", found=f"{spacing} mm")
     if spacing is not None and not SPACINGS_MM[0] <= spacing <= SPACINGS_MM[1]:

@@ -9,7 +9,7 @@ FOLDER = "RawData/Training"
 
 phantom = Scans(
     name="btcv",
-    subjects=8,
+    subjects=10,
     spacing=3.5,
     numbers=label_numbers("abdomen", "btcv"),
     scans=[

@@ -8,7 +8,7 @@ CASES = [f"FLARE22_Tr_{number:04d}" for number in range(1, 51)]
 
 phantom = Scans(
     name="flare22",
-    subjects=8,
+    subjects=10,
     spacing=3.5,
     numbers=label_numbers("abdomen", "flare"),
     scans=[Scan(case, f"images/{case}_0000.nii.gz", f"labels/{case}.nii.gz") for case in CASES],

@@ -12,7 +12,7 @@ CASES = [f"ct_train_{number}" for number in range(1001, 1021)]
 
 phantom = Scans(
     name="mmwhs",
-    subjects=8,
+    subjects=10,
     spacing=3.0,
     anatomy="heart",
     numbers=label_numbers("heart", "mmwhs"),

@@ -6,6 +6,7 @@ structure's place, size and brightness, in noise, and in magnetic resonance in s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmark.data.phantoms.anatomy import Anatomy, Variation, deform, paint, r
 from benchmark.data.phantoms.base import Phantom, Subject, count_splits, seed_of
 from benchmark.data.phantoms.volumes import acquire_ct, acquire_mr, affine_of, write_volume
 from benchmark.datasets import get_dataset
+from benchmark.files import write_json
 
 PLACEMENT_MM = np.array([26.0, 18.0, 12.0])  # nobody lies exactly in the middle, so that places alone tell little
 VARIATION = Variation(organ_shift_mm=4.0, organ_size=0.06)
@@ -56,6 +58,7 @@ class Scans(Phantom):
         heights: lowest and highest slice, mm.
         width: side of the square axial slices, mm.
         slice_ratio: slice thickness over the side of a pixel.
+        facts: where the data set has its dataset.json; empty for none.
     """
 
     version = 1
@@ -67,22 +70,29 @@ class Scans(Phantom):
     heights: tuple[float, float]
     width: float = 370.0
     slice_ratio: float = 2.4
+    facts: str = ""
 
     def plan(self, subjects: int, seed: int = 0) -> list[Subject]:
-        """Cases in the order of `scans` within each split of the data set, as far as there are cases."""
+        """Cases in the order of `scans` within each split of the data set, as far as there are cases.
+
+        A case's seed is its place in `scans`, so that data sets which share scans have the same ones.
+        """
         parts = self._parts()
-        plan: list[Subject] = []
-        for split, count in zip(SPLITS, count_splits(subjects, with_validation=bool(parts["val"])), strict=True):
-            for scan in parts[split][:count]:
-                plan.append(Subject(scan.id, split, seed_of(seed, len(plan)), scan.kind))
-        return plan
+        counts = count_splits(subjects, with_validation=bool(parts["val"]))
+        return [
+            Subject(scan.id, split, seed_of(seed, self.scans.index(scan)), scan.kind)
+            for split, count in zip(SPLITS, counts, strict=True)
+            for scan in parts[split][:count]
+        ]
 
     def _parts(self) -> dict[str, list[Scan]]:
-        """Scans by split: test and validation cases are those that the data set lists, all others train."""
+        """Scans by split, the contrasts in turn: test and validation cases are those that the data set lists."""
         dataset = get_dataset(self.name)
         listed = {split: set(getattr(dataset, f"{split}_cases", ())) for split in ("val", "test")}
-        named = {scan.id: next((split for split in listed if scan.id in listed[split]), "train") for scan in self.scans}
-        return {split: [scan for scan in self.scans if named[scan.id] == split] for split in SPLITS}
+        parts: dict[str, list[Scan]] = {split: [] for split in SPLITS}
+        for scan in self.scans:
+            parts[next((split for split in listed if scan.id in listed[split]), "train")].append(scan)
+        return {split: _in_turn(scans) for split, scans in parts.items()}
 
     def write_subject(self, root: Path, spacing: float | None, subject: Subject) -> None:
         image, labels, affine = self.generate(subject, spacing=spacing or self.spacing)
@@ -90,13 +100,20 @@ class Scans(Phantom):
         write_volume(root / scan.image, image, affine, scan.axes)
         write_volume(root / scan.labels, labels, affine, scan.axes)
 
+    def write_tables(self, root: Path, plan: Sequence[Subject]) -> None:
+        """The dataset.json of the archives: label numbers in the form of nnU-Net's first version."""
+        if self.facts:
+            labels = {"0": "background"} | {str(number): name for name, number in self.numbers.items()}
+            training = sum(subject.split != "test" for subject in plan)
+            write_json(root / self.facts, {"name": self.name, "labels": labels, "numTraining": training})
+
     def generate(self, subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One scan: (int16 [X, Y, Z], labels uint8, or uint16 where numbers need it, affine [4, 4]), RAS.
 
         Pixels have `spacing` mm; slices, from foot to head or from back to front where coronal, are thicker.
         """
         generator = subject.generator()
-        contrast = subject.kind.removesuffix(CORONAL)
+        contrast = contrast_of(subject.kind)
         coronal = subject.kind.endswith(CORONAL)
         sides = np.full(3, spacing)
         sides[1 if coronal else 2] *= self.slice_ratio * generator.uniform(0.9, 1.1)
@@ -121,6 +138,21 @@ class Scans(Phantom):
         size = np.array([self.width, self.width * (CORONAL_DEPTH if coronal else 1.0), highest - lowest])
         low = np.array([*(np.array(self.centre) - size[:2] / 2), lowest])
         return low + generator.uniform(-1, 1, 3) * PLACEMENT_MM, size
+
+
+def contrast_of(kind: str) -> str:
+    """`mr coronal` → `mr`."""
+    return kind.removesuffix(CORONAL)
+
+
+def _in_turn(scans: Sequence[Scan]) -> list[Scan]:
+    """The first scan of each contrast, then the second of each, and so on."""
+    seen: Counter[str] = Counter()
+    rank = {}
+    for scan in scans:
+        seen[contrast_of(scan.kind)] += 1
+        rank[scan.id] = seen[contrast_of(scan.kind)]
+    return sorted(scans, key=lambda scan: rank[scan.id])
 
 
 def label_numbers(anatomy: str, order: str) -> dict[str, int]:
