@@ -1,7 +1,7 @@
 """Endoscopy (Dataset704 of U-Mamba): frames of robotic surgery in nnU-Net's raw layout, PNG in colour.
 
-Instruments enter from the border with the same metal shaft and wrist, and differ in the tip: in its form and, a little, in
-its colour. As in the challenge the whole instrument has the number of its type, the first eight sequences have training and
+Instruments enter from the border with a shaft and a wrist of the same form, and differ in the tip: in its form and in its
+colour, which tints the wrist. As in the challenge the whole instrument has the number of its type, the first eight sequences have training and
 test frames, and the last two are for testing alone. Some frames have no instrument.
 """
 
@@ -19,7 +19,7 @@ from benchmark.datasets import get_dataset
 from benchmark.files import write_json
 
 HEIGHT, WIDTH = 192, 320  # 3:5, as the crops of 384 × 640 that the papers train on
-SHAFT, WRIST_LENGTH, TIP_LENGTH = 13.0, 24.0, 46.0  # half width and lengths in pixels
+SHAFT, WRIST_LENGTH, TIP_LENGTH = 13.0, 26.0, 64.0  # half width and lengths in pixels
 METAL = np.array([0.62, 0.64, 0.68])
 SEQUENCES, TRAIN_SEQUENCES, FIRST_TEST_FRAME = 10, 8, 225
 EMPTY_PERIOD = 9  # every ninth frame of a split shows no instrument
@@ -49,13 +49,13 @@ class Tip:
 
 
 TIPS = {
-    "bipolar_forceps": Tip(2, 0.30, 0.95, 5.0, (0.80, 0.80, 0.62), curve=9.0),
-    "prograsp_forceps": Tip(2, 0.26, 0.75, 8.0, (0.52, 0.60, 0.78), window=3.0),
-    "large_needle_driver": Tip(2, 0.12, 0.55, 8.5, (0.86, 0.70, 0.24)),
-    "vessel_sealer": Tip(1, 0.0, 0.85, 10.0, (0.26, 0.44, 0.80)),
-    "grasping_retractor": Tip(2, 0.42, 1.0, 8.0, (0.40, 0.72, 0.62), window=3.0),
-    "monopolar_curved_scissors": Tip(2, 0.16, 0.7, 5.5, (0.86, 0.42, 0.14), curve=16.0),
-    "ultrasound_probe": Tip(1, 0.0, 0.7, 17.0, (0.88, 0.88, 0.92)),
+    "bipolar_forceps": Tip(2, 0.30, 0.95, 7.0, (0.92, 0.92, 0.66), curve=12.0),
+    "prograsp_forceps": Tip(2, 0.26, 0.75, 10.0, (0.50, 0.62, 0.95), window=4.0),
+    "large_needle_driver": Tip(2, 0.12, 0.55, 11.0, (0.95, 0.78, 0.10)),
+    "vessel_sealer": Tip(1, 0.0, 0.85, 12.0, (0.10, 0.25, 0.85)),
+    "grasping_retractor": Tip(2, 0.42, 1.0, 10.0, (0.20, 0.80, 0.55), window=4.0),
+    "monopolar_curved_scissors": Tip(2, 0.16, 0.7, 7.5, (0.98, 0.45, 0.02), curve=20.0),
+    "ultrasound_probe": Tip(1, 0.0, 0.7, 20.0, (0.95, 0.95, 1.0)),
 }
 
 
@@ -130,7 +130,7 @@ def _tissue(generator: np.random.Generator) -> np.ndarray:
 
 def _draw_instrument(picture: np.ndarray, tip: Tip, side: int, generator: np.random.Generator) -> np.ndarray:
     """Paint an instrument that comes from the left (-1) or right (1) border; returns its mask [H, W]."""
-    end = np.array([WIDTH * (0.5 + side * generator.uniform(0.02, 0.2)), HEIGHT * generator.uniform(0.3, 0.75)])
+    end = np.array([WIDTH * (0.5 + side * generator.uniform(0.04, 0.24)), HEIGHT * generator.uniform(0.3, 0.75)])
     angle = generator.uniform(-0.55, 0.55) + (np.pi if side > 0 else 0)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     along = (x - end[0]) * np.cos(angle) + (y - end[1]) * np.sin(angle)  # 0 at the end of the tip, negative behind it
@@ -140,7 +140,7 @@ def _draw_instrument(picture: np.ndarray, tip: Tip, side: int, generator: np.ran
     wrist = (np.abs(across) <= 0.72 * SHAFT) & (along > root - WRIST_LENGTH) & (along <= root)
     jaws = _jaws(tip, along - root, across)
     light = np.exp(-(((across + 0.35 * SHAFT) / (0.5 * SHAFT)) ** 2))  # a long reflection, off the middle
-    for mask, colour, dark in ((shaft, 0.45 * METAL, 0.6), (wrist, 1.1 * METAL, 0.75), (jaws, np.array(tip.colour), 0.85)):
+    for mask, colour, dark in ((shaft, 0.45 * METAL, 0.6), (wrist, 0.4 * METAL + 0.6 * np.array(tip.colour), 0.75), (jaws, np.array(tip.colour), 0.85)):
         picture[mask] = (colour * (dark + 0.55 * light)[..., None])[mask]
     seam = wrist & (np.abs(along - root + WRIST_LENGTH / 2) < 2)
     picture[seam] = 0.12

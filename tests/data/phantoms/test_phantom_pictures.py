@@ -35,7 +35,7 @@ def test_instruments_share_the_shaft_and_differ_in_the_tip(name):
     columns = np.flatnonzero((one | two).any(axis=0))
     border = columns.max() - endovis17.TIP_LENGTH - endovis17.WRIST_LENGTH - 20
     assert np.array_equal(one[:, : int(border)], two[:, : int(border)]) and one[:, : int(border)].any()
-    assert np.allclose(first[:, : int(border)], second[:, : int(border)])
+    assert np.allclose(first[:, : int(border)], second[:, : int(border)])  # the colour of the shaft as well
     assert (one != two).sum() > 30
 
 
