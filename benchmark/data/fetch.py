@@ -1,4 +1,4 @@
-"""Where the raw data comes from: the published archive, a local copy of it, or the phantom. All end in source.json."""
+"""Where the raw data comes from: the published archive, a local copy of it, or its phantom. All end in source.json."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmark import lineage
 from benchmark.checksums import compare
-from benchmark.data.download import alone_in, download, require_space
-from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, default_settings, write_phantom
+from benchmark.data import phantoms
+from benchmark.data.download import alone_in, download, require_space, unpack
 from benchmark.data.source import write_source
 from benchmark.data.unpack import unpack
 from benchmark.datasets import Archive, Dataset, get_dataset
@@ -90,18 +90,14 @@ def find_root(dataset: Dataset, folder: Path) -> Path:
     raise InputError(f"the archive does not hold {dataset.name} in its published layout", where=folder)
 
 
-def use_phantom(
-    dataset: Dataset, out: Path, *, subjects: int = DEFAULT_SUBJECTS, spacing: float = DEFAULT_SPACING_MM
-) -> None:
-    """Generate the phantom of a data set beside `out`.
+def use_phantom(dataset: Dataset, out: Path, *, subjects: int | None = None, spacing: float | None = None) -> None:
+    """Generate the phantom of a data set beside `out`, of as many subjects and such voxels as it has by itself.
 
     Raises:
-        InputError: the data set has no phantom.
+        InputError: the data set has no phantom, or none of such a size.
     """
-    if not dataset.phantom:
-        raise InputError(f"there is no phantom of {dataset.name}", where=dataset.obtain or None, remedy="give --root")
     root = out.parent / "phantom"
-    settings = write_phantom(root, subjects=subjects, spacing=spacing)
+    settings = phantoms.write(phantoms.get_phantom(dataset.name), root, subjects=subjects, spacing=spacing)
     write_source(out, dataset=dataset, root=root, kind="phantom", anew=take_forced(out), made=lineage.flat(settings))
 
 
@@ -115,7 +111,11 @@ def origin(dataset: Dataset, *, root: str | None, phantom: bool) -> Made:
     if root is not None:
         return {"kind": "local", **lineage.code("fetch")}
     if phantom:
-        return {"kind": "phantom", **lineage.flat(default_settings()), **lineage.code("fetch")}
+        return {
+            "kind": "phantom",
+            **lineage.flat(phantoms.settings_of(phantoms.get_phantom(dataset.name))),
+            **lineage.code("fetch"),
+        }
     return {"kind": "download", **download_made(dataset), **lineage.code("fetch")}
 
 
@@ -132,12 +132,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--phantom",
         type=int,
         nargs="?",
-        const=DEFAULT_SUBJECTS,
+        const=0,
         metavar="SUBJECTS",
-        help=f"generate a phantom of so many subjects (default {DEFAULT_SUBJECTS}) instead of a download",
+        help="generate a phantom of so many scans, patients or pictures (default: its own number) instead of a download",
     )
     parser.add_argument(
-        "--phantom-spacing", type=float, default=DEFAULT_SPACING_MM, metavar="MM", help="voxel side of the phantom"
+        "--phantom-spacing", type=float, metavar="MM", help="voxel side of the phantom (default: its own)"
     )
 
 
@@ -146,6 +146,6 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.root is not None:
         use_local(dataset, arguments.root, arguments.out)
     elif arguments.phantom is not None:
-        use_phantom(dataset, arguments.out, subjects=arguments.phantom, spacing=arguments.phantom_spacing)
+        use_phantom(dataset, arguments.out, subjects=arguments.phantom or None, spacing=arguments.phantom_spacing)
     else:
         use_download(dataset, arguments.out)

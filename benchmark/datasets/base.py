@@ -17,6 +17,8 @@ import yaml
 
 from benchmark.errors import InputError
 
+PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
+
 
 @dataclass(frozen=True)
 class Archive:
@@ -91,7 +93,6 @@ class Dataset:
         counts: sizes that papers print and that are not numbers of cases, e.g. slices.
         test_cases, val_cases: official test and validation cases where known.
         shared: folder of raw data, beside the data set's own, that several data sets of one archive download into.
-        phantom: whether `fetch --phantom` can generate a stand-in.
         obtain: where people get the data if it cannot be downloaded here.
         layout: the published layout in one line.
         empty_labels: whether a case without any labelled voxel is right.
@@ -116,7 +117,6 @@ class Dataset:
     test_cases: tuple[str, ...] = ()
     val_cases: tuple[str, ...] = ()
     shared: str = ""
-    phantom: bool = False
     obtain: str = ""
     layout: str = ""
     empty_labels: bool = False
@@ -145,6 +145,11 @@ class Dataset:
             for archive in facts.get("archives", ())
         )
         return cls(name=path.stem, **facts)
+
+    @property
+    def phantom(self) -> bool:
+        """Whether `fetch --phantom` can generate a stand-in: a generator is a file of the data set's name."""
+        return (PHANTOMS / f"{self.name}.py").is_file()
 
     @cached_property
     def class_numbers(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from benchmark.data.fetch import use_download, use_phantom
+from benchmark.data.fetch import use_download
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.datasets.base import Dataset
 from benchmark.errors import InputError
@@ -124,5 +124,3 @@ def test_what_cannot_be_downloaded_says_where_it_is(name, tmp_path):
         use_download(dataset, tmp_path / "source.json")
     for words in (dataset.obtain, dataset.layout, dataset.licence, f"roots={{{name}: FOLDER}}"):
         assert words in str(error.value)
-    with pytest.raises(InputError, match="no phantom"):
-        use_phantom(dataset, tmp_path / "source.json")

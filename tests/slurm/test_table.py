@@ -10,7 +10,7 @@ import pytest
 from helpers.cluster import NODES
 from helpers.workspace import Workspace
 
-from benchmark.data.phantom import write_phantom
+from benchmark.data import phantoms
 
 pytestmark = pytest.mark.slurm
 
@@ -30,7 +30,7 @@ SENT = {
 def built(cluster, tmp_path_factory) -> Workspace:
     """A clone in which the small table was built from a phantom, as a user would from a local copy of the data."""
     folder = tmp_path_factory.mktemp("table")
-    write_phantom(folder / "phantom", subjects=4, spacing=20, processes=1)
+    phantoms.write(phantoms.get_phantom("totalseg"), folder / "phantom", subjects=4, spacing=20, processes=1)
     workspace = Workspace(folder / "retable", cluster)
     small = ["--set-threads", *(f"{rule}=1" for rule in SENT)]
     small += ["--set-resources", *(f"{rule}:mem_mb=1500" for rule in SENT)]

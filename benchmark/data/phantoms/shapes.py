@@ -1,4 +1,4 @@
-"""The phantom's solids: signed membership of points in ellipsoids, tubes, vertebrae and ribs."""
+"""The solids that phantoms are made of: signed membership of points in ellipsoids, tubes, vertebrae and ribs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _squared_distance(positions: np.ndarray, start: np.ndarray, end: np.ndarray)
 
 
 def solids_of(part: dict[str, Any]) -> list[Solid]:
-    """The solids of one entry of `parts` in phantom.yaml."""
+    """The solids of one entry of `parts` in an anatomy (abdomen.yaml, totalseg.yaml, …)."""
     if "ellipsoid" in part:
         return [_solid([part["ellipsoid"]], part["radii"], part.get("keep", ()))]
     if "tube" in part:

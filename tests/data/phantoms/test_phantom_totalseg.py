@@ -1,23 +1,23 @@
+"""TotalSegmentator's phantom: 117 structures in their places, whole and cropped bodies in every split."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from benchmark.data import fetch
-from benchmark.data.phantom import Subject, generate, plan_subjects, torso, write_phantom
-from benchmark.data.source import load_source
-from benchmark.data.split import make_split
-from benchmark.data.verify import verify
+from benchmark.data.phantoms import Subject, get_phantom, write
+from benchmark.data.phantoms.anatomy import read_anatomy
+from benchmark.data.phantoms.totalseg import CROPPED, generate
 from benchmark.datasets import get_dataset
-from benchmark.errors import InputError
 
 TOTALSEG = get_dataset("totalseg")
 NUMBERS = TOTALSEG.class_numbers
+PHANTOM = get_phantom("totalseg")
 
 
 @pytest.fixture(scope="module")
 def whole_body():
-    return generate(Subject("s0000", "train", False, 0), spacing=5.0)
+    return generate(Subject("s0000", "train", 0), spacing=5.0)
 
 
 def centre(labels: np.ndarray, name: str) -> np.ndarray:
@@ -25,21 +25,21 @@ def centre(labels: np.ndarray, name: str) -> np.ndarray:
 
 
 def test_the_torso_has_each_structure_once():
-    structures, _ = torso()
+    structures = read_anatomy("totalseg").structures
     assert sorted(structure.name for structure in structures) == sorted(TOTALSEG.label_names)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_whole_body_has_every_structure(seed):
-    _, labels, _ = generate(Subject("s0000", "train", False, seed))
+    _, labels, _ = generate(Subject("s0000", "train", seed), spacing=PHANTOM.spacing)
     counts = np.bincount(labels.reshape(-1), minlength=118)
     assert len(counts) == 118 and counts[1:].min() >= 5
 
 
 def test_the_same_seed_gives_the_same_scan_and_another_does_not(whole_body):
-    again = generate(Subject("s0099", "test", False, 0), spacing=5.0)
+    again = generate(Subject("s0099", "test", 0), spacing=5.0)
     assert all(np.array_equal(a, b) for a, b in zip(whole_body, again, strict=True))
-    _, labels, affine = generate(Subject("s0000", "train", False, 1), spacing=5.0)
+    _, labels, affine = generate(Subject("s0000", "train", 1), spacing=5.0)
     placed = np.round((affine - whole_body[2])[:3, 3] / 5.0).astype(int)  # nobody lies exactly in the middle
     assert placed.any()
     labels = np.roll(labels, placed, axis=(0, 1, 2))
@@ -75,41 +75,20 @@ def test_hounsfield_units_are_plausible(whole_body):
 
 
 def test_the_plan_has_whole_and_cropped_scans_in_train_and_test():
-    plan = plan_subjects(14)
+    plan = PHANTOM.plan(14)
     for split, count in (("train", 8), ("val", 2), ("test", 4)):
-        scans = [subject.partial for subject in plan if subject.split == split]
-        assert len(scans) == count and {True, False} == set(scans)
+        kinds = [subject.kind for subject in plan if subject.split == split]
+        assert len(kinds) == count and {CROPPED, ""} == set(kinds)
     assert len({subject.seed for subject in plan}) == 14
 
 
-def test_the_phantom_is_a_faultless_data_set(tmp_path):
-    """Written in the layout, found by the reader, verified, split, and told apart as Fig. 3a needs it."""
-    fetch.use_phantom(TOTALSEG, tmp_path / "source.json", subjects=6, spacing=9.0)
-    source = load_source(tmp_path / "source.json", "totalseg")
-    assert source["kind"] == "phantom" and source["spacing"] == 9.0 and source["cases"] == 6
+def test_the_reader_tells_whole_from_cropped_as_the_figure_needs_it(tmp_path):
     root = tmp_path / "phantom"
-    assert verify(TOTALSEG, root, processes=1) == []
+    write(PHANTOM, root, subjects=6, spacing=9.0, processes=1)
     cases = TOTALSEG.find_cases(root)
-    assert make_split(TOTALSEG, cases, kind="phantom")["source"] == "phantom"
-    for subject, case in zip(plan_subjects(6), cases, strict=True):
+    for subject, case in zip(PHANTOM.plan(6), cases, strict=True):
         merged, _, overlaps = TOTALSEG.read_labels(case)
         counts = dict(zip(TOTALSEG.label_names, np.bincount(merged.reshape(-1), minlength=118)[1:], strict=True))
         body = TOTALSEG.describe(counts, [side * 9.0 for side in merged.shape])["body"]
         assert overlaps == 0 and case.split == subject.split
-        assert body == ("partial" if subject.partial else "entire"), case.id
-
-
-def test_finished_cases_are_kept_and_other_settings_start_anew(tmp_path):
-    root = tmp_path / "phantom"
-    write_phantom(root, subjects=3, spacing=16.0, processes=1)
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("ct.nii.gz")}
-    write_phantom(root, subjects=3, spacing=16.0, processes=1)
-    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("ct.nii.gz")} and len(before) == 3
-    write_phantom(root, subjects=4, spacing=16.0, processes=1)
-    assert len(list(root.rglob("ct.nii.gz"))) == 4
-
-
-@pytest.mark.parametrize(("subjects", "spacing"), [(2, 5.0), (5, 0.0)])
-def test_impossible_phantoms_are_refused(tmp_path, subjects, spacing):
-    with pytest.raises(InputError, match="phantom"):
-        write_phantom(tmp_path / "phantom", subjects=subjects, spacing=spacing)
+        assert body == ("partial" if subject.kind == CROPPED else "entire"), case.id
