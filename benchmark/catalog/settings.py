@@ -283,10 +283,16 @@ class RunConfig(Settings):
         return value
 
     @property
+    def planes(self) -> int | None:
+        """Axis along which slices of volumes are stored one by one, for 2-D networks; None: volumes lie in cubes."""
+        return self.inference.slice_axis if len(self.training.patch) == 2 else None
+
+    @property
     def preparation_id(self) -> str:
         """Name of the prepared store this run reads: equal for runs that prepare alike."""
         patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
-        return value_digest([self.dataset, self.labels, self.preparation.model_dump(mode="json"), patch])
+        preparation = self.preparation.model_dump(mode="json")
+        return value_digest([self.dataset, self.labels, preparation, patch, self.planes])
 
     @property
     def digest(self) -> str:

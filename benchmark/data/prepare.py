@@ -44,6 +44,7 @@ class Task:
     labels: tuple[str, ...] | None
     patch: tuple[int, ...] | None
     folder: Path
+    planes: int | None = None
 
     @property
     def multiple_of(self) -> tuple[int, ...] | None:
@@ -55,7 +56,8 @@ class Task:
         """Changes with the settings, and with the raw files as far as their sizes tell."""
         sizes = [path.stat().st_size for path in (*self.case.images, *self.case.labels)]
         settings = self.preparation.model_dump(mode="json")
-        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes])
+        layout = [self.labels, self.multiple_of, self.planes]
+        return value_digest([FORMAT, self.dataset, settings, *layout, self.split, sizes])
 
     @property
     def reference(self) -> Path:
@@ -75,6 +77,7 @@ def prepare(
     out: Path,
     labels: Sequence[str] | None = None,
     patch: Sequence[int] | None = None,
+    planes: int | None = None,
     processes: int | None = None,
 ) -> dict[str, Any]:
     """Prepare all cases of a split into the store `out.parent`; `out` (prepared.json) is written last.
@@ -84,6 +87,7 @@ def prepare(
         split: content of split.json.
         labels: restrict to these structures, numbered 1… in this order.
         patch: training patch, for `pad_to_patch_multiple`.
+        planes: axis of volumes along which slices are stored one by one, for 2-D networks.
 
     Returns:
         The content of prepared.json.
@@ -99,7 +103,8 @@ def prepare(
     patch = None if patch is None else tuple(patch)
     labels = None if labels is None else tuple(labels)
     tasks = [
-        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent) for case, part in wanted.items()
+        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, planes)
+        for case, part in wanted.items()
     ]
     remaining = [task for task in tasks if not task.is_done()]
     say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
@@ -149,7 +154,8 @@ def prepare_case(task: Task) -> int:
             image, labels, affine, preparation=task.preparation, multiple_of=task.multiple_of
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digest": task.digest}
-        write_case(task.folder, case.id, image, labels, meta, background_above=task.preparation.foreground_above)
+        background = task.preparation.foreground_above
+        write_case(task.folder, case.id, image, labels, meta, background_above=background, planes=task.planes)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -267,5 +273,6 @@ def main(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         labels=config.labels,
         patch=config.training.patch,
+        planes=config.planes,
         processes=arguments.processes,
     )
