@@ -241,9 +241,19 @@ class Inference(Settings):
         "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
     )
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
+    network_grid: bool = Field(
+        False,
+        description="Also keep labels as large as the network sees whole images, for conventions that score there",
+    )
     mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation)")
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    @model_validator(mode="after")
+    def _has_a_network_grid(self) -> Inference:
+        if self.network_grid and self.method != "whole":
+            raise ValueError("network_grid needs the method whole")
+        return self
 
     def cases(self, split: Mapping[str, Any]) -> list[str]:
         """Ids of the cases that are predicted and scored, in the order of split.json's content."""

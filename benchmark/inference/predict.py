@@ -18,29 +18,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from benchmark.catalog.layout import NETWORK_GRID
 from benchmark.catalog.settings import RunConfig
 from benchmark.data.geometry import restore_labels, slice_patch
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, value_digest, write_json
-from benchmark.inference.slices import on_slices, predict_whole
-from benchmark.inference.sliding_window import Window, mirrored, predict_labels
+from benchmark.inference.slices import on_slices, predict_on_network_grid, predict_whole, to_grid
+from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
 
 
 def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device) -> Tensor:
     """Label one prepared image [C, *spatial] by the run's inference settings; labels [*spatial] on the CPU."""
-    inference = config.inference
-    patch = inference.patch or config.training.patch
-    function = mirrored(network) if inference.mirror else network
+    inference, (patch, function) = config.inference, _patch_and_function(network, config)
     if inference.method == "whole":
         return predict_whole(function, image, patch, inference, device=device)
     if inference.method == "slices":
         function, patch = on_slices(function, inference.slice_axis), slice_patch(patch, inference.slice_axis)
     window = Window(patch, inference.overlap, inference.weighting, inference.sigma_scale, inference.window_batch)
     return predict_labels(function, image, window, device=device, precision=inference.precision)
+
+
+def _patch_and_function(network: nn.Module, config: RunConfig) -> tuple[tuple[int, ...], Network]:
+    patch = config.inference.patch or config.training.patch
+    return patch, mirrored(network) if config.inference.mirror else network
 
 
 def predict_run(
@@ -55,6 +59,8 @@ def predict_run(
 ) -> dict[str, Any]:
     """Predict the cases of `config.inference.splits` into `out.parent/predictions`, then write `out`.
 
+    With `inference.network_grid`, the labels as large as the network saw them go to `out.parent/network_grid`.
+
     Args:
         data: what the raw data is (download, local, phantom), for the record.
 
@@ -67,13 +73,13 @@ def predict_run(
     weights, digest = read_trained(trained, config)
     key = value_digest([digest, config.inference.model_dump(mode="json"), store.digest])
     cases, missing = cases_to_predict(config, store, split)
-    folder = out.parent / "predictions"
-    remaining = [case for case in cases if not _is_done(folder / f"{case}.nii.gz", store.open(case), key)]
+    places = {case: _places(out.parent, case, config) for case in cases}
+    remaining = [case for case in cases if not _is_done(places[case], store.open(case), key)]
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
     if remaining:
         network = load_network(config, store, weights).to(device)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
-            _predict_case(network, store.open(case), config, folder / f"{case}.nii.gz", key, device)
+            _predict_case(network, store.open(case), config, places[case], key, device)
     for case in missing:
         say(f"{case}: in the split, but not in the prepared store")
     summary = {
@@ -158,33 +164,52 @@ def load_network(config: RunConfig, store: PreparedStore, weights: Path) -> nn.M
     return network.eval()
 
 
+def _places(folder: Path, case: str, config: RunConfig) -> list[Path]:
+    """Files of a case's labels: on the raw grid and, where it is kept, before it on the network's."""
+    kept = [NETWORK_GRID] if config.inference.network_grid else []
+    return [folder / name / f"{case}.nii.gz" for name in (*kept, "predictions")]
+
+
 def _predict_case(
-    network: nn.Module, case: PreparedCase, config: RunConfig, path: Path, key: str, device: torch.device
+    network: nn.Module, case: PreparedCase, config: RunConfig, places: list[Path], key: str, device: torch.device
 ) -> None:
-    image = torch.from_numpy(np.asarray(case.image[:]))
+    image, *smaller = torch.from_numpy(np.asarray(case.image[:])), *places[:-1]
     try:
-        labels = predict_image(network, image, config, device=device).numpy()
+        if smaller:
+            patch, function = _patch_and_function(network, config)
+            small = predict_on_network_grid(function, image, patch, config.inference, device=device).numpy()
+            _write(smaller[0], small, np.eye(4), key)
+            labels = to_grid(small, image.shape[1:], config.inference)
+        else:
+            labels = predict_image(network, image, config, device=device).numpy()
     except InputError as error:
-        raise InputError(f"{case.case}: {error.problem}", where=error.where or path, remedy=error.remedy) from error
-    labels = restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
-    result = nibabel.Nifti1Image(labels, np.array(case.meta["raw"]["affine"]))
+        raise InputError(
+            f"{case.case}: {error.problem}", where=error.where or places[-1], remedy=error.remedy
+        ) from error
+    _write(places[-1], restore_labels(labels, case.meta), np.array(case.meta["raw"]["affine"]), key)
+
+
+def _write(path: Path, labels: np.ndarray, affine: np.ndarray, key: str) -> None:
+    result = nibabel.Nifti1Image(labels.astype(np.uint8), affine)  # the store holds at most 255 classes
     result.header["descrip"] = key
     with atomic_path(path) as temporary:
         result.to_filename(temporary)
 
 
-def _is_done(path: Path, case: PreparedCase, key: str) -> bool:
-    """Whether the file is there, was made with `key`, and can be read to its end."""
-    if not path.is_file():
-        return False
-    try:
-        image = nibabel.load(path)
-        if bytes(image.header["descrip"].item()).decode() != key:
+def _is_done(places: list[Path], case: PreparedCase, key: str) -> bool:
+    """Whether the files are there, were made with `key`, and can be read to their end."""
+    for path in places:
+        if not path.is_file():
             return False
-        return np.asanyarray(image.dataobj).shape == tuple(case.meta["raw"]["shape"])
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
-        say(f"{path}: cannot be read and is predicted again")
-        return False
+        try:
+            image = nibabel.load(path)
+            if bytes(image.header["descrip"].item()).decode() != key:
+                return False
+            shape = np.asanyarray(image.dataobj).shape
+        except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
+            say(f"{path}: cannot be read and is predicted again")
+            return False
+    return shape == tuple(case.meta["raw"]["shape"])
 
 
 def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:
