@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark.settings import RunConfig, Scale
 
 CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
+NETWORK_GRID = "network_grid"  # folder beside a run's predictions: the same as large as the network saw the images
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,9 @@ class Catalog:
         """One of the stores that a joint training reads."""
         settings = self._at_scale(pick(folder.protocols, name, "protocol", where), scale)
         patch = joint.training.patch if settings["preparation"]["pad_to_patch_multiple"] else None
-        return {key: settings[key] for key in ("dataset", "labels", "preparation")} | {"patch": patch}
+        planes = settings["inference"]["slice_axis"] if len(joint.training.patch) == 2 else None
+        parts = {key: settings[key] for key in ("dataset", "labels", "preparation")}
+        return parts | {"patch": patch, "planes": planes}
 
     def training(self, run: str, scale: Scale = "paper") -> RunConfig | None:
         """The configuration of the training whose weights a run uses; None where they are released weights.

@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmark import lineage
 from benchmark.checksums import compare
 from benchmark.data import phantoms
-from benchmark.data.download import alone_in, download, require_space, unpack
+from benchmark.data.download import alone_in, download, require_space
 from benchmark.data.source import write_source
 from benchmark.data.unpack import unpack
 from benchmark.datasets import Archive, Dataset, get_dataset
@@ -134,7 +134,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=0,
         metavar="SUBJECTS",
-        help="generate a phantom of so many scans, patients or pictures (default: its own number) instead of a download",
+        help="instead of a download, generate a phantom of so many scans, patients or pictures (default: its own)",
     )
     parser.add_argument(
         "--phantom-spacing", type=float, metavar="MM", help="voxel side of the phantom (default: its own)"

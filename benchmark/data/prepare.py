@@ -58,6 +58,7 @@ class Task:
     folder: Path
     digests: PreparedDigests
     plan: Plan = UNPLANNED
+    planes: int | None = None
 
     @property
     def multiple_of(self) -> tuple[int, ...] | None:
@@ -82,7 +83,7 @@ def prepare(
     out: Path,
     labels: Sequence[str] | None = None,
     patch: Sequence[int] | None = None,
-    slice_axis: int | None = None,
+    planes: int | None = None,
     raw: Mapping[str, RawCase] | None = None,
     anew: bool = False,
     processes: int | None = None,
@@ -96,7 +97,8 @@ def prepare(
         split: content of split.json.
         labels: restrict to these structures, numbered 1… in this order.
         patch: training patch, for `pad_to_patch_multiple`.
-        slice_axis: axis along which a 2-D network takes slices, which `planned_in_plane` must agree with.
+        planes: axis of volumes along which slices are stored one by one, for 2-D networks; `planned_in_plane` has to
+            agree with it.
         raw: digests of the raw files, as `fetch` found them; None: they are read.
         anew: prepare also the cases that are done.
 
@@ -120,16 +122,17 @@ def prepare(
         path = out.parent / "fingerprint.json"
         content = training_content(raw, split)
         plan = plan_for(dataset, training, preparation, labels=labels, content=content, path=path, processes=processes)
-        _check_slices(plan, preparation, slice_axis)
+        _check_slices(plan, preparation, planes)
     store = PreparedData(
         dataset=dataset.name,
         labels=labels,
         preparation=preparation,
         patch=patch if preparation.pad_to_patch_multiple else None,
+        planes=planes,
     )
     digests = case_digests(store, raw, split)
     tasks = [
-        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, digests[case], plan)
+        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, digests[case], plan, planes)
         for case, part in wanted.items()
     ]
     remaining = [task for task in tasks if anew or not task.is_done()]
@@ -179,13 +182,13 @@ def case_digests(
     }
 
 
-def _check_slices(plan: Plan, preparation: Preparation, slice_axis: int | None) -> None:
-    if preparation.spacing != "planned_in_plane" or slice_axis is None or plan.slice_axis in (None, slice_axis):
+def _check_slices(plan: Plan, preparation: Preparation, planes: int | None) -> None:
+    if preparation.spacing != "planned_in_plane" or planes is None or plan.slice_axis in (None, planes):
         return
     raise InputError(
         "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",
         expected=f"inference.slice_axis: {plan.slice_axis}",
-        found=slice_axis,
+        found=planes,
         remedy="set inference.slice_axis, or preparation.orientation so that the slices lie along it",
     )
 
@@ -216,7 +219,9 @@ def prepare_case(task: Task) -> int:
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
         above, left_out = task.preparation.foreground_above, task.preparation.outside == "ignored"
-        write_case(task.folder, case.id, image, labels, meta, background_above=above, left_out=left_out)
+        write_case(
+            task.folder, case.id, image, labels, meta, background_above=above, left_out=left_out, planes=task.planes
+        )
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -276,7 +281,7 @@ def main(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         labels=store.labels,
         patch=store.patch,
-        slice_axis=config.inference.slice_axis,
+        planes=store.planes,
         raw={case: RawCase(*digests) for case, digests in source["files"].items()},
         anew=take_forced(arguments.out),
         processes=arguments.processes,

@@ -7,7 +7,7 @@ nearest-exact and nearest; `zoom<order>` is scipy.ndimage.zoom, whose corner pix
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import ndimage
@@ -26,8 +26,29 @@ def zoom(array: np.ndarray, shape: Sequence[int], *, order: int) -> np.ndarray:
     return ndimage.zoom(array, factors, order=order)
 
 
-IMAGES: dict[str, Resizer] = {"linear": resize_linear, **{f"zoom{k}": partial(zoom, order=k) for k in (0, 1, 3)}}
-LABELS: dict[str, Resizer] = {"nearest": resize_nearest, "floor": resize_floor, "zoom0": IMAGES["zoom0"]}
+@lru_cache(maxsize=64)
+def zoomed_positions(side: int, size: int) -> np.ndarray:
+    """1-based voxel that scipy.ndimage.zoom of order 0 takes for each of `size` voxels, and 0 where it takes none: its
+    fill value, 0, stands where rounding takes the last position over the border (16 → 59, 30 → 8)."""
+    return ndimage.zoom(np.arange(1, side + 1), size / side, order=0)
+
+
+def zoom_nearest(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """`zoom` of order 0, without its arithmetic per voxel."""
+    for axis, size in enumerate(shape):
+        if array.shape[axis] != size:
+            positions = zoomed_positions(array.shape[axis], size)
+            array = array.take(np.maximum(positions - 1, 0), axis=axis)
+            array[(slice(None),) * axis + (positions == 0,)] = 0
+    return array
+
+
+IMAGES: dict[str, Resizer] = {
+    "linear": resize_linear,
+    "zoom0": zoom_nearest,
+    **{f"zoom{order}": partial(zoom, order=order) for order in (1, 3)},
+}
+LABELS: dict[str, Resizer] = {"nearest": resize_nearest, "floor": resize_floor, "zoom0": zoom_nearest}
 
 
 def resize_channels(image: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The prepared-case store: compressed arrays from which a random patch is read without reading the volume.
+"""The prepared-case store: compressed arrays from which a random patch or slice is read without reading the volume.
 
 Layout of a store: `prepared.json` and `labels.json`, and per case `cases/<case>.image.b2nd` (float32 [C, *spatial]),
 `.labels.b2nd` (uint8 [*spatial]), `.voxels.npz` (benchmark.data.voxels) and `.json`, which is written last and so
@@ -25,6 +25,7 @@ from benchmark.files import atomic_path, read_json, value_digest, write_json
 # A 128³ patch touches at most 3³ chunks of 64³, and blosc2 decompresses only the 16³ blocks it needs of them.
 CHUNK = {2: 256, 3: 64}
 BLOCK = {2: 64, 3: 16}
+PLANE = 512  # where slices are read one by one: side of the pieces that each of them is stored in
 MAXIMUM_CLASS = 255
 LEFT_OUT = 255  # stored label of voxels that losses leave out (preparation.outside: ignored)
 
@@ -117,10 +118,11 @@ class PreparedStore:
         label_names: Sequence[str],
         channels: Sequence[str] = ("CT",),
         dataset: str = "created",
+        planes: int | None = None,
     ) -> PreparedStore:
         """Write a store from arrays in memory: {case: (image [C, *spatial], labels [*spatial], meta)}."""
         for case, (image, labels, meta) in cases.items():
-            write_case(folder, case, image, labels, meta)
+            write_case(folder, case, image, labels, meta, planes=planes)
         finish_store(
             folder, dataset=dataset, preparation={}, label_names=label_names, channels=channels, cases=list(cases)
         )
@@ -136,6 +138,7 @@ def write_case(
     *,
     background_above: float | None = None,
     left_out: bool = False,
+    planes: int | None = None,
 ) -> None:
     """Write one case; a case is in the store exactly when its json exists, which is written last.
 
@@ -147,6 +150,7 @@ def write_case(
         background_above: only voxels above this value in the first channel count as background when patches are
             centred on background (MONAI's `image_threshold`); None: all.
         left_out: label 255 is no class but what losses leave out; no patch is centred on it, and it has no volume.
+        planes: axis of a volume along which each slice is stored by itself, for 2-D networks; None: in cubes.
 
     Raises:
         InputError: shapes differ, or a class number does not fit in uint8.
@@ -158,8 +162,8 @@ def write_case(
     cases = Path(folder) / "cases"
     (cases / f"{case}.json").unlink(missing_ok=True)  # a case being rewritten is not complete
     labels = np.ascontiguousarray(labels, dtype=np.uint8)
-    _write_array(cases / f"{case}.image.b2nd", np.ascontiguousarray(image, dtype=np.float32))
-    _write_array(cases / f"{case}.labels.b2nd", labels)
+    _write_array(cases / f"{case}.image.b2nd", np.ascontiguousarray(image, dtype=np.float32), planes)
+    _write_array(cases / f"{case}.labels.b2nd", labels, planes)
     eligible = None if background_above is None else image[0] > background_above
     classes = labels
     if left_out:
@@ -211,11 +215,14 @@ def finish_store(
     return info
 
 
-def _write_array(path: Path, array: np.ndarray) -> None:
+def _write_array(path: Path, array: np.ndarray, planes: int | None) -> None:
     dimensions = min(array.ndim, 3) if array.dtype == np.uint8 else array.ndim - 1
-    leading = (1,) * (array.ndim - dimensions)
-    chunks = leading + tuple(min(CHUNK[dimensions], side) for side in array.shape[-dimensions:])
-    blocks = leading + tuple(min(BLOCK[dimensions], side) for side in chunks[-dimensions:])
+    leading, sides = (1,) * (array.ndim - dimensions), array.shape[-dimensions:]
+    if planes is not None and dimensions == 3:
+        chunks = blocks = leading + tuple(1 if axis == planes else min(PLANE, side) for axis, side in enumerate(sides))
+    else:
+        chunks = leading + tuple(min(CHUNK[dimensions], side) for side in sides)
+        blocks = leading + tuple(min(BLOCK[dimensions], side) for side in chunks[-dimensions:])
     # Compressed in memory and written by Python: blosc2's own file writer does not report a full disk.
     frame = blosc2.asarray(
         array, chunks=chunks, blocks=blocks, cparams={"codec": blosc2.Codec.ZSTD, "clevel": 5, "nthreads": 1}

@@ -26,8 +26,9 @@ from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
-from benchmark.inference.slices import on_slices, predict_whole
+from benchmark.inference.slices import on_slices, predict_on_network_grid, predict_whole, to_grid
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
+from benchmark.layout import NETWORK_GRID
 from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
 from benchmark.models.released import load_released, weight_source
@@ -88,6 +89,8 @@ def predict_run(
 ) -> dict[str, Any]:
     """Predict the cases of `config.inference.splits` into `out.parent/predictions`, then write `out`.
 
+    With `inference.network_grid`, the labels as large as the network saw them go to `out.parent/network_grid`.
+
     Args:
         anew: predict also the cases that are done.
         data: what the raw data is (download, local, phantom), for the record.
@@ -101,14 +104,14 @@ def predict_run(
     cases, missing = cases_to_predict(config, store, split)
     made = lineage.predicted(config, weights=weights.digest, data=store.digest_of(cases, "image"))
     keys = {case: _key(made, weights, store.open(case)) for case in cases}
-    folder = out.parent / "predictions"
-    done = {case for case in cases if not anew and _is_done(folder / f"{case}.nii.gz", store.open(case), keys[case])}
+    places = {case: _places(out.parent, case, config) for case in cases}
+    done = {case for case in cases if not anew and _is_done(places[case], store.open(case), keys[case])}
     remaining = [case for case in cases if case not in done]
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
     if remaining:
         network = load_network(config, store, weights).to(device)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
-            _predict_case(network, store.open(case), config, folder / f"{case}.nii.gz", keys[case], device)
+            _predict_case(network, store.open(case), config, places[case], keys[case], device)
     for case in missing:
         say(f"{case}: in the split, but not in the prepared store")
     summary = {
@@ -167,31 +170,59 @@ def load_network(config: RunConfig, store: PreparedStore, weights: WeightsAtHand
     return network.eval()
 
 
+def _places(folder: Path, case: str, config: RunConfig) -> list[Path]:
+    """Files of a case's labels: on the raw grid and, where it is kept, before it on the network's."""
+    kept = [NETWORK_GRID] if config.inference.network_grid else []
+    return [folder / name / f"{case}.nii.gz" for name in (*kept, "predictions")]
+
+
 def _predict_case(
-    network: nn.Module, case: PreparedCase, config: RunConfig, path: Path, key: str, device: torch.device
+    network: nn.Module, case: PreparedCase, config: RunConfig, places: list[Path], key: str, device: torch.device
 ) -> None:
     try:
-        labels = predict_raw_labels(network, case, config, device=device)
+        if config.inference.network_grid:
+            labels = _predict_on_network_grid(network, case, config, places[0], key, device)
+        else:
+            labels = predict_raw_labels(network, case, config, device=device)
     except InputError as error:
-        raise InputError(f"{case.case}: {error.problem}", where=error.where or path, remedy=error.remedy) from error
-    result = nibabel.Nifti1Image(labels, np.array(case.meta["raw"]["affine"]))
+        raise InputError(
+            f"{case.case}: {error.problem}", where=error.where or places[-1], remedy=error.remedy
+        ) from error
+    _write(places[-1], labels, np.array(case.meta["raw"]["affine"]), key)
+
+
+def _predict_on_network_grid(
+    network: nn.Module, case: PreparedCase, config: RunConfig, path: Path, key: str, device: torch.device
+) -> np.ndarray:
+    """Labels on the raw grid; those on the network's are written to `path`."""
+    image, inference = torch.from_numpy(np.asarray(case.image[:])), config.inference
+    patch = inference.patch or config.training.patch
+    small = predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device).numpy()
+    _write(path, small, np.eye(4), key)
+    return restore_labels(to_grid(small, image.shape[1:], inference), case.meta)
+
+
+def _write(path: Path, labels: np.ndarray, affine: np.ndarray, key: str) -> None:
+    result = nibabel.Nifti1Image(labels.astype(np.uint8), affine)  # the store holds at most 255 classes
     result.header["descrip"] = key
     with atomic_path(path) as temporary:
         result.to_filename(temporary)
 
 
-def _is_done(path: Path, case: PreparedCase, key: str) -> bool:
-    """Whether the file is there, was made with `key`, and can be read to its end."""
-    if not path.is_file():
-        return False
-    try:
-        image = nibabel.load(path)
-        if bytes(image.header["descrip"].item()).decode() != key:
+def _is_done(places: list[Path], case: PreparedCase, key: str) -> bool:
+    """Whether the files are there, were made with `key`, and can be read to their end."""
+    for path in places:
+        if not path.is_file():
             return False
-        return np.asanyarray(image.dataobj).shape == tuple(case.meta["raw"]["shape"])
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
-        say(f"{path}: cannot be read and is predicted again")
-        return False
+        try:
+            image = nibabel.load(path)
+            if bytes(image.header["descrip"].item()).decode() != key:
+                return False
+            shape = np.asanyarray(image.dataobj).shape
+        except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
+            say(f"{path}: cannot be read and is predicted again")
+            return False
+    return shape == tuple(case.meta["raw"]["shape"])
 
 
 def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,10 +13,11 @@ from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
-from benchmark.layout import CONTROLS
+from benchmark.layout import CONTROLS, NETWORK_GRID
 from benchmark.scoring.controls import write_control
 from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
-from benchmark.scoring.folders import CaseFiles, pair_cases, read_label_names, score_folders
+from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, read_label_names, score_folders
+from benchmark.scoring.images import find_cases
 from benchmark.scoring.score import applicable
 from benchmark.settings import RunConfig
 from benchmark.version import code_version
@@ -95,6 +96,8 @@ def score(
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_label_names(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
+    if get_convention(config.convention).grid == "network":
+        cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID)
     score_folders(
         cases,
         out,
@@ -121,6 +124,35 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
             remedy="prepare the dataset again",
         )
     return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
+
+
+def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path) -> list[CaseFiles]:
+    """The cases with what a convention of the network's grid needs. A run's own labels there lie in `folder`; without
+    them (controls, predictions made elsewhere) those on the raw grid are resized as the reference is.
+
+    Raises:
+        InputError: slices are prepared otherwise than they are stored, so that the two grids do not correspond, or
+            only some cases have labels of their own.
+    """
+    preparation, inference = config.preparation, config.inference
+    changed = [
+        name for name in ("spacing", "orientation", "foreground_above") if getattr(preparation, name) is not None
+    ]
+    if changed:
+        raise InputError(
+            "the network's grid can only be scored on slices as they are stored",
+            expected="null",
+            found=f"a value of preparation.{', '.join(changed)}",
+            remedy="choose a convention of the raw grid",
+        )
+    own = find_cases(folder) if folder.is_dir() else {}
+    absent = [files.case for files in cases if own and files.prediction and files.case not in own]
+    if absent:
+        raise InputError(
+            "cases have no labels on the network's grid", where=folder, found=absent, remedy="predict again"
+        )
+    size = inference.patch or config.training.patch
+    return [files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case))) for files in cases]
 
 
 def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:

@@ -122,6 +122,8 @@ class Convention(_Part):
     Attributes:
         rules: the metrics this convention defines, each with what it scores in the four empty situations.
         averaging: `cases_then_classes`, a mean over cases per class and then over classes, or the other way round.
+        grid: that maps are compared on: `raw`, or `network`, slices as large as the network sees them (a run's own
+            labels there, and references resized with order 0).
         spacing: `header` (the reference file's, mm), `unit` (voxels), or fixed values per axis.
         worst_distance: what `worst` means for distances, in the unit of the spacing, and the largest distance that any
             case scores. One number for all cases: were it a case's own diagonal, failing on a small image
@@ -133,6 +135,7 @@ class Convention(_Part):
     source: str
     notes: str = ""
     averaging: Literal["cases_then_classes", "classes_then_cases"]
+    grid: Literal["raw", "network"] = "raw"
     spacing: Literal["header", "unit"] | tuple[Annotated[float, Field(gt=0)], ...]
     rules: dict[Metric, EmptyRule]
     worst_distance: float | None = Field(default=None, gt=0)
@@ -145,6 +148,8 @@ class Convention(_Part):
 
     @model_validator(mode="after")
     def _complete(self) -> Convention:
+        if self.grid == "network" and (self.spacing != "unit" or self.crop or self.instances):
+            raise ValueError("grid network needs spacing unit, and has no crop and no instances")
         needs = {
             "surface": [m for m in self.rules if m in SURFACE_METRICS],
             "tolerances": [m for m in self.rules if m == "nsd"],

@@ -18,7 +18,7 @@ from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
-from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels
+from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels, resize_slices
 from benchmark.scoring.overlap import measure_overlap
 from benchmark.version import code_version
 from benchmark.workers import map_processes
@@ -26,13 +26,24 @@ from benchmark.workers import map_processes
 FAULTS_SHOWN = 10
 
 
+class NetworkGrid(NamedTuple):
+    """How large a network sees the slices of a case, along which axis they lie, and its labels there (None: they are
+    made from those on the raw grid)."""
+
+    size: tuple[int, ...]
+    axis: int
+    prediction: Path | None = None
+
+
 class CaseFiles(NamedTuple):
-    """One case: its place in the order of output, id, reference file, prediction file (None where it is missing)."""
+    """One case: its place in the order of output, id, reference file, prediction file (None where it is missing), and
+    what conventions of the network's grid need."""
 
     index: int
     case: str
     reference: Path
     prediction: Path | None
+    network: NetworkGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -134,8 +145,12 @@ def score_files(
     """Read and score one case; see `score_case`. An InputError names the case's file."""
     reference = read_labels(files.reference)
     prediction = read_labels(files.prediction) if files.prediction else None
+    scores: list[Score] = []
     try:
-        scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
+        for grid in dict.fromkeys(convention.grid for convention in conventions):
+            chosen = [convention for convention in conventions if convention.grid == grid]
+            maps = (reference, prediction) if grid == "raw" else _on_network_grid(files, reference, prediction)
+            scores += score_case(*maps, labels=labels, conventions=chosen, metrics=metrics)
     except InputError as error:
         error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
         raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
@@ -146,6 +161,20 @@ def score_files(
         unlisted = tuple(int(value) for value in found if value and value not in labels)
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
     return CaseScores(files=files, scores=scores, unlisted=unlisted, undecoded=undecoded)
+
+
+def _on_network_grid(
+    files: CaseFiles, reference: LabelMap, prediction: LabelMap | None
+) -> tuple[LabelMap, LabelMap | None]:
+    if files.network is None:
+        raise InputError("it is not known how large the network sees this case", remedy="score it with `score-run`")
+    size, axis, path = files.network
+    reference = resize_slices(reference, size, axis)
+    if prediction is None or path is None:
+        return reference, None if prediction is None else resize_slices(prediction, size, axis)
+    own = read_labels(path)
+    check_geometry(reference.geometry, own.geometry, where=path)
+    return reference, own
 
 
 def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import tifffile
 from PIL import Image
+from scipy import ndimage
 
 from benchmark.errors import InputError
 
@@ -106,6 +108,18 @@ def read_labels(path: Path) -> LabelMap:
     except (OSError, ValueError, EOFError, tifffile.TiffFileError) as error:
         raise _unreadable(path, error) from error
     return LabelMap(array=_as_labels(array, path), geometry=geometry)
+
+
+def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
+    """A label map with its slices along `axis` (an image: itself) at another size, by scipy.ndimage.zoom of order 0 as
+    the 2-D releases do. The unit is then the voxel."""
+    shape = labels.array.shape
+    inside = [side for other, side in enumerate(shape) if len(shape) == 2 or other != axis]
+    factors = [new / old for new, old in zip(size, inside, strict=True)]
+    if len(shape) == 3:
+        factors.insert(axis, 1)
+    array = np.ascontiguousarray(ndimage.zoom(labels.array, factors, order=0))
+    return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, None if array.ndim == 2 else np.eye(4)))
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:

@@ -76,7 +76,8 @@ def applicable(
 ) -> list[Convention]:
     """The conventions that can score these cases with at least one of the metrics, each cut down to what it can score.
 
-    Says which are left out and why: no tolerance for a class, or a spacing for another number of axes.
+    Says which are left out and why: no tolerance for a class, a spacing for another number of axes, a grid that is not
+    known.
 
     Raises:
         InputError: a metric that none of the conventions defines, or none that these cases can be scored by.
@@ -86,6 +87,9 @@ def applicable(
     conventions, usable = list(conventions), []
     choose_metrics(conventions[0], metrics, conventions)
     for convention in conventions:
+        if convention.grid == "network" and cases[0].network is None:
+            say(f"{convention.name} left out: it is not known how large the network sees the cases")
+            continue
         rules = {metric: rule for metric, rule in convention.rules.items() if metric in metrics}
         try:
             spacing_of(convention, sample)

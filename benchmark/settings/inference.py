@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings
 from benchmark.settings.training import Resize
@@ -14,7 +14,7 @@ from benchmark.settings.training import Resize
 class Inference(Settings):
     """How a trained network labels a case."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"restore"})
+    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid"})
 
     method: Literal["sliding_window", "slices", "whole"] = Field(
         "sliding_window", description="volumes by sliding window, volumes slice by slice, or whole resized images"
@@ -35,6 +35,10 @@ class Inference(Settings):
         "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
     )
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
+    network_grid: bool = Field(
+        False,
+        description="Also keep labels as large as the network sees whole images, for conventions that score there",
+    )
     mirror: bool = Field(False, description="Average over mirrored copies (test-time augmentation)")
     restore: Literal["labels", "scores"] = Field(
         "labels",
@@ -43,6 +47,12 @@ class Inference(Settings):
     )
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+    @model_validator(mode="after")
+    def _has_a_network_grid(self) -> Inference:
+        if self.network_grid and self.method != "whole":
+            raise ValueError("network_grid needs the method whole")
+        return self
 
     def cases(self, split: Mapping[str, Any]) -> list[str]:
         """Ids of the cases that are predicted and scored, in the order of split.json's content."""

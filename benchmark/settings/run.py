@@ -38,11 +38,16 @@ class PreparedData(Settings):
     labels: tuple[str, ...] | None = None
     preparation: Preparation
     patch: tuple[int, ...] | None = Field(None, description="Training patch, where the preparation depends on it")
+    planes: int | None = Field(
+        None, description="Axis along which slices of volumes are stored one by one, for 2-D networks"
+    )
 
     @property
     def id(self) -> str:
         """Name of the prepared store: equal for what is prepared alike."""
-        return value_digest([self.dataset, self.labels, self.preparation.model_dump(mode="json"), self.patch])
+        return value_digest(
+            [self.dataset, self.labels, self.preparation.model_dump(mode="json"), self.patch, self.planes]
+        )
 
 
 class RunConfig(Settings):
@@ -98,7 +103,10 @@ class RunConfig(Settings):
     def store(self) -> PreparedData:
         """What the run is predicted and scored on."""
         patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
-        return PreparedData(dataset=self.dataset, labels=self.labels, preparation=self.preparation, patch=patch)
+        planes = self.inference.slice_axis if len(self.training.patch) == 2 else None
+        return PreparedData(
+            dataset=self.dataset, labels=self.labels, preparation=self.preparation, patch=patch, planes=planes
+        )
 
     @property
     def stores(self) -> tuple[PreparedData, ...]:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from benchmark.data.resizing import zoomed_positions
 from benchmark.errors import InputError
 from benchmark.settings import Loss
 
@@ -211,15 +209,7 @@ def downsampled(targets: Tensor, size: Sequence[int], how: str = "nearest") -> T
     if how == "nearest":
         return interpolate(targets[:, None].float(), size=tuple(size), mode="nearest-exact")[:, 0].to(targets.dtype)
     for axis, side in enumerate(size, start=1):
-        # position 0 is one before the first voxel, and background: scipy puts its fill value where rounding takes the
-        # last position over the border
-        targets = torch.cat([torch.zeros_like(targets.narrow(axis, 0, 1)), targets], dim=axis)
-        positions = torch.from_numpy(_zoomed_positions(targets.shape[axis] - 1, side))
+        positions = torch.from_numpy(zoomed_positions(targets.shape[axis], side))
+        targets = torch.cat([torch.zeros_like(targets.narrow(axis, 0, 1)), targets], dim=axis)  # position 0
         targets = targets.index_select(axis, positions.to(targets.device))
     return targets
-
-
-@lru_cache
-def _zoomed_positions(side: int, size: int) -> np.ndarray:
-    """1-based voxel that scipy.ndimage.zoom of order 0 takes for each of `size` voxels, 0 where it takes none."""
-    return ndimage.zoom(np.arange(1, side + 1), size / side, order=0)

@@ -40,6 +40,24 @@ def test_a_patch_does_not_decompress_the_volume(tmp_path):
     assert case.labels.chunks == (64, 64, 64)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_slice_is_one_piece_where_slices_are_read(tmp_path, axis):
+    generator = np.random.default_rng(0)
+    image, labels = generator.random((2, 40, 30, 20), dtype=np.float32), generator.integers(0, 3, (40, 30, 20))
+    case = PreparedStore.create(tmp_path, {"a": (image, labels, {})}, label_names=["x", "y"], planes=axis).open("a")
+    plane = tuple(1 if other == axis else side for other, side in enumerate(labels.shape))
+    assert case.image.chunks == case.image.blocks == (1, *plane) and case.labels.chunks == case.labels.blocks == plane
+    assert np.array_equal(case.image[:], image) and np.array_equal(case.labels[:], labels)
+    labelled = [[k for k, part in enumerate(np.moveaxis(labels, other, 0)) if part.any()] for other in range(3)]
+    assert case.meta["foreground_slices"] == labelled
+
+
+def test_pictures_have_no_planes(tmp_path):
+    picture = {"a": (np.zeros((3, 300, 20), np.float32), np.zeros((300, 20)), {})}
+    case = PreparedStore.create(tmp_path, picture, label_names=["x"], planes=2).open("a")
+    assert case.image.chunks == (1, 256, 20) and "foreground_slices" not in case.meta
+
+
 def test_class_voxels_are_of_their_class_bounded_and_deterministic(monkeypatch):
     monkeypatch.setattr(voxels, "SLAB_VOXELS", 1000)  # several slabs
     monkeypatch.setattr(voxels, "VOXELS_PER_CLASS", 50)

@@ -23,6 +23,8 @@ EXPECTED = {
     ("m4oe", "hd95"): (0, 0, 0, SKIP),
     ("esam", "dsc"): (1, 0, 0, SKIP),
     ("esam", "hd95"): (0, 0, 0, SKIP),
+    ("esam_network", "dsc"): (1, 0, 0, SKIP),
+    ("esam_network", "hd95"): (0, 0, 0, SKIP),
     ("totalsegmentator", "dsc"): (SKIP, SKIP, 0, SKIP),
     ("totalsegmentator", "nsd"): (SKIP, SKIP, 0, SKIP),
     ("nnunet", "dsc"): (SKIP, 0, 0, SKIP),

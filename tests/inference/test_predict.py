@@ -164,3 +164,36 @@ def test_every_method_finds_what_a_pointwise_network_shows(run, method, mirror):
         three if method == "sliding_window" else flat, image, RunConfig.model_validate(tree), device="cpu"
     )
     assert torch.equal(labels.long(), image[0].long())
+
+
+def test_labels_are_kept_on_the_networks_grid_too(run, monkeypatch):
+    flat = nn.Conv2d(1, 2, 1)
+    monkeypatch.setattr(predict, "build_for_run", lambda config, **_: nn.Conv2d(1, 2, 1))
+    state = threshold_network().state_dict()
+    flat.load_state_dict({"weight": state["weight"][..., 0], "bias": state["bias"]})
+    save_file(flat.state_dict(), run.folder / "final.safetensors")
+    tree = run.config.model_dump(mode="json")
+    stored = [side - 2 for side in (RAW_SHAPE[0], RAW_SHAPE[2], RAW_SHAPE[1])]
+    tree["inference"] |= {"method": "whole", "patch": [2 * side for side in stored[:2]], "network_grid": True}
+    config = RunConfig.model_validate(tree)
+    trained = read_json(run.folder / "trained.json") | {"digest": config.digest}
+    write_json(run.folder / "trained.json", trained)
+    run(config)
+    raw, small = run.folder / "predictions/s1.nii.gz", run.folder / "network_grid/s1.nii.gz"
+    expected = np.flip(run.raw["s1"], 0).transpose(0, 2, 1)[1:-1, 1:-1, 1:-1].repeat(2, 0).repeat(2, 1)
+    found = np.asarray(nibabel.load(small).dataobj)
+    assert found.shape == expected.shape == (2 * stored[0], 2 * stored[1], stored[2])
+    assert np.mean(found == expected) > 0.75  # enlarged images are blurred at borders
+    kept = raw.stat().st_mtime_ns
+    run(config)
+    assert raw.stat().st_mtime_ns == kept
+    small.unlink()
+    run(config)
+    assert small.is_file() and raw.stat().st_mtime_ns > kept
+
+
+def test_only_whole_images_have_a_network_grid(run):
+    tree = run.config.model_dump(mode="json")
+    tree["inference"] |= {"method": "slices", "network_grid": True}
+    with pytest.raises(ValueError, match="network_grid needs the method whole"):
+        RunConfig.model_validate(tree)

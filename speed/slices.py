@@ -1,0 +1,134 @@
+"""How long a 2-D training waits for its slices: `OMP_NUM_THREADS=1 PYTHONPATH=. python speed/slices.py`.
+
+Generated volumes are stored twice: in cubes, as for networks of volumes, and slice by slice, as for 2-D networks. A
+tiny network is trained on whole slices from each store by the real loop. Printed are the median time to read one slice,
+the share of the training's time that is spent waiting for data (log.csv), and samples per second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import io
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+
+from benchmark.data.sampling import PatchDataset
+from benchmark.data.store import PreparedStore
+from benchmark.data.views import CaseView
+from benchmark.settings import RunConfig
+from benchmark.training.checkpoints import Checkpoints, training_identity
+from benchmark.training.loop import Machine, TrainingLoop
+from benchmark.training.processes import seed_everything, start_processes
+
+LAYOUTS = {"cubes": None, "slices": 2}
+
+
+def make_store(folder: Path, *, planes: int | None, volumes: int, shape: tuple[int, int, int]) -> PreparedStore:
+    """Volumes with smooth structures and the noise of whole Hounsfield units, so that they compress like CT."""
+    generator = np.random.default_rng(0)
+    cases = {}
+    for number in range(volumes):
+        coarse = generator.random([side // 8 for side in shape])
+        image = np.round(ndimage.zoom(coarse, 8, order=1) * 400 + generator.normal(0, 8, shape)) / 400
+        cases[f"v{number}"] = (image[None].astype(np.float32), image > 0.6, {})
+    return PreparedStore.create(folder, cases, label_names=["bright"], planes=planes)
+
+
+def make_config(arguments: argparse.Namespace) -> RunConfig:
+    order = arguments.order
+    resize = {"image": f"zoom{order}", "labels": "zoom0"} if order != "linear" else {}
+    training = {
+        "patch": [arguments.size] * 2,
+        "batch": arguments.batch,
+        "epochs": 1,
+        "iterations_per_epoch": arguments.steps,
+        "optimiser": {"name": "sgd", "learning_rate": 0.01},
+        "schedule": {"name": "constant"},
+        "sampling": {"strategy": "whole", "resize": resize},
+        "checkpoint_interval": arguments.steps,
+    }
+    return RunConfig(
+        run="speed/slices/tiny/seed0",
+        scale="demo",
+        dataset="generated",
+        model={"name": "tiny"},
+        preparation={},
+        training=training,
+        inference={},
+        convention="canonical",
+        seed=0,
+    )
+
+
+def slice_seconds(store: PreparedStore, repeats: int = 30) -> float:
+    """Median seconds to open a case and read one of its slices, at random."""
+    generator, seconds = np.random.default_rng(0), []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        view = CaseView(store.open(str(generator.choice(store.cases))))
+        view.read([0, 0, int(generator.integers(view.shape[2]))], [*view.shape[:2], 1])
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
+
+
+def train(store: PreparedStore, config: RunConfig, folder: Path, workers: int) -> tuple[float, float]:
+    """Share of time waiting for data, and samples per second, after the first fifth of the steps."""
+    fabric = start_processes(config.training)
+    seed_everything(0)
+    samples = PatchDataset(store, store.cases, config.training, config.seed)
+    loop = TrainingLoop(
+        fabric,
+        config,
+        nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1)),
+        samples,
+        steps_per_epoch=samples.steps_per_epoch,
+        folder=folder,
+        checkpoints=Checkpoints(folder / "checkpoints", identity=training_identity(config), details={}),
+        machine=Machine(workers),
+    )
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        loop.run()
+    with (folder / "log.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    rows = rows[len(rows) // 5 :]
+    rates = [float(row["samples_per_second"]) for row in rows]
+    seconds = [config.training.batch / rate for rate in rates]
+    waits = [float(row["data_wait"]) * second for row, second in zip(rows, seconds, strict=True)]
+    return sum(waits) / sum(seconds), len(rows) * config.training.batch / sum(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--volumes", type=int, default=3)
+    parser.add_argument("--shape", type=int, nargs=3, default=(512, 512, 96), help="voxels, multiples of 8")
+    parser.add_argument("--size", type=int, default=224, help="side of the network's input")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--order", choices=("linear", "1", "3"), default="3", help="how images are resized")
+    parser.add_argument("--workers", type=int, nargs="*", default=(0, 1))
+    arguments = parser.parse_args()
+    config = make_config(arguments)
+    print(f"{torch.get_num_threads()} threads, {arguments.volumes} volumes of {tuple(arguments.shape)}, ", end="")
+    print(f"slices to {arguments.size}², order {arguments.order}, batches of {arguments.batch}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, planes in LAYOUTS.items():
+            place = Path(folder) / name
+            store = make_store(place, planes=planes, volumes=arguments.volumes, shape=tuple(arguments.shape))
+            megabytes = sum(file.stat().st_size for file in place.rglob("*.b2nd")) / 1e6
+            print(f"{name}: {megabytes:.0f} MB, a slice is read in {1e3 * slice_seconds(store):.1f} ms")
+            for workers in arguments.workers:
+                waiting, rate = train(store, config, Path(folder) / f"{name}-{workers}", workers)
+                print(f"  {workers} workers: {waiting:.0%} of the time waiting for data, {rate:.1f} samples/s")
+
+
+if __name__ == "__main__":
+    main()
