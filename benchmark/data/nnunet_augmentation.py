@@ -2,7 +2,8 @@
 
 Order, probabilities and ranges are those of nnUNetTrainer.get_training_transforms (nnunetv2 2.x); rotation range, dummy
 2-D augmentation and enlarged reading follow configure_rotation_dummyDA_mirroring_and_inital_patch_size. One deviation:
-the blur does not time FFT against direct convolution, because a sample must not depend on the machine's load.
+the blur does not time FFT against direct convolution, because a sample must not depend on the machine's load. nnunetv2 up
+to 2.1.1 interpolated images by cubic splines where batchgeneratorsv2 is linear: `image_order` and `low_resolution_order`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class NnUnet(Augmentation):
 
     label = "nnunet"
     mirror_axes: tuple[int, ...] | None = Field(None, description="Spatial axes that may be mirrored; null: all")
+    image_order: Literal[1, 3] = Field(1, description="Spline that rotates and scales images; nnunetv2 2.1.1: 3")
+    low_resolution_order: Literal[1, 3] = Field(1, description="Spline back from low resolution; nnunetv2 2.1.1: 3")
 
     def check(self, patch: tuple[int, ...]) -> None:
         if self.mirror_axes and max(self.mirror_axes) >= len(patch):
@@ -49,11 +52,21 @@ class NnUnet(Augmentation):
     ) -> Patch:
         mirror = tuple(range(len(patch))) if self.mirror_axes is None else self.mirror_axes
         with _seeded(int(generator.integers(2**32))):
-            out = _transforms(patch, mirror)(
+            out = _transforms(patch, mirror, Orders(self.image_order, self.low_resolution_order))(
                 image=torch.from_numpy(np.ascontiguousarray(image)),
                 segmentation=torch.from_numpy(labels[None].astype(np.int16)),
             )
         return out["image"].numpy(), out["segmentation"][0].numpy().astype(np.uint8)
+
+
+class Orders(NamedTuple):
+    """Order of the spline by which images are rotated and scaled, and brought back from low resolution."""
+
+    image: int = 1
+    low_resolution: int = 1
+
+
+LINEAR = Orders()
 
 
 def _slicewise(patch: tuple[int, ...]) -> bool:
@@ -69,15 +82,18 @@ def _rotation(patch: tuple[int, ...]) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8)
-def _transforms(patch: tuple[int, ...], mirror_axes: tuple[int, ...]) -> BasicTransform:
+def _transforms(patch: tuple[int, ...], mirror_axes: tuple[int, ...], orders: Orders = LINEAR) -> BasicTransform:
     from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
     from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
     from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
     from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 
+    from benchmark.data.cubic_transforms import CubicSpatialTransform
+
     slicewise = _slicewise(patch)
-    spatial = SpatialTransform(
+    kind = CubicSpatialTransform if orders.image == 3 else SpatialTransform
+    spatial = kind(
         patch[1:] if slicewise else patch,
         patch_center_dist_from_border=0,
         random_crop=False,
@@ -93,10 +109,10 @@ def _transforms(patch: tuple[int, ...], mirror_axes: tuple[int, ...]) -> BasicTr
     )
     placed = [Convert3DTo2DTransform(), spatial, Convert2DTo3DTransform()] if slicewise else [spatial]
     mirrored = [MirrorTransform(allowed_axes=mirror_axes)] if mirror_axes else []
-    return ComposeTransforms([*placed, *_intensity(slicewise), *mirrored, RemoveLabelTransform(-1, 0)])
+    return ComposeTransforms([*placed, *_intensity(slicewise, orders), *mirrored, RemoveLabelTransform(-1, 0)])
 
 
-def _intensity(slicewise: bool) -> list[BasicTransform]:
+def _intensity(slicewise: bool, orders: Orders) -> list[BasicTransform]:
     from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
     from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
     from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
@@ -105,13 +121,16 @@ def _intensity(slicewise: bool) -> list[BasicTransform]:
     from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
     from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
+    from benchmark.data.cubic_transforms import CubicLowResolutionTransform
+
     each = {"synchronize_channels": False, "p_per_channel": 1}
     half = {"synchronize_channels": False, "p_per_channel": 0.5}
     noise = GaussianNoiseTransform(noise_variance=(0, 0.1), p_per_channel=1, synchronize_channels=True)
     blur = GaussianBlurTransform(blur_sigma=(0.5, 1.0), synchronize_axes=False, benchmark=False, **half)
     brightness = MultiplicativeBrightnessTransform(multiplier_range=BGContrast((0.75, 1.25)), **each)
     contrast = ContrastTransform(contrast_range=BGContrast((0.75, 1.25)), preserve_range=True, **each)
-    coarse = SimulateLowResolutionTransform(
+    kind = CubicLowResolutionTransform if orders.low_resolution == 3 else SimulateLowResolutionTransform
+    coarse = kind(
         scale=(0.5, 1), synchronize_axes=True, ignore_axes=(0,) if slicewise else None, allowed_channels=None, **half
     )
     inverted, gamma = (

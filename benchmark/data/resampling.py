@@ -1,9 +1,9 @@
 """nnU-Net's resampling: splines for images, one linear field per class for labels, the coarse axis apart.
 
 The results are those of `resample_data_or_seg_to_shape` of nnunetv2, bit for bit, which itself is skimage's `resize`
-(scipy's zoom, edges continued) channel by channel and, for labels, class by class. Here images stay float32 around
-scipy's filter, a label map is resampled in one pass for all classes together, and along a coarse axis only the slices
-that are used are resampled.
+(scipy's zoom, edges continued) channel by channel and, for labels, class by class. Here whole rows of voxels are
+interpolated at once, in float64 but for input and output; a label map is resampled in one pass for all classes together;
+and along a coarse axis only the slices that are used are resampled.
 
 All arrays are [axis 0, axis 1, axis 2] in the order in which nnU-Net would hold them (see `planned_grid`): rounding
 depends on the order of the axes.
@@ -19,6 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 SAME = 1e-6  # relative difference of spacings that headers may have by rounding
+PADDING = 12  # edge voxels that scipy continues before it filters for a cubic spline
 
 
 def _compiled(function: Callable) -> Callable:
@@ -105,10 +106,9 @@ def resample_labels(
     nearest = [_nearest(old, new) for old, new in zip(labels.shape, shape, strict=True)]
     if order == 0:
         return labels[np.ix_(*nearest)]
-    taps = [_taps(old, new) for old, new in zip(labels.shape, shape, strict=True)]
+    taps = [_linear_taps(old, new) for old, new in zip(labels.shape, shape, strict=True)]
     if axis is not None:
-        slices = nearest[axis]
-        taps[axis] = Taps(slices, slices, np.ones(len(slices)), np.zeros(len(slices)))
+        taps[axis] = Taps(np.stack([nearest[axis]] * 2), _completed([np.ones(shape[axis])]))
     result = np.empty(shape, labels.dtype)
     _blend(labels, result, *taps, *nearest, winner_takes_all)
     return result
@@ -129,39 +129,99 @@ def best_resampled(scores: np.ndarray, shape: Sequence[int], *, order: int, axis
 
 
 class Taps(NamedTuple):
-    """The two voxels along one axis that each output voxel lies between, and their weights; each [outputs]."""
+    """The input voxels along one axis that each output voxel is made of, and their weights; each [taps, outputs]."""
 
-    low: np.ndarray
-    high: np.ndarray
-    low_weight: np.ndarray
-    high_weight: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
 
 
 def _positions(old: int, new: int) -> np.ndarray:
-    """Where output voxels lie on the input, in scipy's arithmetic; edges are continued."""
-    return np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    """Where output voxels lie on the input, in scipy's arithmetic; the outermost lie up to half a voxel outside."""
+    return (np.arange(new) + 0.5) * (old / new) - 0.5
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
-    return np.floor(_positions(old, new) + 0.5).astype(np.int64)
+    return np.clip(np.floor(_positions(old, new) + 0.5), 0, old - 1).astype(np.int64)
 
 
-def _taps(old: int, new: int) -> Taps:
+def _linear_taps(old: int, new: int) -> Taps:
     position = _positions(old, new)
     low = np.floor(position)
-    weight = 1.0 - (position - low)  # scipy takes the last weight as what is left of 1, to the last bit
-    low = low.astype(np.int64)
-    return Taps(low, np.minimum(low + 1, old - 1), weight, 1.0 - weight)
+    index = np.clip(low + np.arange(2)[:, None], 0, old - 1).astype(np.int64)  # edges are continued
+    return Taps(index, _completed([1.0 - (position - low)]))
 
 
-def _zoom(array: np.ndarray, shape: tuple[int, ...], order: int) -> np.ndarray:
-    """skimage's `resize(mode="edge", anti_aliasing=False)` in float32: the spline may not leave the input's range."""
-    factors = [1 / (old / new) for old, new in zip(array.shape, shape, strict=True)]
-    result = np.empty(shape, np.float32)
-    ndimage.zoom(array, factors, output=result, order=order, mode="nearest", grid_mode=True)
-    if order > 1:
+def _cubic_taps(old: int, new: int) -> Taps:
+    """On the input that has `PADDING` voxels more on both sides."""
+    position = _positions(old, new) + PADDING
+    low = np.floor(position)
+    x = position - low
+    rest = 1.0 - x
+    weights = [
+        rest * rest * rest / 6.0,
+        (x * x * (x - 2.0) * 3.0 + 4.0) / 6.0,
+        (rest * rest * (rest - 2.0) * 3.0 + 4.0) / 6.0,
+    ]
+    return Taps(low.astype(np.int64) - 1 + np.arange(4)[:, None], _completed(weights))
+
+
+def _completed(weights: list[np.ndarray]) -> np.ndarray:
+    """scipy takes the last weight as what the others leave of 1, to the last bit."""
+    last = np.ones_like(weights[0])
+    for weight in weights:
+        last -= weight
+    return np.stack([*weights, last])
+
+
+def _single(index: np.ndarray) -> Taps:
+    """One voxel each, with all the weight."""
+    return Taps(index[None], np.ones((1, len(index))))
+
+
+def _zoom(array: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
+    """skimage's `resize(mode="edge", anti_aliasing=False)` of [b, c] or [a, b, c] in float32: the spline may not leave
+    the range of the input."""
+    if array.shape == tuple(shape):
+        return array
+    if order == 0:
+        nearest = [_nearest(old, new) for old, new in zip(array.shape, shape, strict=True)]
+        return array[np.ix_(*nearest)]
+    source = np.ascontiguousarray(array)
+    if order == 3:
+        source = ndimage.spline_filter(np.pad(source, PADDING, mode="edge"), 3, output=np.float64, mode="nearest")
+    make = _cubic_taps if order == 3 else _linear_taps
+    taps = [make(old, new) for old, new in zip(array.shape, shape, strict=True)]
+    result = np.empty(tuple(shape), np.float32)
+    if array.ndim == 2:
+        _interpolate(source[None], result[None], _single(np.zeros(1, np.int64)), *taps)
+    else:
+        _interpolate(source, result, *taps)
+    if order == 3:
         np.clip(result, array.min(), array.max(), out=result)
     return result
+
+
+@_compiled
+def _interpolate(source, result, first, second, third):
+    """Weighted sums of voxels, row by row: products and sums in scipy's order, so that the last bit is the same."""
+    row = np.empty(source.shape[2], np.float64)
+    total = np.empty(result.shape[2], np.float64)
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            total[:] = 0.0
+            for p in range(len(first.index)):
+                for q in range(len(second.index)):
+                    voxels = source[first.index[p, i], second.index[q, j]]
+                    a, b = first.weight[p, i], second.weight[q, j]
+                    for c in range(len(row)):
+                        row[c] = voxels[c] * a * b
+                    for k in range(len(total)):
+                        value = total[k]
+                        for r in range(len(third.index)):
+                            value += row[third.index[r, k]] * third.weight[r, k]
+                        total[k] = value
+            for k in range(len(total)):
+                result[i, j, k] = total[k]
 
 
 @_compiled
@@ -174,18 +234,18 @@ def _blend(labels, result, first, second, third, nearest_0, nearest_1, nearest_2
             for k in range(result.shape[2]):
                 same = True
                 for corner in range(8):
-                    a = first.high[i] if corner & 4 else first.low[i]
-                    b = second.high[j] if corner & 2 else second.low[j]
-                    c = third.high[k] if corner & 1 else third.low[k]
+                    a = first.index[corner >> 2, i]
+                    b = second.index[(corner >> 1) & 1, j]
+                    c = third.index[corner & 1, k]
                     around[corner] = labels[a, b, c]
                     same = same and around[corner] == around[0]
                 if same:
                     result[i, j, k] = around[0]
                     continue
                 for corner in range(8):
-                    a = first.high_weight[i] if corner & 4 else first.low_weight[i]
-                    b = second.high_weight[j] if corner & 2 else second.low_weight[j]
-                    c = third.high_weight[k] if corner & 1 else third.low_weight[k]
+                    a = first.weight[corner >> 2, i]
+                    b = second.weight[(corner >> 1) & 1, j]
+                    c = third.weight[corner & 1, k]
                     weight[corner] = a * b * c
                 if winner_takes_all:
                     nearest = labels[nearest_0[i], nearest_1[j], nearest_2[k]]

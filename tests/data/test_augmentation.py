@@ -2,8 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from batchgenerators.augmentations.resample_augmentations import augment_linear_downsampling_scipy
+from batchgenerators.augmentations.utils import (
+    create_zero_centered_coordinate_mesh,
+    interpolate_img,
+    rotate_coords_2d,
+)
+from scipy.ndimage import map_coordinates
 
 from benchmark.data.augmentation import STEPS, build_steps
+from benchmark.data.cubic_transforms import CubicLowResolutionTransform, CubicSpatialTransform, voxel_positions
 from benchmark.errors import InputError
 from benchmark.settings import Step
 
@@ -118,9 +127,13 @@ def describe(transform) -> tuple:
     return type(transform).__name__, str(values), describe(transform.transform) if inner is not None else None
 
 
+CUBIC = {"image_order": 3, "low_resolution_order": 3}
+
+
+@pytest.mark.parametrize("parameters", [{}, CUBIC])
 @pytest.mark.parametrize("patch", [(16, 16, 16), (8, 32, 32), (24, 24)])
-def test_nnunet_step_keeps_the_global_generators(patch):
-    (step,) = build_steps([Step(name="nnunet")], patch=patch)
+def test_nnunet_step_keeps_the_global_generators(patch, parameters):
+    (step,) = build_steps([Step(name="nnunet", parameters=parameters)], patch=patch)
     read = step.read_size(patch)
     assert all(large >= size for large, size in zip(read, patch, strict=True))
     image = np.random.default_rng(0).random((1, *read), dtype=np.float32)
@@ -132,3 +145,61 @@ def test_nnunet_step_keeps_the_global_generators(patch):
     assert np.array_equal(outputs[0][0], outputs[1][0])
     assert any(not np.array_equal(outputs[0][0], other[0]) for other in outputs[2:])
     assert all(out.shape == (1, *patch) and classes.shape == patch for out, classes in outputs)
+
+
+def test_cubic_steps_draw_what_linear_ones_draw():
+    """Labels are moved alike, and images are close: only the interpolation is another."""
+    linear, cubic = (build_steps([Step(name="nnunet", parameters=p)], patch=(24, 24))[0] for p in ({}, CUBIC))
+    read = linear.read_size((24, 24))
+    rows, columns = np.indices(read)
+    image = np.sin(rows / 5)[None].astype(np.float32) + np.cos(columns / 6).astype(np.float32)
+    labels = (rows > columns).astype(np.uint8)
+    different = 0
+    for seed in range(12):
+        one, two = (step.apply(image.copy(), labels, (24, 24), np.random.default_rng(seed)) for step in (linear, cubic))
+        assert np.array_equal(one[1], two[1])
+        different += not np.array_equal(one[0], two[0])
+        inside = (one[1] > 0) & (two[0][0] != 0)
+        assert np.abs(one[0][0] - two[0][0])[inside].mean() < 0.15
+    assert different >= 3
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (7, 9, 8)])
+def test_positions_of_torchs_sampling_grid(shape):
+    """With linear interpolation torch and scipy agree at these positions, so they are the same places."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 1, *shape), generator=generator)
+    grid = torch.rand((1, *(5,) * len(shape), len(shape)), generator=generator) * 2.4 - 1.2
+    expected = torch.nn.functional.grid_sample(image, grid, align_corners=False, padding_mode="zeros")[0, 0]
+    positions = voxel_positions(grid[0].numpy(), shape)
+    ours = map_coordinates(image[0, 0].numpy(), positions, order=1, mode="grid-constant")
+    np.testing.assert_allclose(ours, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(23, 31), (13, 17, 22)])
+def test_low_resolution_is_that_of_batchgenerators(shape):
+    image = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
+    options = {"order_downsample": 0, "order_upsample": 3, "p_per_channel": 1}
+    expected = augment_linear_downsampling_scipy(image.copy(), zoom_range=(0.6, 0.6), **options)
+    transform = CubicLowResolutionTransform((0.6, 0.6), False, True, None, p_per_channel=1)
+    ours = transform(image=torch.from_numpy(image.copy()))["image"].numpy()
+    np.testing.assert_array_equal(ours, expected)
+
+
+def test_cubic_rotation_is_that_of_batchgenerators():
+    """A quarter turn about the centre, and no turn at all, of an image as large as the patch."""
+    image = np.random.default_rng(0).standard_normal((1, 9, 9)).astype(np.float32)
+    for angle, turns in ((0.5 * np.pi, 1), (np.pi, 2)):
+        transform = CubicSpatialTransform((9, 9), 0, False, p_rotation=1, rotation=(angle, angle))
+        out = transform(image=torch.from_numpy(image))["image"].numpy()
+        inside = (slice(None), slice(1, -1), slice(1, -1))  # the rim may lie a rounding error outside
+        turned = [np.rot90(image, sign * turns, (1, 2)) for sign in (1, -1)]
+        assert min(np.abs(out - one)[inside].max() for one in turned) < 1e-3
+    angle = 0.3
+    transform = CubicSpatialTransform((9, 9), 0, False, p_rotation=1, rotation=(angle, angle))
+    out = transform(image=torch.from_numpy(image))["image"].numpy()
+    mesh = create_zero_centered_coordinate_mesh((9, 9))
+    candidates = [
+        interpolate_img(image[0], rotate_coords_2d(mesh, sign * angle) + 4, 3, "constant") for sign in (1, -1)
+    ]
+    assert min(np.abs(out[0] - one).max() for one in candidates) < 1e-4

@@ -6,15 +6,19 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
+from skimage.transform import resize
 from torch import nn
 
+from benchmark.data.plan import Plan
+from benchmark.data.prepare import to_prepared_grid
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
 from benchmark.inference import predict
 from benchmark.inference.predict import predict_image, predict_run
-from benchmark.settings import RunConfig
+from benchmark.settings import Preparation, Resampling, RunConfig
 
 AFFINE = np.array([[-1.5, 0, 0, 40], [0, 0, 1.5, -7], [0, 1.5, 0, 3], [0, 0, 0, 1]])  # voxel axes run L, S, A
 RAW_SHAPE = (12, 9, 14)
@@ -197,3 +201,53 @@ def test_only_whole_images_have_a_network_grid(run):
     tree["inference"] |= {"method": "slices", "network_grid": True}
     with pytest.raises(ValueError, match="network_grid needs the method whole"):
         RunConfig.model_validate(tree)
+
+
+def test_scores_go_back_to_the_raw_grid_before_the_highest_is_taken(run, tmp_path):
+    """A store at twice the spacing: linear interpolation of the two scores, then the higher one, as nnU-Net exports."""
+    image = np.random.default_rng(0).random((1, *RAW_SHAPE)).astype(np.float32)
+    preparation = Preparation(
+        spacing=(3.0, 3.0, 3.0), orientation=None, normalise="none", resampling=Resampling(rules="2.1")
+    )
+    prepared, labels, grid = to_prepared_grid(
+        image, np.zeros(RAW_SHAPE, np.uint8), AFFINE, preparation=preparation, plan=Plan()
+    )
+    meta = {"raw": {"shape": list(RAW_SHAPE), "affine": AFFINE.tolist()}, **grid}
+    case = PreparedStore.create(tmp_path / "coarse", {"a": (prepared, labels, meta)}, label_names=["bright"]).open("a")
+    values = run.config.model_dump() | {"preparation": preparation, "inference": {"restore": "scores"}}
+    found = predict.predict_raw_labels(
+        threshold_network(), case, RunConfig.model_validate(values), device=torch.device("cpu")
+    )
+    scores = np.stack([np.full_like(prepared[0], 0.5), prepared[0]])
+    finer = np.stack([resize(one, RAW_SHAPE, 1, mode="edge", anti_aliasing=False) for one in scores])
+    assert found.dtype == np.uint8 and found.any()
+    assert (found != finer.argmax(0)).mean() < 1e-3  # the network's own rounding
+    by_nearest = predict.predict_raw_labels(
+        threshold_network(),
+        case,
+        RunConfig.model_validate(values | {"inference": {"restore": "labels"}}),
+        device=torch.device("cpu"),
+    )
+    assert (by_nearest != found).any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preparation": {}},
+        {"preparation": {"resampling": {}, "foreground_above": 0.0}},
+        {"preparation": {"resampling": {}}, "inference": {"restore": "scores", "method": "whole"}},
+    ],
+)
+def test_scores_that_cannot_go_back_are_refused(run, changes):
+    values = run.config.model_dump() | {"inference": {"restore": "scores"}} | changes
+    with pytest.raises(ValidationError, match="restore: scores needs"):
+        RunConfig.model_validate(values)
+
+
+def test_a_network_that_gives_nan_is_named_for_scores_too():
+    network = threshold_network()
+    with torch.no_grad():
+        network.bias.fill_(float("nan"))
+    with pytest.raises(InputError, match="NaN"):
+        predict.predict_scores(network, torch.zeros(1, 4, 4, 4), predict.Window((4, 4, 4)), device="cpu")
