@@ -18,14 +18,14 @@ from pathlib import Path
 import torch
 
 from benchmark.settings import Loss
-from benchmark.training.objective import Objective
+from benchmark.training.objectives.dice_cross_entropy import SegmentationLoss
 
 LOSSES = ("ours", "monai")
 
 
 def make_loss(name: str) -> Callable:
     if name == "ours":
-        return Objective(Loss())
+        return SegmentationLoss(Loss())
     from monai.losses import DiceCELoss
 
     reference = DiceCELoss(softmax=True, to_onehot_y=True)

@@ -24,8 +24,9 @@ from torch import nn
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
 from benchmark.data.views import CaseView
+from benchmark.lineage import training_settings
 from benchmark.settings import RunConfig
-from benchmark.training.checkpoints import Checkpoints, training_identity
+from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
 
@@ -92,7 +93,7 @@ def train(store: PreparedStore, config: RunConfig, folder: Path, workers: int) -
         samples,
         steps_per_epoch=samples.steps_per_epoch,
         folder=folder,
-        checkpoints=Checkpoints(folder / "checkpoints", identity=training_identity(config), details={}),
+        checkpoints=Checkpoints(folder / "checkpoints", identity=training_settings(config), details={}),
         machine=Machine(workers),
     )
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

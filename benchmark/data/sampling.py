@@ -110,7 +110,8 @@ def list_samples(store: PreparedStore, cases: Sequence[str], training: Training,
 
 
 @lru_cache(maxsize=2)  # a permutation of all slices is costlier than a sample; consecutive samples share it
-def _order(seed: int, repetition: int, count: int) -> np.ndarray:
+def order_of(seed: int, repetition: int, count: int) -> np.ndarray:
+    """The order in which a pass takes its `count` samples."""
     return np.random.default_rng((seed, ORDER_STREAM, repetition)).permutation(count)
 
 
@@ -159,11 +160,15 @@ class PatchDataset(Dataset):
     def sample_of(self, index: int) -> Sample:
         """The case, or the slice of it, that sample `index` is taken from."""
         repetition, position = divmod(index, len(self.samples))
-        return self.samples[_order(self.seed, repetition, len(self.samples))[position]]
+        return self.samples[order_of(self.seed, repetition, len(self.samples))[position]]
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.draw(self.sample_of(index), index)
+
+    def draw(self, sample: Sample, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """A patch of `sample` with its labels, drawn and augmented by the random numbers of `index`."""
         generator = np.random.default_rng((self.seed, SAMPLE_STREAM, index))
-        case, number = self.sample_of(index)
+        case, number = sample
         view = CaseView(self.store.open(case))
         for step in self.steps:
             view = step.see(view, generator)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -150,6 +150,8 @@ class Sampling(Settings):
 class Training(Settings):
     """How a run is trained."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images"})
+
     patch: tuple[int, ...] = Field(description="Patch size in voxels of the prepared store")
     batch: int = Field(gt=0, description="Global batch: samples per optimiser step over all processes")
     epochs: int = Field(gt=0)
@@ -167,6 +169,16 @@ class Training(Settings):
     synchronise_batch_norm: bool = Field(False, description="Batch statistics over all processes")
     find_unused_parameters: bool = Field(False, description="Needed where some parameters get no gradient")
     devices: int = Field(1, gt=0, description="GPUs the protocol trains on")
+    objective: Literal["segmentation", "masked_images"] = Field(
+        "segmentation", description="What is learnt: labels, or the hidden parts of images"
+    )
+    masked_images: MaskedImages | None = Field(None, description="What is hidden; of that objective only")
+
+    @model_validator(mode="after")
+    def _has_what_its_objective_needs(self) -> Training:
+        if (self.objective == "masked_images") != (self.masked_images is not None):
+            raise ValueError("masked_images belongs to the objective masked_images, and only to it")
+        return self
 
     def counts_slices(self, volumes: bool) -> bool:
         """Whether an epoch is made of slices, and not of cases: a 2-D network that sees whole slices of volumes."""

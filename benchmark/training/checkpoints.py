@@ -20,30 +20,39 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from benchmark import lineage
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, write_json
+from benchmark.lineage import Made
 from benchmark.progress import say
-from benchmark.settings import RunConfig
 
 KEPT = 2
-NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", "training.devices"}
-NOT_TRAINING = ("inference", "convention")  # used only after training
+CODE_VERSIONS = "code_versions.json"  # beside the checkpoints: a training may go on under newer code
+OURS = ("step-????????.pt", "step-????????.json", ".tmp-*-step-*")  # a user may keep files of his own beside them
+# what belongs to a training beside its record, and is set aside with it
+PARTS = ("checkpoints", "log.csv", "validation.csv", "tensorboard", "final.safetensors", "trained.json")
 
 
-def training_identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that decide the trained weights, as {dotted key: value}."""
-    values: dict[str, Any] = {}
+def set_aside(folder: Path, made: Made, *, forced: bool) -> None:
+    """Move an earlier training in `folder` to `earlier/`, if it was made of something else, or if that is asked for.
 
-    def enter(prefix: str, value: Any) -> None:
-        if isinstance(value, dict) and value:
-            for key, inner in value.items():
-                enter(f"{prefix}.{key}" if prefix else key, inner)
-        elif prefix not in NOT_DECISIVE:
-            values[prefix] = value
-
-    settings = json.loads(config.model_dump_json())
-    enter("", {key: value for key, value in settings.items() if key not in NOT_TRAINING})
-    return values
+    Its progress and its last finished result stay whole there; a training made of `made` then begins or continues.
+    """
+    found = Checkpoints(folder / "checkpoints", identity=made, details={}).newest_identity()
+    if found is None or (found == json.loads(json.dumps(made)) and not forced):
+        return
+    name = lineage.digest_of(found)
+    target = folder / "earlier" / name
+    number = 1
+    while target.exists():
+        number += 1
+        target = folder / "earlier" / f"{name}-{number}"
+    target.mkdir(parents=True)
+    for part in PARTS:
+        if (folder / part).exists():
+            (folder / part).rename(target / part)
+    why = lineage.difference(found, made) or "it was asked to be made anew"
+    say(f"the training starts from the beginning ({why}); the earlier one is in {target}")
 
 
 class Checkpoints:
@@ -79,6 +88,7 @@ class Checkpoints:
                     remedy=f"check this disk; then run again: {self._last_words()}",
                 )
             record = {"step": step, "sha256": digest, "identity": self.identity, **self.details}
+            write_json(self.folder / CODE_VERSIONS, self.code_versions(str(self.details.get("code_version", ""))))
             write_json(path.with_suffix(".json"), record)
         self._remove_old(keep=KEPT)
         return path
@@ -111,9 +121,24 @@ class Checkpoints:
             )
         return None
 
+    def newest_identity(self) -> dict[str, Any] | None:
+        """Of the newest checkpoint whose record can be read; None where there is none."""
+        for step in reversed(self.steps()):
+            try:
+                return read_json(self.folder / f"step-{step:08d}.json")["identity"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+        return None
+
+    def code_versions(self, now: str) -> list[str]:
+        """Versions of the code that took part in a training, in their order, each once; `now` is that of today."""
+        path = self.folder / CODE_VERSIONS
+        found = read_json(path) if path.is_file() else []
+        return list(dict.fromkeys([*found, now]))
+
     def steps(self) -> list[int]:
         """Steps of the checkpoints that were finished, ascending."""
-        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-*.json"))
+        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-????????.json"))
 
     def keep_newest(self) -> None:
         """After training: one checkpoint suffices to make the final weights again."""
@@ -122,8 +147,9 @@ class Checkpoints:
     def _remove_old(self, *, keep: int) -> None:
         kept = {f"step-{step:08d}" for step in self.steps()[-keep:]}
         # json first: a kill between the two leaves a checkpoint that does not count, never one without its tensors
-        for path in sorted(self.folder.glob("*"), key=lambda path: path.suffix != ".json"):
-            if path.stem not in kept:
+        ours = (path for pattern in OURS for path in self.folder.glob(pattern))
+        for path in sorted(ours, key=lambda path: path.suffix != ".json"):
+            if path.stem not in kept and path.is_file():
                 path.unlink(missing_ok=True)
 
     def _refuse_another(self, found: dict[str, Any], path: Path) -> None:

@@ -21,7 +21,7 @@ from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
 from benchmark.training.feed import make_share, micro_batches
 from benchmark.training.journal import Journal
-from benchmark.training.objective import Objective
+from benchmark.training.objectives import Objective, Segmentation
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 from benchmark.training.processes import (
     continue_randomness,
@@ -65,10 +65,11 @@ class TrainingLoop:
         fabric: the started process group.
         config: the run; `config.training` and `config.seed` decide everything.
         network: freshly built and initialised, equal on every process.
-        samples: map-style, sample i a pure function of (seed, i): (image [C, *patch], labels [*patch]).
+        samples: map-style, sample i a pure function of (seed, i): a tuple of tensors, the image [C, *patch] first.
         steps_per_epoch: optimiser steps per epoch.
         folder: the run's directory; log.csv, validation.csv and checkpoints/ are written here by the first process.
         checkpoints: reads and writes the run's checkpoints.
+        objective: from the network and a batch to a loss; None: segmentation.
         validate: called with (network, device=, rank=, world=), returns the mean Dice; None: no validation cases.
         stop: set by a signal; None where nobody listens.
         check_lock: called before anything is written.
@@ -84,6 +85,7 @@ class TrainingLoop:
         steps_per_epoch: int,
         folder: Path,
         checkpoints: Checkpoints,
+        objective: Objective | None = None,
         machine: Machine | None = None,
         validate: Callable[..., float] | None = None,
         stop: StopRequest | None = None,
@@ -94,8 +96,8 @@ class TrainingLoop:
         self.samples, self.steps_per_epoch = samples, steps_per_epoch
         self.checkpoints, self.validate, self.stop, self.check_lock = checkpoints, validate, stop, check_lock
         self.total_steps = self.training.epochs * steps_per_epoch
-        self.objective = Objective(self.training.loss)
-        pretrained = config.model.initialisation != "scratch"
+        self.objective = objective or Segmentation(self.training)
+        pretrained = config.model.initialisation != "scratch" or bool(config.begins_from)
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
         optimiser = make_optimiser(network, self.training.optimiser)
         self.network, self.optimiser = set_up_network(fabric, network, optimiser, self.training)
@@ -139,11 +141,11 @@ class TrainingLoop:
         loss, waited = 0.0, 0.0
         for number, size in enumerate(sizes, start=1):
             waiting = time.perf_counter()
-            images, labels = self.fabric.to_device(next(batches))
+            batch = self.fabric.to_device(next(batches))
             waited += time.perf_counter() - waiting
             with self.fabric.no_backward_sync(self.network, enabled=number < len(sizes)):
                 # each sample counts 1 / batch: shares are equal and DDP averages over the processes
-                part = self.objective(self.network(images), labels, epoch=epoch) * (size / self.share.samples)
+                part = self.objective(self.network, *batch, epoch=epoch) * (size / self.share.samples)
                 self.fabric.backward(part)
             loss += part.detach()
         self._update(step)

@@ -1,31 +1,42 @@
-"""`benchmark train`: train one run, or continue it. Exit code 75: stopped in order; the same command continues."""
+"""`train`: train one run, or continue it. Exit code 75: stopped in order; the same command continues.
+
+What a training is made of (`benchmark.lineage`) decides what of an earlier one is taken over: with the same settings,
+data, beginnings and code it continues or is found finished; otherwise the earlier one is set aside and it starts anew.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 
+from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
-from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
-from benchmark.errors import EXIT_CONTINUE
+from benchmark.errors import EXIT_CONTINUE, InputError
 from benchmark.files import file_digest, read_json, write_json
+from benchmark.forced import take_forced
+from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
-from benchmark.models.released import find_weights, load_released, weight_sources
+from benchmark.models.weights_at_hand import WeightsAtHand, weights_at_hand
 from benchmark.progress import say
 from benchmark.settings import RunConfig
-from benchmark.training.checkpoints import Checkpoints, training_identity, write_weights
+from benchmark.training.beginnings import begin
+from benchmark.training.checkpoints import Checkpoints, set_aside, write_weights
 from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
+from benchmark.training.material import Material, make_material
+from benchmark.training.objectives import make_objective
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.signals import StopRequest
-from benchmark.training.validation import Validator
 from benchmark.version import code_version
 from benchmark.workers import available_processes
 
@@ -34,12 +45,14 @@ WEIGHTS = "final.safetensors"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
-    parser.add_argument("--store", type=Path, required=True, help="prepared.json of the run's prepared store")
-    parser.add_argument("--split", type=Path, required=True, help="split.json")
+    parser.add_argument("--stores", type=Path, nargs="+", required=True, help="prepared.json of each store it reads")
+    parser.add_argument("--splits", type=Path, nargs="+", required=True, help="split.json of each of them")
+    parser.add_argument(
+        "--beginnings", type=Path, nargs="*", default=[], help="records of the weights that the network begins from"
+    )
     parser.add_argument("--out", type=Path, required=True, help="trained.json, written last; its folder is the run's")
     parser.add_argument("--workers", type=int, default=default_workers(), help="data processes per training process")
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the protocol's, per GPU")
-    parser.add_argument("--weights", type=Path, default=Path("weights"), help="folder of downloaded released weights")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard event files")
 
 
@@ -52,6 +65,67 @@ def default_workers() -> int:
     return 0 if cores <= 2 else min(cores - 1, 8)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a training reads, checked: its stores with their splits, and the weights that it begins from.
+
+    Attributes:
+        made: what the training is made of.
+    """
+
+    stores: tuple[PreparedStore, ...]
+    splits: tuple[dict[str, Any], ...]
+    beginnings: tuple[WeightsAtHand, ...]
+    made: Made
+
+    def check_unchanged(self) -> None:
+        """Before anything is kept: the data are still those that the training began with.
+
+        Raises:
+            InputError: a store was prepared anew meanwhile, and another training case has changed with it.
+        """
+        for store, split in zip(self.stores, self.splits, strict=True):
+            now = PreparedStore(store.folder)
+            if now.digest != store.digest and _data(now, split) != _data(store, split):
+                raise InputError(
+                    "the training data changed under the training",
+                    where=store.folder,
+                    remedy="run again: it starts from the beginning, with the new data",
+                )
+
+
+def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
+    """The inputs that a command line names.
+
+    Raises:
+        InputError: one is missing or damaged, or their number is not that of the recipe.
+    """
+    expected = len(config.begins_from) + (config.model.initialisation != "scratch")
+    for what, found, wanted in (
+        ("--stores", arguments.stores, len(config.stores)),
+        ("--splits", arguments.splits, len(config.stores)),
+        ("--beginnings", arguments.beginnings, expected),
+    ):
+        if len(found) != wanted:
+            raise InputError(
+                f"{config.run} reads another number of files", where=what, expected=wanted, found=len(found)
+            )
+    stores = tuple(PreparedStore(path.parent) for path in arguments.stores)
+    splits = tuple(read_json(path) for path in arguments.splits)
+    beginnings = tuple(weights_at_hand(path, None) for path in arguments.beginnings)
+    parts = [*(edge.part for edge in config.begins_from), "released"]
+    made = lineage.trained(
+        config,
+        data={wanted.id: _data(*found) for wanted, *found in zip(config.stores, stores, splits, strict=True)},
+        begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=False)},
+    )
+    return Inputs(stores, splits, beginnings, made)
+
+
+def _data(store: PreparedStore, split: dict[str, Any]) -> str:
+    return store.digest_of(split["train"], "case")
+
+
 def main(arguments: argparse.Namespace) -> int | None:
     stop = StopRequest()
     config = run_config(arguments)
@@ -59,62 +133,69 @@ def main(arguments: argparse.Namespace) -> int | None:
     first = int(os.environ.get("RANK", 0)) == 0
     lock = RunLock(folder, config.run) if first else None
     with lock or nullcontext():
+        inputs = read_inputs(arguments, config)
         fabric = start_processes(config.training)
-        loop, checkpoints, store = assemble(arguments, config, fabric, stop, lock)
+        if first:
+            set_aside(folder, inputs.made, forced=take_forced(arguments.out))
+        fabric.barrier()
+        loop, checkpoints = assemble(arguments, config, fabric, stop, lock, inputs)
         if not loop.run():
             say(f"{config.run}: stopped after {stop.received or 'a request to another process'}; run again to continue")
             return EXIT_CONTINUE
         if first:
-            finish(arguments.out, config, loop, checkpoints, details={"data": store.digest})
+            finish(arguments.out, config, loop, checkpoints, inputs)
         fabric.barrier()
     return None
 
 
-def assemble(arguments: argparse.Namespace, config: RunConfig, fabric, stop: StopRequest, lock: RunLock | None):
+def assemble(
+    arguments: argparse.Namespace,
+    config: RunConfig,
+    fabric: Fabric,
+    stop: StopRequest,
+    lock: RunLock | None,
+    inputs: Inputs,
+) -> tuple[TrainingLoop, Checkpoints]:
     """Data, network, checkpoints and loop of a run."""
-    store, split = PreparedStore(arguments.store.parent), read_json(arguments.split)
-    training, slice_axis = config.training, config.inference.slice_axis
-    samples = PatchDataset(store, split["train"], training, config.seed, slice_axis=slice_axis)
-    network = make_network(config, store, weights=arguments.weights)
+    material = make_material(config, inputs.stores, inputs.splits)
     checkpoints = Checkpoints(
         arguments.out.parent / "checkpoints",
-        identity={**training_identity(config), "split digest": split["digest"], "prepared data digest": store.digest},
+        identity=inputs.made,
         details={"run": config.run, "config": config.model_dump(mode="json"), **versions(config)},
     )
+
+    def check() -> None:
+        inputs.check_unchanged()
+        if lock:
+            lock.check()
+
     loop = TrainingLoop(
         fabric,
         config,
-        network,
-        samples,
-        steps_per_epoch=samples.steps_per_epoch,
+        make_network(config, material, inputs.beginnings),
+        material.samples,
+        steps_per_epoch=material.steps_per_epoch,
         folder=arguments.out.parent,
         checkpoints=checkpoints,
+        objective=make_objective(config.training, material.classes),
         machine=Machine(arguments.workers, arguments.micro_batch, arguments.tensorboard),
-        validate=Validator(store, split["val"], training, slice_axis=slice_axis) if split["val"] else None,
+        validate=material.validate,
         stop=stop,
-        check_lock=lock.check if lock else lambda: None,
+        check_lock=check,
     )
-    return loop, checkpoints, store
+    return loop, checkpoints
 
 
-def make_network(config: RunConfig, store: PreparedStore, *, weights: Path) -> nn.Module:
-    """The run's network with its initial weights, the same on every process.
+def make_network(config: RunConfig, material: Material, beginnings: Sequence[WeightsAtHand]) -> nn.Module:
+    """The network of a training with its initial weights, the same on every process.
 
     Raises:
-        InputError: unknown network, option or weights.
+        InputError: unknown network or option, or weights that do not fit.
     """
     seed_everything(config.seed)
-    network = build_for_run(config, in_channels=len(store.channels), out_channels=len(store.label_names) + 1)
-    if config.model.initialisation != "scratch":
-        initialise(network, config.model.initialisation, weights)
+    network = build_for_run(config, in_channels=material.in_channels, out_channels=max(material.classes))
+    begin(network, config, beginnings)
     return network
-
-
-def initialise(network: nn.Module, name: str, folder: Path) -> None:
-    """Load the released weights `name` of the weights registry from `folder`; what was loaded is said."""
-    path, source = find_weights(name, folder), weight_sources()[name]
-    report = load_released(network, path, allow_partial=source.partial_for(network.registered_name))
-    say(f"initialised from {name}: {report}")
 
 
 def versions(config: RunConfig) -> dict[str, Any]:
@@ -122,13 +203,15 @@ def versions(config: RunConfig) -> dict[str, Any]:
     return {"config_digest": config.digest, "code_version": code_version(), "torch": torch.__version__}
 
 
-def finish(
-    out: Path, config: RunConfig, loop: TrainingLoop, checkpoints: Checkpoints, *, details: dict[str, Any]
-) -> None:
-    """Weights as safetensors, then trained.json, last."""
+def finish(out: Path, config: RunConfig, loop: TrainingLoop, checkpoints: Checkpoints, inputs: Inputs) -> None:
+    """Weights as safetensors, then trained.json, last.
+
+    The record names the code that wrote the first and the last checkpoint: a training may go on under newer code.
+    """
     weights = out.parent / WEIGHTS
     write_weights(weights, loop.network.module)
-    record = {"run": config.run, "digest": config.digest, "steps": loop.total_steps, "weights": WEIGHTS}
-    write_json(out, {**record, "sha256": file_digest(weights), **versions(config), **details})
+    record = {"run": config.run, "steps": loop.total_steps, "weights": WEIGHTS, "sha256": file_digest(weights)}
+    code = {"code_versions": checkpoints.code_versions(code_version())}
+    write_json(out, {**record, "made": inputs.made, **versions(config), **code})
     checkpoints.keep_newest()
     say(f"{config.run}: trained, {loop.total_steps} steps, weights in {weights}")

@@ -23,8 +23,9 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT, InputError
+from benchmark.lineage import training_settings
 from benchmark.settings import RunConfig
-from benchmark.training.checkpoints import Checkpoints, training_identity, write_weights
+from benchmark.training.checkpoints import Checkpoints, write_weights
 from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
@@ -125,7 +126,7 @@ def make_loop(
         samples,
         steps_per_epoch=config.training.steps_per_epoch(CASES),
         folder=folder,
-        checkpoints=Checkpoints(folder / "checkpoints", identity=training_identity(config), details={"run": "tiny"}),
+        checkpoints=Checkpoints(folder / "checkpoints", identity=training_settings(config), details={"run": "tiny"}),
         validate=tiny_validation,
         **options,
     )

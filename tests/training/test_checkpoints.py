@@ -11,8 +11,9 @@ from helpers.tiny import TinyNetwork, tiny_config
 from safetensors.torch import load_file
 
 from benchmark.errors import InputError
+from benchmark.lineage import training_settings
 from benchmark.training import checkpoints as module
-from benchmark.training.checkpoints import Checkpoints, training_identity, write_weights
+from benchmark.training.checkpoints import Checkpoints, write_weights
 from benchmark.training.processes import random_state, restore_random_state, seed_everything
 
 IDENTITY = {"training.batch": 4, "seed": 7}
@@ -100,11 +101,11 @@ def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
 
 
 def test_identity_holds_what_decides_the_weights_and_nothing_else():
-    base = training_identity(tiny_config())
+    base = training_settings(tiny_config())
     assert base["training.optimiser.learning_rate"] == 1e-2
-    assert base == training_identity(tiny_config(training={"checkpoint_interval": 1}, convention="as_released"))
-    assert base != training_identity(tiny_config(training={"clip_norm": 2.0}))
-    assert base != training_identity(tiny_config(seed=8))
+    assert base == training_settings(tiny_config(training={"checkpoint_interval": 1}, convention="as_released"))
+    assert base != training_settings(tiny_config(training={"clip_norm": 2.0}))
+    assert base != training_settings(tiny_config(seed=8))
 
 
 def test_what_is_read_back_is_compared_before_the_old_one_goes(tmp_path, monkeypatch):

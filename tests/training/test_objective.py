@@ -12,7 +12,7 @@ from monai.losses import DiceCELoss
 from benchmark.errors import InputError
 from benchmark.settings import Loss
 from benchmark.training import objective
-from benchmark.training.objective import Objective, dice_cross_entropy, downsampled
+from benchmark.training.objectives.dice_cross_entropy import SegmentationLoss, dice_cross_entropy, downsampled
 
 OPTIONS = list(itertools.product([True, False], repeat=3))
 
@@ -51,7 +51,7 @@ def test_equals_monai(include_background, batch_dice, squared, numerator, denomi
         lambda_dice=0.7,
         lambda_ce=1.3,
     )
-    value, expected = Objective(settings)(ours, labels), reference(theirs, labels[:, None].long())
+    value, expected = SegmentationLoss(settings)(ours, labels), reference(theirs, labels[:, None].long())
     value.backward()
     expected.backward()
     torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
@@ -96,7 +96,7 @@ def test_half_precision_logits_get_half_precision_gradients_computed_in_float32(
 def test_deep_supervision_weighs_downsampled_comparisons_and_skips_weight_zero():
     logits, labels = _random_case(shape=(8, 8, 8))
     coarse, unused = logits[..., ::2, ::2, ::2], torch.full_like(logits[..., ::4, ::4, ::4], torch.nan)
-    total = Objective(Loss(deep_supervision=(0.6, 0.4, 0)))([logits, coarse, unused], labels)
+    total = SegmentationLoss(Loss(deep_supervision=(0.6, 0.4, 0)))([logits, coarse, unused], labels)
     centres = labels[..., 1::2, 1::2, 1::2]  # nearest-exact, factor 2: voxel floor((i + 0.5) * 2)
     single = [dice_cross_entropy(logits, labels, Loss()), dice_cross_entropy(coarse, centres, Loss())]
     torch.testing.assert_close(total, 0.6 * single[0] + 0.4 * single[1])
@@ -106,7 +106,7 @@ def test_deep_supervision_weighs_downsampled_comparisons_and_skips_weight_zero()
 def test_outputs_and_weights_must_agree():
     logits, labels = _random_case()
     with pytest.raises(InputError, match="deep supervision") as raised:
-        Objective(Loss())([logits, logits], labels)
+        SegmentationLoss(Loss())([logits, logits], labels)
     assert "2 outputs" in str(raised.value)
     with pytest.raises(InputError, match="do not fit"):
-        Objective(Loss())(logits, labels[:, 1:])
+        SegmentationLoss(Loss())(logits, labels[:, 1:])

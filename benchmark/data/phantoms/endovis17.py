@@ -1,8 +1,8 @@
 """Endoscopy (Dataset704 of U-Mamba): frames of robotic surgery in nnU-Net's raw layout, PNG in colour.
 
-Instruments enter from the border with a shaft and a wrist of the same form, and differ in the tip: in its form and in its
-colour, which tints the wrist. As in the challenge the whole instrument has the number of its type, the first eight sequences have training and
-test frames, and the last two are for testing alone. Some frames have no instrument.
+Instruments enter from the border with a shaft and a wrist of the same form, and differ in the tip: in its form and in
+its colour, which tints the wrist. As in the challenge the whole instrument has the number of its type, the first eight
+sequences have training and test frames, and the last two are for testing alone. Some frames have no instrument.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmark.errors import InputError
 from benchmark.settings import Loss
-from benchmark.training.objective import dice_cross_entropy
+from benchmark.training.objectives.dice_cross_entropy import dice_cross_entropy
 
 
 def own_classes(logits: Tensor, targets: Tensor, classes: Sequence[int], loss: Loss) -> Tensor:

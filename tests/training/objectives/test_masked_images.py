@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from benchmark.data.masks import block_mask, cell_mask
 from benchmark.errors import InputError
 from benchmark.settings import MaskedImages
-from benchmark.training.objectives.masked_images import block_mask, cell_mask, patches, reconstruction_loss
+from benchmark.training.objectives.masked_images import patches, reconstruction_loss
 
 SIMMIM = MaskedImages(masking="cells", ratio=0.6, cell=32, token=4, error="l1")
 SWIN_MAE = MaskedImages(masking="blocks", ratio=0.75, cell=16, token=4, error="mse")

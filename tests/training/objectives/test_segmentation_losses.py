@@ -10,7 +10,12 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.errors import InputError
 from benchmark.settings import Loss
-from benchmark.training.objective import Objective, dice_cross_entropy, downsampled, output_weights
+from benchmark.training.objectives.dice_cross_entropy import (
+    SegmentationLoss,
+    dice_cross_entropy,
+    downsampled,
+    output_weights,
+)
 from benchmark.training.objectives.segmentation import own_classes
 
 pytestmark = pytest.mark.parity
@@ -27,7 +32,7 @@ def measure(function, *inputs: torch.Tensor) -> tuple[float, list[torch.Tensor]]
 
 
 def check(loss: Loss, logits: torch.Tensor, labels: torch.Tensor, expected: dict) -> None:
-    value, (gradient,) = measure(lambda outputs: Objective(loss)(outputs, labels), logits)
+    value, (gradient,) = measure(lambda outputs: SegmentationLoss(loss)(outputs, labels), logits)
     assert value == pytest.approx(expected["value"], **VALUE)
     assert gradient.norm().item() == pytest.approx(expected["grad_norm"], **GRADIENT)
     torch.testing.assert_close(gradient, expected["grad"], rtol=1e-4, atol=1e-8)
@@ -95,7 +100,7 @@ def test_h_sams_weights_in_the_objective(parity_around):
         dice_cross_entropy(logits, downsampled(labels, logits.shape[2:], "zoom0"), Loss()) for logits in stages
     )
     weight = facts["results"][3]["weight_stage2"]
-    torch.testing.assert_close(Objective(loss)(stages, labels, epoch=50), weight * fine + (1 - weight) * coarse)
+    torch.testing.assert_close(SegmentationLoss(loss)(stages, labels, epoch=50), weight * fine + (1 - weight) * coarse)
 
 
 @pytest.mark.parametrize("network", ["swin_umamba", "swin_umamba_dagger"])

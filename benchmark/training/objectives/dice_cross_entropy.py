@@ -157,7 +157,7 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     return loss.dice * (1 - dice).mean() + loss.cross_entropy * cross_entropy
 
 
-class Objective(nn.Module):
+class SegmentationLoss(nn.Module):
     """The training loss of one protocol, for single and for deeply supervised outputs.
 
     With `deep_supervision`, output i is compared with the labels brought to its size (`labels_at_outputs`; `nearest` is

@@ -1,0 +1,63 @@
+"""What a training reads, put together by its objective: samples, validation, and the size of its network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from benchmark.data.joint import JointDataset
+from benchmark.data.masked_images import MaskedImageDataset
+from benchmark.data.sampling import PatchDataset
+from benchmark.data.store import PreparedStore
+from benchmark.settings import RunConfig
+from benchmark.training.validation import Validator
+
+
+@dataclass(frozen=True)
+class Material:
+    """Samples of a whole training and what follows from them.
+
+    Attributes:
+        samples: map-style, sample i a pure function of (seed, i): a tuple of tensors, the image [C, *patch] first.
+        steps_per_epoch: optimiser steps per epoch.
+        in_channels: of the network.
+        classes: of each store, background included.
+        validate: mean Dice over the validation cases; None where there are none.
+    """
+
+    samples: Dataset
+    steps_per_epoch: int
+    in_channels: int
+    classes: tuple[int, ...]
+    validate: Callable[..., float] | None
+
+
+def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Sequence[Mapping[str, Any]]) -> Material:
+    """The material of a training.
+
+    Args:
+        stores, splits: as `config.stores` names them.
+
+    Raises:
+        InputError: as `PatchDataset` and `JointDataset`.
+    """
+    training, axis = config.training, config.inference.slice_axis
+    parts = [
+        PatchDataset(store, split["train"], training, config.seed, slice_axis=axis)
+        for store, split in zip(stores, splits, strict=True)
+    ]
+    samples = parts[0] if len(parts) == 1 else JointDataset(parts, training, config.seed)
+    if training.masked_images is not None:
+        samples = MaskedImageDataset(samples, training.masked_images)
+    store, split = stores[0], splits[0]
+    validated = split["val"] if len(stores) == 1 and training.objective == "segmentation" else []
+    return Material(
+        samples=samples,
+        steps_per_epoch=samples.steps_per_epoch,
+        in_channels=len(store.channels),
+        classes=tuple(len(one.label_names) + 1 for one in stores),
+        validate=Validator(store, validated, training, slice_axis=axis) if validated else None,
+    )
