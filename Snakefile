@@ -27,4 +27,4 @@ localrules:
 rule all:
     default_target: True
     input:
-        wiring.published_files(),
+        products.published_files(),

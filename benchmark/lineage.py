@@ -144,6 +144,12 @@ def read_made(record: str | Path) -> Made | None:
     return made if isinstance(made, dict) else None
 
 
+def recorded_digest(record: str | Path) -> str:
+    """Of what a record says; of a file that says nothing, because it was made elsewhere, as `stat_digest`."""
+    made = read_made(record)
+    return stat_digest(Path(record)) if made is None else digest_of(made)
+
+
 def stat_digest(path: Path) -> str:
     """Of a file, or of the files in a folder, that were made elsewhere: their names, sizes and times."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import get_args
 
+from benchmark import lineage
 from benchmark.catalog.catalog import DEFAULT_FOLDER, DEFAULT_SHARE, Catalog, load_catalog
-from benchmark.files import write_json
+from benchmark.files import value_digest, write_json
 from benchmark.layout import Layout
 from benchmark.settings import RunConfig, Scale
 from benchmark.version import code_version
@@ -35,14 +36,18 @@ def run_config(arguments: argparse.Namespace) -> RunConfig:
 
 def add_record_arguments(parser: argparse.ArgumentParser) -> None:
     """What a product is made of, as the workflow knows it: written to a record when the command has done its work."""
-    parser.add_argument("--made", nargs=2, metavar=("SPECIFICATION", "INPUTS"), help="digests, for the record")
-    parser.add_argument("--record", metavar="FILE", help="where to write them")
+    parser.add_argument(
+        "--made", nargs="+", metavar="WORD", help="for the record: a digest of the specification, then records it reads"
+    )
+    parser.add_argument("--record", metavar="FILE", help="where to write what it is made of")
 
 
 def write_record(arguments: argparse.Namespace) -> None:
     """The record that a command line asks for, if it asks for one."""
     if getattr(arguments, "record", None) and arguments.made:
-        made = dict(zip(("specification", "inputs"), arguments.made, strict=True))
+        specification, *records = arguments.made
+        inputs = value_digest([lineage.recorded_digest(path) for path in records])
+        made = {"specification": specification, "inputs": inputs}
         write_json(arguments.record, {"made": made, "code_version": code_version()})
 
 

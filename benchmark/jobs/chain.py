@@ -37,6 +37,8 @@ class State:
         exists: whether it was ever made.
         why: what is different in the result that exists, or why a missing one has to wait; empty where nothing is.
         forced: whether a user asked for it, or for what it directly follows from, to be made anew.
+        record: the file that says what it was made of; the result itself, where it was made elsewhere.
+        rests_on: of a product, the records of what it reads.
     """
 
     digest: str
@@ -44,6 +46,8 @@ class State:
     why: str = ""
     forced: bool = False
     made: Made = field(default_factory=dict)
+    record: str = ""
+    rests_on: tuple[str, ...] = ()
 
 
 class Chain:
@@ -216,7 +220,7 @@ class Chain:
     def _scored(self, run: str) -> State:
         if self.layout.scores is not None:
             path = Path(self.layout.scored(run))
-            return State(lineage.stat_digest(path), exists=path.is_file())
+            return State(lineage.stat_digest(path), exists=path.is_file(), record=str(path))
         config = self.catalog.run(run, self.scale)
         predicted, store = self.predicted(run), self.prepared(config.store)
         references = self._data(config.store, config.inference.splits, "reference")
@@ -253,11 +257,9 @@ class Chain:
     def product(self, rule: str, record: str, rests_on: Mapping[str, Any], inputs: Iterable[State]) -> State:
         """A table, figure, page or count: `rests_on` is everything of the catalog that it shows."""
         inputs = tuple(inputs)
-        made = {
-            "specification": value_digest(dict(rests_on)),
-            "inputs": value_digest([found.digest for found in inputs]),
-        }
-        return self._state(rule, record, lambda _: self._compare(rule, record, made, inputs=(), follows=inputs))
+        made = {"specification": value_digest(dict(rests_on)), "inputs": value_digest([one.digest for one in inputs])}
+        state = self._state(rule, record, lambda _: self._compare(rule, record, made, inputs=(), follows=inputs))
+        return replace(state, rests_on=tuple(found.record for found in inputs))
 
     # How states are made
 
@@ -283,4 +285,4 @@ class Chain:
         forced = self.forced(rule, record) or any(found.forced for found in follows)
         if not why and (forced or (waits and not exists)):
             why = waits or "asked for"
-        return State(lineage.digest_of(made), exists, why, forced, made)
+        return State(lineage.digest_of(made), exists, why, forced, made, record)

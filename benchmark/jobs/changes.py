@@ -7,6 +7,7 @@ runs again because of the file that one of these functions names: its message sa
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -203,5 +204,5 @@ class Changes:
 
 
 def _words(state: State) -> str:
-    """What a product is made of, for its command to record."""
-    return f"{state.made['specification']} {state.made['inputs']}"
+    """What a product is made of, for its command to record: its specification, and the records of what it reads."""
+    return " ".join([state.made["specification"], *(shlex.quote(path) for path in state.rests_on)])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmark.cost.budget import RunBudget, assumptions
 from benchmark.cost.plan import Planner
+from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wildcards, Wiring
 
 
@@ -37,7 +38,7 @@ class TimeLimits:
         budget = self._budget(wildcards)
         hours = None if budget is None else budget.training_hours
         if hours is not None:
-            hours /= self._wiring.gpus(wildcards)  # the estimate is summed over the GPUs
+            hours /= TrainingJobs(self._wiring).gpus(wildcards)  # the estimate is summed over the GPUs
         return self._minutes("train", hours, attempt)
 
     def prediction(self, wildcards: Wildcards, attempt: int) -> int:
