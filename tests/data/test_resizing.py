@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 from torch.nn.functional import interpolate
 
-from benchmark.data.prepare import normalise
+from benchmark.data.normalisation import normalise
 from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
 from benchmark.data.sampling import PatchDataset
 from benchmark.settings import Optimiser, Preparation, Resize, Sampling, Schedule, Training

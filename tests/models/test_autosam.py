@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers.released_facts import read_keys, shapes
-from sam_facts import counts, full, largest
+from helpers.sam_facts import counts, full, largest
 from torch import nn
 
 from benchmark.errors import InputError

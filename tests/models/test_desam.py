@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from helpers.released_facts import read_keys, shapes
-from sam_facts import assert_gradient, counts, full, largest
+from helpers.sam_facts import assert_gradient, counts, full, largest
 from torch import nn
 from torch.nn import functional
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 
 import pytest
 import torch
-from sam_facts import full
+from helpers.sam_facts import full
 from torch import nn
 
 from benchmark.errors import InputError

@@ -12,7 +12,7 @@ from scipy import ndimage
 from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
 from benchmark.files import write_json
-from benchmark.scoring import run
+from benchmark.jobs import score_run as run
 from benchmark.scoring.aggregate import read_scores
 from benchmark.scoring.cases import score_case
 from benchmark.scoring.conventions import get_convention

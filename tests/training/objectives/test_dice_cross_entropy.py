@@ -11,7 +11,7 @@ from monai.losses import DiceCELoss
 
 from benchmark.errors import InputError
 from benchmark.settings import Loss
-from benchmark.training import objective
+from benchmark.training.objectives import dice_cross_entropy as objective
 from benchmark.training.objectives.dice_cross_entropy import SegmentationLoss, dice_cross_entropy, downsampled
 
 OPTIONS = list(itertools.product([True, False], repeat=3))
