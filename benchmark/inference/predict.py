@@ -179,7 +179,7 @@ def _predict_case(
             patch, function = _patch_and_function(network, config)
             small = predict_on_network_grid(function, image, patch, config.inference, device=device).numpy()
             _write(smaller[0], small, np.eye(4), key)
-            labels = to_grid(small, image.shape[1:], config.inference)
+            labels = to_grid(small, image.shape[1:], config.inference, sliced=small.ndim > len(patch))
         else:
             labels = predict_image(network, image, config, device=device).numpy()
     except InputError as error:
