@@ -199,7 +199,7 @@ def _predict_on_network_grid(
     patch = inference.patch or config.training.patch
     small = predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device).numpy()
     _write(path, small, np.eye(4), key)
-    return restore_labels(to_grid(small, image.shape[1:], inference), case.meta)
+    return restore_labels(to_grid(small, image.shape[1:], inference, sliced=small.ndim > len(patch)), case.meta)
 
 
 def _write(path: Path, labels: np.ndarray, affine: np.ndarray, key: str) -> None:

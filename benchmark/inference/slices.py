@@ -46,13 +46,16 @@ def predict_whole(
         InputError: the axes do not fit, or the network gives NaN.
     """
     labels = predict_on_network_grid(network, image, size, settings, device=device).numpy()
-    return torch.from_numpy(to_grid(labels, image.shape[1:], settings))
+    return torch.from_numpy(to_grid(labels, image.shape[1:], settings, sliced=labels.ndim > len(size)))
 
 
-def to_grid(labels: np.ndarray, shape: Sequence[int], settings: Inference) -> np.ndarray:
-    """Labels on the network's grid, as `predict_on_network_grid` gives them, on the grid `shape` of the image; or,
-    the other way round, a stored label map on the network's grid."""
-    if labels.ndim < 3:
+def to_grid(labels: np.ndarray, shape: Sequence[int], settings: Inference, *, sliced: bool) -> np.ndarray:
+    """Labels on the network's grid, as `predict_on_network_grid` gives them, on the grid `shape` of the image.
+
+    Args:
+        sliced: whether the network saw slices along `settings.slice_axis`, each of which is brought back by itself.
+    """
+    if not sliced:
         return resize_labels(labels, shape, settings.resize)
     axis = settings.slice_axis
     inside = [side for other, side in enumerate(shape) if other != axis]
@@ -74,9 +77,8 @@ def predict_on_network_grid(
     labels = torch.zeros((len(slices), *size), dtype=torch.int16)
     for batch in slice_batches(len(slices), settings.window_batch, settings.slice_batches):
         resized = np.stack([_fit(slices[index], size, settings) for index in batch])
-        for index, logits in zip(
-            batch, logits_of(network, torch.from_numpy(resized).to(device), settings.precision), strict=True
-        ):
+        scores = logits_of(network, torch.from_numpy(resized).to(device), settings.precision)
+        for index, logits in zip(batch, scores, strict=True):
             labels[index] = best_class(logits.float()).to("cpu", torch.int16)
     return labels.movedim(0, axis).contiguous() if is_volume else labels[0]
 

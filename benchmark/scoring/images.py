@@ -111,13 +111,11 @@ def read_labels(path: Path) -> LabelMap:
 
 
 def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
-    """A label map with its slices along `axis` (an image: itself) at another size, by scipy.ndimage.zoom of order 0 as
-    the 2-D releases do. The unit is then the voxel."""
+    """A label map at another size, or its slices along `axis` where `size` has one side less, by scipy.ndimage.zoom of
+    order 0 as the 2-D releases do. The unit is then the voxel."""
     shape = labels.array.shape
-    inside = [side for other, side in enumerate(shape) if len(shape) == 2 or other != axis]
-    factors = [new / old for new, old in zip(size, inside, strict=True)]
-    if len(shape) == 3:
-        factors.insert(axis, 1)
+    sides = list(size) if len(size) == len(shape) else [*size[:axis], shape[axis], *size[axis:]]
+    factors = [new / old for new, old in zip(sides, shape, strict=True)]
     array = np.ascontiguousarray(ndimage.zoom(labels.array, factors, order=0))
     return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, None if array.ndim == 2 else np.eye(4)))
 

@@ -1,3 +1,5 @@
+"""Raw cases to the store: MONAI's steps, resuming, faults; intensities of the 2-D releases."""
+
 from __future__ import annotations
 
 import os
@@ -149,3 +151,37 @@ def test_a_full_disk_is_said_and_work_continues_on_a_larger_one(raw_root, tmp_pa
         assert all(store.open(case).labels[:].any() for case in store.cases)
     finally:
         subprocess.run(["umount", "-l", str(out)], check=True)
+
+
+@pytest.mark.parity
+def test_synapse_slices_are_those_of_samed(parity_around):
+    """Whose files hold them transposed."""
+    facts = parity_around("prep_synapse_samed")
+    settings = Preparation(clip=tuple(facts["window"]), orientation=None)
+    image, labels = facts["image_hu"].numpy()[None], facts["label_raw"].numpy().astype(np.uint8)
+    prepared, _, _ = module.to_prepared_grid(image, labels, np.eye(4), preparation=settings)
+    for number, expected in enumerate(facts["train_image"].numpy()):
+        np.testing.assert_allclose(prepared[0, :, :, number].T, expected, atol=1e-7)
+    np.testing.assert_allclose(prepared[0].transpose(2, 1, 0), facts["test_image"].numpy(), atol=1e-7)
+
+
+@pytest.mark.parity
+def test_mmwhs_slices_are_those_of_e_sam(parity_around):
+    facts = parity_around("prep_e_sam_mmwhs")
+    settings = Preparation(clip=(-750, 750), orientation=None)
+    image = facts["image_hu"].numpy()[None]
+    prepared, _, _ = module.to_prepared_grid(image, np.zeros(image.shape[1:]), np.eye(4), preparation=settings)
+    np.testing.assert_allclose(prepared[0].transpose(2, 0, 1), facts["volume_image"].numpy(), atol=1e-7)
+    distance = np.abs(prepared[0] - facts["train_slice_image"].numpy()[..., None]).max(axis=(0, 1))
+    assert distance.min() < 1e-7 < np.sort(distance)[1]
+
+
+def test_a_2d_network_has_its_slices_stored_one_by_one(raw_root, tmp_path):
+    split = make_split(TOTALSEG, TOTALSEG.find_cases(raw_root), kind="local")
+    for planes in (None, 2):
+        out = tmp_path / str(planes) / "prepared.json"
+        prepare(TOTALSEG, raw_root, split, Preparation(), out=out, planes=planes, processes=1)
+    cubes, slices = (PreparedStore(tmp_path / name).open("s0001") for name in ("None", "2"))
+    assert slices.image.chunks == (1, *slices.meta["shape"][:2], 1) and cubes.image.chunks == (1, *cubes.meta["shape"])
+    assert np.array_equal(cubes.image[:], slices.image[:]) and np.array_equal(cubes.labels[:], slices.labels[:])
+    assert cubes.meta["digest"] != slices.meta["digest"]

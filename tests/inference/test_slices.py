@@ -116,6 +116,15 @@ def test_e_sam_loses_slices_and_filled_does_not(parity_around):
         assert {len(batch) for batch in slice_batches(count, size, "filled")} == {min(size, count)}
 
 
+def test_a_whole_volume_is_one_image_for_a_network_of_volumes():
+    network, image = nn.Conv3d(1, 2, 1), torch.randn(1, 6, 8, 4)
+    labels = predict_whole(network, image, (12, 16, 8), Inference(), device="cpu")
+    resized = F.interpolate(image[None], (12, 16, 8), mode="trilinear", align_corners=False)
+    with torch.no_grad():
+        expected = F.interpolate(network(resized).argmax(1)[None].float(), (6, 8, 4), mode="nearest-exact")[0, 0]
+    assert labels.shape == (6, 8, 4) and labels.eq(expected).float().mean() > 0.98
+
+
 def test_labels_can_stay_on_the_networks_grid(network):
     image = torch.randn(1, 7, 10, 8)
     labels = predict_on_network_grid(network, image, (16, 12), Inference(slice_axis=1), device="cpu")

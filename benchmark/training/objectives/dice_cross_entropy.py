@@ -144,7 +144,8 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     logits, targets = logits.flatten(start_dim=2), targets.flatten(start_dim=1)
     unlabelled = loss.ignore is not None
     if unlabelled:
-        targets = targets.long().masked_fill(targets == loss.ignore, -1)
+        targets = targets.long()  # before the comparison: as uint8, -1 would be 255
+        targets = targets.masked_fill(targets == loss.ignore, -1)
     log_likelihood, intersection, mass = _SoftmaxStatistics.apply(logits, targets, loss.squared_denominator, unlabelled)
     rows = [row[row >= 0] for row in targets] if unlabelled else list(targets)
     cross_entropy = -log_likelihood.sum() / sum(row.numel() for row in rows)

@@ -164,6 +164,8 @@ def test_an_ignored_label_can_be_any_number():
     value = dice_cross_entropy(logits, labels, Loss(dice=0, ignore=255))
     torch.testing.assert_close(value, cross_entropy(logits, labels, ignore_index=255))
     assert torch.equal(labels, before)
+    stored = labels.to(torch.uint8)
+    torch.testing.assert_close(dice_cross_entropy(logits, stored, Loss(dice=0, ignore=255)), value)
 
 
 def test_classes_that_do_not_fit_are_refused():
