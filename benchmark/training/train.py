@@ -211,7 +211,7 @@ def finish(out: Path, config: RunConfig, loop: TrainingLoop, checkpoints: Checkp
     weights = out.parent / WEIGHTS
     write_weights(weights, loop.network.module)
     record = {"run": config.run, "steps": loop.total_steps, "weights": WEIGHTS, "sha256": file_digest(weights)}
-    code = {"code_versions": checkpoints.code_versions(code_version())}
+    code = {"code_versions": checkpoints.code_versions()}
     write_json(out, {**record, "made": inputs.made, **versions(config), **code})
     checkpoints.keep_newest()
     say(f"{config.run}: trained, {loop.total_steps} steps, weights in {weights}")
