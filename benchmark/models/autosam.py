@@ -102,8 +102,7 @@ class AutoSAM(nn.Module):
         masks = self.decode(embedding, self.dense_prompts(prepared))[0]
         if self.min_max:
             masks = min_max(masks) - 0.5
-        enlarged = functional.interpolate(masks, self.sam.built_shape, mode="bilinear", align_corners=True)
-        logits = crop_to_shape(enlarged, self.sam.built_shape, images.shape[2:])
+        logits = enlarge(masks, self.sam.built_shape, images.shape[2:])
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
     def dense_prompts(self, prepared: Tensor) -> Tensor:
@@ -138,3 +137,9 @@ def min_max(logits: Tensor) -> Tensor:
     """Each map of [B, K, H, W] scaled to 0 … 1 by its least and greatest value; gradients flow through both."""
     least, greatest = logits.amin(dim=(2, 3), keepdim=True), logits.amax(dim=(2, 3), keepdim=True)
     return (logits - least) / (greatest - least + EPS)
+
+
+def enlarge(logits: Tensor, built_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Maps [B, K, h, w] of the whole built shape at the pixels of an image of `shape`, as released: corners aligned."""
+    enlarged = functional.interpolate(logits, tuple(built_shape), mode="bilinear", align_corners=True)
+    return crop_to_shape(enlarged, built_shape, shape)

@@ -9,7 +9,7 @@ from sam_facts import counts, full, largest
 from torch import nn
 
 from benchmark.errors import InputError
-from benchmark.models.autosam import DEMO, AutoSAM, min_max
+from benchmark.models.autosam import DEMO, AutoSAM, enlarge, min_max
 from benchmark.models.layers.sam.network import standardise
 from benchmark.models.registry import build
 
@@ -48,6 +48,15 @@ def test_the_released_network(parity):
 def test_min_max_of_the_released_loss_and_decoding(parity_around):
     for given in (parity_around("loss_autosam"), parity_around("decode_outputs")["autosam"]):
         assert largest(min_max(given["logits"]), given["normalised"]) < 1e-6
+
+
+@pytest.mark.parity
+def test_the_released_way_to_image_size(parity_around):
+    given = parity_around("decode_outputs")["autosam"]
+    side = given["sam_size"]
+    at_input = enlarge(given["normalised"], (side, side), given["input_size"])
+    original = nn.functional.interpolate(at_input, given["original_size"], mode="bilinear", align_corners=True)
+    assert largest(original, given["postprocessed"]) < 1e-6
 
 
 @pytest.mark.parity
