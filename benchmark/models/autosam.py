@@ -140,6 +140,6 @@ def min_max(logits: Tensor) -> Tensor:
 
 
 def enlarge(logits: Tensor, built_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Maps [B, K, h, w] of the whole built shape at the pixels of an image of `shape`, as released: corners aligned."""
+    """Maps [B, K, h, w] of the whole built shape at the pixels of an image of `shape`: bilinear, corners aligned."""
     enlarged = functional.interpolate(logits, tuple(built_shape), mode="bilinear", align_corners=True)
     return crop_to_shape(enlarged, built_shape, shape)
