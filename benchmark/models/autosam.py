@@ -46,7 +46,9 @@ DEMO = {
 
 @register("autosam", demo=DEMO, spatial_dims=(2,), decoder="model.decoder")
 class AutoSAM(nn.Module):
-    """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
+    """[B, in, H, W] in 0 … 1 -> logits [B, out, H, W], H and W no larger than the built shape.
+
+    Channel 0 is 0; each other one is a binary mask's logit, positive inside.
 
     Args:
         in_channels, out_channels: 1 (repeated) or 3; classes including background.
@@ -93,7 +95,7 @@ class AutoSAM(nn.Module):
         """What lies behind the map at stride 16, which is the last that is read, and a norm that is never applied."""
         base = self.model.backbone.base
         last = max(place for place, part in enumerate(base) if isinstance(part, nn.MaxPool2d))
-        behind = (place for place in range(last, len(base)) if any(True for _ in base[place].parameters()))
+        behind = (place for place in range(last, len(base)) if [*base[place].parameters()])
         return (*(f"model.backbone.base.{place}.*" for place in behind), "model.decoder.final.BN2.*")
 
     def forward(self, images: Tensor) -> Tensor:
