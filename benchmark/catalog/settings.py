@@ -50,7 +50,8 @@ class Resampling(Settings):
     label_order: Literal[0, 1] = Field(1, description="1: linearly per class; 0: nearest voxel")
     score_order: Literal[0, 1, 3] = Field(1, description="Order of the spline for scores that go back to the raw grid")
     anisotropy: float | None = Field(
-        3.0, description="Largest over smallest spacing above which the coarsest axis takes the nearest slice; null: never"
+        3.0,
+        description="Largest over smallest spacing above which the coarsest axis takes whole slices; null: never",
     )
 
 
@@ -82,7 +83,7 @@ class Preparation(Settings):
     )
     outside: Literal["background", "ignored"] = Field(
         "background",
-        description="Label of unlabelled voxels outside the non-zero mask; ignored: 255, for losses that leave them out",
+        description="Label of unlabelled voxels outside the non-zero mask; ignored: 255, for losses that leave it out",
     )
     foreground_above: float | None = Field(
         None, description="Crop to the box of voxels above this value after normalising; null keeps the whole volume"

@@ -51,9 +51,7 @@ def planned_patch(spacing: np.ndarray, shape: np.ndarray, channels: int, classes
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
     def topology(patch: Sequence[int]) -> tuple[list[Sequence[int]], np.ndarray, np.ndarray]:
-        _, poolings, _, padded, multiple = get_pool_and_conv_props(
-            spacing, patch, SMALLEST_FEATURE_MAP, MOST_POOLINGS
-        )
+        _, poolings, _, padded, multiple = get_pool_and_conv_props(spacing, patch, SMALLEST_FEATURE_MAP, MOST_POOLINGS)
         return list(poolings[1:]), np.array(padded), multiple
 
     start = np.round(spacing.max() / spacing * SIDE)

@@ -144,14 +144,15 @@ def prepare(
 
 
 def _check_slices(plan: Plan, preparation: Preparation, slice_axis: int | None) -> None:
-    if preparation.spacing == "planned_in_plane" and None not in (slice_axis, plan.slice_axis):
-        if slice_axis != plan.slice_axis:
-            raise InputError(
-                "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",
-                expected=f"inference.slice_axis: {plan.slice_axis}",
-                found=slice_axis,
-                remedy="set inference.slice_axis, or preparation.orientation so that the slices lie along it",
-            )
+    if preparation.spacing != "planned_in_plane" or None in (slice_axis, plan.slice_axis):
+        return
+    if slice_axis != plan.slice_axis:
+        raise InputError(
+            "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",
+            expected=f"inference.slice_axis: {plan.slice_axis}",
+            found=slice_axis,
+            remedy="set inference.slice_axis, or preparation.orientation so that the slices lie along it",
+        )
 
 
 def prepare_case(task: Task) -> int:

@@ -19,9 +19,7 @@ def acdc(find: Find, folder: Path) -> Files:
     """Six MR volumes of three patients: 5 and 10 mm slices, 1.4 to 1.9 mm in the plane."""
     root = find("ACDC/database")
     images = [
-        path
-        for patient in ("001", "021", "041")
-        for path in sorted(root.rglob(f"patient{patient}_frame??.nii.gz"))
+        path for patient in ("001", "021", "041") for path in sorted(root.rglob(f"patient{patient}_frame??.nii.gz"))
     ]
     return [(path.name[:-7], [path], path.with_name(path.name.replace(".nii", "_gt.nii"))) for path in images]
 

@@ -199,5 +199,7 @@ def test_cubic_rotation_is_that_of_batchgenerators():
     transform = CubicSpatialTransform((9, 9), 0, False, p_rotation=1, rotation=(angle, angle))
     out = transform(image=torch.from_numpy(image))["image"].numpy()
     mesh = create_zero_centered_coordinate_mesh((9, 9))
-    candidates = [interpolate_img(image[0], rotate_coords_2d(mesh, sign * angle) + 4, 3, "constant") for sign in (1, -1)]
+    candidates = [
+        interpolate_img(image[0], rotate_coords_2d(mesh, sign * angle) + 4, 3, "constant") for sign in (1, -1)
+    ]
     assert min(np.abs(out[0] - one).max() for one in candidates) < 1e-4

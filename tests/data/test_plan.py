@@ -81,8 +81,9 @@ def test_a_given_spacing_is_not_planned():
     assert plan.spacing is None and plan.intensities[0].mean == 1
 
 
-# Spacing and median shape of the medical decathlon and ACDC; nnU-Net's patch at full resolution (also in MONAI's DynUNet
-# tutorial) and in the first stage, from the supplement of nnU-Net's paper (Nature Methods 2021). None: there is one stage.
+# Spacing and median shape of the medical decathlon and ACDC; nnU-Net's patch at full resolution (also in MONAI's
+# DynUNet tutorial) and in the first stage, from the supplement of nnU-Net's paper (Nature Methods 2021). None: there is
+# one stage.
 PUBLISHED = {
     "brain": ((1, 1, 1), (138, 169, 138), 4, 3, (128, 128, 128), None),
     "heart": ((1.37, 1.25, 1.25), (115, 320, 232), 1, 1, (80, 192, 160), None),
@@ -128,7 +129,9 @@ def test_estimated_memory_by_hand():
 def test_a_plan_is_kept_until_cases_or_settings_change(raw_root, tmp_path, monkeypatch):
     cases, path = TOTALSEG.find_cases(raw_root)[:2], tmp_path / "fingerprint.json"
 
-    def plan(preparation=planned(normalise="ct_global"), chosen=cases):
+    drawn = planned(normalise="ct_global")
+
+    def plan(preparation=drawn, chosen=cases):
         return plan_for(TOTALSEG, chosen, preparation, labels=None, path=path, processes=1)
 
     monkeypatch.setattr("benchmark.data.fingerprint.DRAWN_VOXELS", 1000)
@@ -190,5 +193,5 @@ def test_slices_along_another_axis_than_the_plans_are_refused(raw_root, tmp_path
         if axis == 2:
             prepare(TOTALSEG, raw_root, split, planned(spacing="planned_in_plane"), **options)
         else:
-            with pytest.raises(InputError, match="inference.slice_axis: 2"):
+            with pytest.raises(InputError, match=r"inference\.slice_axis: 2"):
                 prepare(TOTALSEG, raw_root, split, planned(spacing="planned_in_plane"), **options)
