@@ -236,7 +236,8 @@ def report(case: str, cells: dict[str, Any]) -> None:
         for name, cell in (("nnunetv2", theirs[part]), ("ours", mine[part])):
             seconds = f"{cell['seconds']:7.2f} s ({cell['cpu_seconds']:.2f} s CPU)"
             print(f"  {part:5} {name:8} {seconds} {cell['bytes'] / 2**20:8.0f} MiB")
-        ratio = {key: theirs[part][key] / max(mine[part][key], 1e-9) for key in ("cpu_seconds", "bytes")}
+        least = {"cpu_seconds": 1e-3, "bytes": 2**20}
+        ratio = {key: theirs[part][key] / max(mine[part][key], low) for key, low in least.items()}
         print("  {0:5} nnunetv2 / ours: CPU time {cpu_seconds:.1f}, memory {bytes:.1f}".format(part, **ratio))
 
 

@@ -93,7 +93,7 @@ def prepare(
         split: content of split.json.
         labels: restrict to these structures, numbered 1… in this order.
         patch: training patch, for `pad_to_patch_multiple`.
-        slice_axis: axis along which a 2-D network takes slices, which `planned_in_plane` must agree with.
+        slice_axis: axis along which a 2-D network takes slices, which must be that of a planned spacing; None: 3-D.
 
     Returns:
         The content of prepared.json.
@@ -144,9 +144,8 @@ def prepare(
 
 
 def _check_slices(plan: Plan, preparation: Preparation, slice_axis: int | None) -> None:
-    if preparation.spacing != "planned_in_plane" or None in (slice_axis, plan.slice_axis):
-        return
-    if slice_axis != plan.slice_axis:
+    axes = {slice_axis, plan.slice_axis}
+    if isinstance(preparation.spacing, str) and None not in axes and len(axes) > 1:
         raise InputError(
             "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",
             expected=f"inference.slice_axis: {plan.slice_axis}",
@@ -285,6 +284,6 @@ def main(arguments: argparse.Namespace) -> None:
         out=arguments.out,
         labels=config.labels,
         patch=config.training.patch,
-        slice_axis=config.inference.slice_axis,
+        slice_axis=config.inference.slice_axis if len(config.training.patch) == 2 else None,
         processes=arguments.processes,
     )
