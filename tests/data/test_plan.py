@@ -65,19 +65,23 @@ def test_target_spacing_by_hand():
 
 def test_the_mask_is_for_large_crops_and_the_slices_for_the_coarsest_axis():
     for kept, mask in ((0.74, True), (0.75, False)):
-        plan = make_plan([facts(kept=kept)], planned(), spatial_dims=3, classes=1)
+        plan = make_plan([facts(kept=kept)], planned(), spatial_dims=3, channels=1, classes=1)
         assert plan.mask == mask
     assert plan.spacing == (1, 1, 5) and plan.slice_axis == 2  # nnU-Net's first axis is the last of ours
-    assert make_plan([facts((1.0, 1.0, 1.0))], planned(), spatial_dims=3, classes=1).slice_axis == 2  # a tie
-    assert make_plan([facts((1.0, 2.0, 1.0))], planned(), spatial_dims=3, classes=1).slice_axis == 1
+    assert (
+        make_plan([facts((1.0, 1.0, 1.0))], planned(), spatial_dims=3, channels=1, classes=1).slice_axis == 2
+    )  # a tie
+    assert make_plan([facts((1.0, 2.0, 1.0))], planned(), spatial_dims=3, channels=1, classes=1).slice_axis == 1
     ct = planned(normalise="ct_global")
-    assert not make_plan([facts(kept=0.2)], ct, spatial_dims=3, classes=1).mask
-    picture = make_plan([facts((999.0, 1.0, 1.0), (1, 30, 40))], planned(), spatial_dims=2, classes=1)
+    assert not make_plan([facts(kept=0.2)], ct, spatial_dims=3, channels=1, classes=1).mask
+    picture = make_plan([facts((999.0, 1.0, 1.0), (1, 30, 40))], planned(), spatial_dims=2, channels=3, classes=1)
     assert picture.spacing == (1, 1) and picture.slice_axis is None
 
 
 def test_a_given_spacing_is_not_planned():
-    plan = make_plan([facts()], planned(spacing=(1, 1, 1), normalise="ct_global"), spatial_dims=3, classes=1)
+    plan = make_plan(
+        [facts()], planned(spacing=(1, 1, 1), normalise="ct_global"), spatial_dims=3, channels=1, classes=1
+    )
     assert plan.spacing is None and plan.intensities[0].mean == 1
 
 
@@ -118,6 +122,14 @@ def test_first_stage_of_nnunet_1(name):
 def test_the_first_stage_of_the_liver_is_the_published_one():
     spacing = first_stage_spacing(np.array([1, 0.7676, 0.7676]), np.array([482.0, 512, 512]), channels=1, classes=2)
     np.testing.assert_allclose(spacing, [2.47, 1.90, 1.90], atol=0.005)
+
+
+def test_a_plan_of_the_first_stage_is_in_our_axis_order():
+    liver = facts((1.0, 0.7676, 0.7676), (482, 512, 512), values=range(9))
+    settings_ = planned(spacing="planned_first_stage", resampling=Resampling(rules="1.7"))
+    plan = make_plan([liver], settings_, spatial_dims=3, channels=1, classes=2)
+    np.testing.assert_allclose(plan.spacing, [1.90, 1.90, 2.47], atol=0.005)
+    assert plan.slice_axis == 2
 
 
 def test_estimated_memory_by_hand():
