@@ -125,7 +125,7 @@ class Checkpoints:
         return self._newest_record().get("identity")
 
     def code_versions(self) -> list[str]:
-        """Versions of the code that took part so far, each once, today's last: a training may go on under newer code."""
+        """Versions of the code that took part so far, each once: a training may go on under newer code."""
         earlier = self._newest_record().get("code_versions", [])
         return list(
             dict.fromkeys([*earlier, *([self.details["code_version"]] if "code_version" in self.details else [])])
