@@ -19,6 +19,7 @@ from benchmark.errors import InputError
 
 PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
 
+
 @dataclass(frozen=True)
 class Archive:
     """One file to download.

@@ -1,7 +1,7 @@
 """ACDC: short-axis cine MR, `database/{training,testing}/patient001/` with Info.cfg, the film and two labelled frames.
 
 Drawn slice by slice: a left ventricle in its muscle, the right ventricle as a crescent at its side, lungs, chest wall,
-liver. Groups differ as their diseases do: dilated (DCM), thick (HCM), hardly contracting (MINF), wide on the right (RV).
+liver. Groups differ as their diseases do: dilated (DCM), thick (HCM), hardly contracting (MINF), a wide right side (RV).
 """
 
 from __future__ import annotations
@@ -85,14 +85,19 @@ class AcdcPhantom(Phantom):
             write_volume(folder / f"{name}.nii.gz", film[..., frame - 1], affine, "LPS")
             write_volume(folder / f"{name}_gt.nii.gz", labels[..., frame - 1], affine, "LPS")
         facts = {"ED": END_DIASTOLE, "ES": systole, "Group": subject.kind, "Height": 170.0, "NbFrame": FRAMES}
-        write_text(folder / "Info.cfg", "".join(f"{key}: {value}\n" for key, value in (facts | {"Weight": 70.0}).items()))
+        write_text(
+            folder / "Info.cfg", "".join(f"{key}: {value}\n" for key, value in (facts | {"Weight": 70.0}).items())
+        )
 
 
 def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """One film: (int16 [X, Y, Z, T], labels uint8 [X, Y, Z, T], affine [4, 4], number of the end-systolic frame)."""
     generator = subject.generator()
     size = np.round(FIELD_MM / spacing).astype(int)
-    slices, systole = int(generator.integers(*SLICES, endpoint=True)), int(generator.integers(*END_SYSTOLE, endpoint=True))
+    slices, systole = (
+        int(generator.integers(*SLICES, endpoint=True)),
+        int(generator.integers(*END_SYSTOLE, endpoint=True)),
+    )
     x, y = np.meshgrid(*[(np.arange(n) + 0.5 - n / 2) * spacing for n in size], indexing="ij")
     x, y = -x, -y  # as seen from the feet: to the patient's left, and to the back
     heart, body = _heart(subject.kind, generator), _chest(x, y, generator)

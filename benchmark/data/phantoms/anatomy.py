@@ -94,7 +94,7 @@ def deform(
     spacing: float | np.ndarray,
     centre: np.ndarray,
     generator: np.random.Generator,
-    variation: Variation = Variation(),  # noqa: B008 (frozen)
+    variation: Variation = Variation(),
 ) -> np.ndarray:
     """[3, X, Y, Z] where each voxel of a subject lies in the nominal body, in mm: stature and smooth waves.
 
@@ -123,7 +123,7 @@ def paint(
     numbers: Mapping[str, int],
     moving: Collection[str],
     generator: np.random.Generator,
-    variation: Variation = Variation(),  # noqa: B008 (frozen)
+    variation: Variation = Variation(),
 ) -> tuple[np.ndarray, np.ndarray]:
     """(labels uint16 [X, Y, Z], noiseless float32 values [X, Y, Z]) of an anatomy at these nominal positions.
 

@@ -1,4 +1,4 @@
-"""BTCV: `RawData/Training/img/img0001.nii.gz` and `label/label0001.nii.gz`, portal venous CT, ids 1 to 10 and 21 to 40."""
+"""BTCV: `RawData/Training/img/img0001.nii.gz` and `label/label0001.nii.gz`, CT, numbers 1 to 10 and 21 to 40."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ phantom = Scans(
     spacing=3.5,
     numbers=label_numbers("abdomen", "btcv"),
     scans=[
-        Scan(f"img{number:04d}", f"{FOLDER}/img/img{number:04d}.nii.gz", f"{FOLDER}/label/label{number:04d}.nii.gz", axes="LAS")
+        Scan(
+            f"img{number:04d}",
+            f"{FOLDER}/img/img{number:04d}.nii.gz",
+            f"{FOLDER}/label/label{number:04d}.nii.gz",
+            axes="LAS",
+        )
         for number in NUMBERS
     ],
     heights=(236.0, 420.0),

@@ -1,8 +1,8 @@
 """Endoscopy (Dataset704 of U-Mamba): frames of robotic surgery in nnU-Net's raw layout, PNG in colour.
 
-Instruments enter from the border with a shaft and a wrist of the same form, and differ in the tip: in its form and in its
-colour, which tints the wrist. As in the challenge the whole instrument has the number of its type, the first eight sequences have training and
-test frames, and the last two are for testing alone. Some frames have no instrument.
+Instruments enter from the border with a shaft and a wrist of the same form, and differ in the tip: in its form and in
+its colour, which tints the wrist. As in the challenge the whole instrument has the number of its type, the first eight
+sequences have training and test frames, and the last two are for testing alone. Some frames have no instrument.
 """
 
 from __future__ import annotations
@@ -140,7 +140,11 @@ def _draw_instrument(picture: np.ndarray, tip: Tip, side: int, generator: np.ran
     wrist = (np.abs(across) <= 0.72 * SHAFT) & (along > root - WRIST_LENGTH) & (along <= root)
     jaws = _jaws(tip, along - root, across)
     light = np.exp(-(((across + 0.35 * SHAFT) / (0.5 * SHAFT)) ** 2))  # a long reflection, off the middle
-    for mask, colour, dark in ((shaft, 0.45 * METAL, 0.6), (wrist, 0.4 * METAL + 0.6 * np.array(tip.colour), 0.75), (jaws, np.array(tip.colour), 0.85)):
+    for mask, colour, dark in (
+        (shaft, 0.45 * METAL, 0.6),
+        (wrist, 0.4 * METAL + 0.6 * np.array(tip.colour), 0.75),
+        (jaws, np.array(tip.colour), 0.85),
+    ):
         picture[mask] = (colour * (dark + 0.55 * light)[..., None])[mask]
     seam = wrist & (np.abs(along - root + WRIST_LENGTH / 2) < 2)
     picture[seam] = 0.12

@@ -1,7 +1,7 @@
-"""Microscopy (NeurIPS 2022 cell segmentation): four kinds of pictures, `cell_00001.<format>` and `cell_00001_label.tiff`.
+"""Microscopy (NeurIPS 2022 cell segmentation): `cell_00001.<format>` and `cell_00001_label.tiff` in four kinds.
 
-Bright-field, phase contrast, fluorescence and stained cells, in the mix of formats, depths and channels of the challenge.
-Cells touch, and a label file numbers them from 1.
+Bright-field, phase contrast, fluorescence and stained cells, in the mix of formats, depths and channels of the
+challenge. Cells touch, and a label file numbers them from 1.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def _phase_contrast(instances: np.ndarray, depth: np.ndarray, generator: np.rand
     grey = 0.46 + 0.03 * smooth_field(instances.shape, 20, generator)
     grey += 0.42 * np.exp(-(((away - 1.5) / 2.2) ** 2)) * ~inside
     grey -= inside * (0.14 + 0.16 * depth)
-    grey += inside * 0.05 * smooth_field(instances.shape, 1.2, generator) + 0.25 * inside * np.exp(-((depth / 0.1) ** 2))
+    grey += inside * 0.05 * smooth_field(instances.shape, 1.2, generator) + 0.25 * inside * np.exp(
+        -((depth / 0.1) ** 2)
+    )
     grey -= 0.12 * (depth > 0.7)
     return to_bytes(gaussian_filter(grey, 0.6) + generator.normal(0, 0.015, grey.shape))
 

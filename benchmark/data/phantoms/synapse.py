@@ -7,5 +7,7 @@ from dataclasses import replace
 from benchmark.data.phantoms import btcv
 
 phantom = replace(
-    btcv.phantom, name="synapse", scans=[replace(scan, id=scan.id.replace("img", "case")) for scan in btcv.phantom.scans]
+    btcv.phantom,
+    name="synapse",
+    scans=[replace(scan, id=scan.id.replace("img", "case")) for scan in btcv.phantom.scans],
 )

@@ -1,4 +1,4 @@
-"""Phantoms of pictures: instruments that differ in the tip, cells that touch, and the mix of formats of the challenge."""
+"""Phantoms of pictures: instruments that differ in the tip, cells that touch, the mix of formats of the challenge."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
-from benchmark.data.phantoms import Subject, get_phantom
-from benchmark.data.phantoms import endovis17, neurips_cellseg
+from benchmark.data.phantoms import Subject, endovis17, get_phantom, neurips_cellseg
 from benchmark.data.phantoms.pictures import smooth_field
 from benchmark.datasets import get_dataset
 from benchmark.datasets.pictures import read_picture
@@ -74,7 +73,9 @@ def test_cells_touch_and_are_whole(kind):
         numbers = np.unique(instances)
         assert numbers.tolist() == list(range(len(numbers))) and 6 < len(numbers) < 60
         assert min(np.bincount(instances.ravel())[1:]) >= neurips_cellseg.SMALLEST_CELL
-        lowest, highest = (f(np.where(instances, instances, other), 3) for f, other in ((minimum_filter, 999), (maximum_filter, 0)))
+        lowest, highest = (
+            f(np.where(instances, instances, other), 3) for f, other in ((minimum_filter, 999), (maximum_filter, 0))
+        )
         touching += int(((instances > 0) & (lowest != highest)).any())
         assert label(instances > 0)[1] < len(numbers) - 1  # fewer islands than cells
     assert touching == 4
