@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmark.data import phantoms
 from benchmark.data.download import download, require_space, unpack
+from benchmark.data import phantoms
 from benchmark.data.source import write_source
 from benchmark.datasets import Dataset, get_dataset
 from benchmark.errors import InputError
@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=0,
         metavar="SUBJECTS",
-        help="generate a phantom of so many scans, patients or pictures (default: its own) instead of a download",
+        help="generate a phantom of so many scans, patients or pictures (default: its own number) instead of a download",
     )
     parser.add_argument(
         "--phantom-spacing", type=float, metavar="MM", help="voxel side of the phantom (default: its own)"

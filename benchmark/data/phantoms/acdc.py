@@ -1,7 +1,7 @@
 """ACDC: short-axis cine MR, `database/{training,testing}/patient001/` with Info.cfg, the film and two labelled frames.
 
-Drawn slice by slice: a left ventricle in its muscle, the right one as a crescent at its side, lungs, chest wall, liver.
-Groups differ as their diseases do: dilated (DCM), thick (HCM), hardly contracting (MINF), wide on the right (RV).
+Drawn slice by slice: a left ventricle in its muscle, the right ventricle as a crescent at its side, lungs, chest wall,
+liver. Groups differ as their diseases do: dilated (DCM), thick (HCM), hardly contracting (MINF), wide at right (RV).
 """
 
 from __future__ import annotations

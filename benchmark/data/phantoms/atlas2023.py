@@ -1,4 +1,4 @@
-"""ATLAS 2023: `train/imagesTr/im0.nii.gz` and `train/labelsTr/lb0.nii.gz`, enhanced MR of livers with tumours."""
+"""ATLAS 2023: `train/imagesTr/im0.nii.gz` and `train/labelsTr/lb0.nii.gz`, MR of livers with tumours."""
 
 from __future__ import annotations
 

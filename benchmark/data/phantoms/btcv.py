@@ -1,4 +1,4 @@
-"""BTCV: `RawData/Training/img/img0001.nii.gz` and `label/label0001.nii.gz`, CT, numbers 1 to 10 and 21 to 40."""
+"""BTCV: `RawData/Training/img/img0001.nii.gz` and `label/label0001.nii.gz`, venous CT, ids 1 to 10 and 21 to 40."""
 
 from __future__ import annotations
 

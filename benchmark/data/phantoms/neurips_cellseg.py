@@ -1,7 +1,7 @@
-"""Microscopy (NeurIPS 2022 cell segmentation): `cell_00001.<format>` and `cell_00001_label.tiff` in four kinds.
+"""Microscopy (NeurIPS 2022 cells): four kinds of pictures, `cell_00001.<format>` and `cell_00001_label.tiff`.
 
-Bright-field, phase contrast, fluorescence and stained cells, in the mix of formats, depths and channels of the
-challenge. Cells touch, and a label file numbers them from 1.
+Bright-field, phase contrast, fluorescence, stained cells, in the mix of formats, depths and channels of the challenge.
+Cells touch, and a label file numbers them from 1.
 """
 
 from __future__ import annotations
