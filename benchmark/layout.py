@@ -37,7 +37,7 @@ class Layout:
         return f"{self.root}/data/{dataset}/split.json"
 
     def split_checked(self, dataset: str) -> str:
-        return f"{self.root}/data/{dataset}/split.checked"
+        return f"{self.root}/data/{dataset}/split_checked.json"
 
     def prepared(self, dataset: str, preparation: str) -> str:
         return f"{self.root}/data/{dataset}/prepared/{preparation}/prepared.json"

@@ -44,7 +44,7 @@ def add_record_arguments(parser: argparse.ArgumentParser) -> None:
 
 def write_record(arguments: argparse.Namespace) -> None:
     """The record that a command line asks for, if it asks for one."""
-    if getattr(arguments, "record", None) and arguments.made:
+    if getattr(arguments, "made", None) and arguments.record:
         specification, *records = arguments.made
         inputs = value_digest([lineage.recorded_digest(path) for path in records])
         made = {"specification": specification, "inputs": inputs}

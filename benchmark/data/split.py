@@ -12,6 +12,7 @@ from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, get_dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, value_digest, write_json
+from benchmark.lineage import Made
 from benchmark.progress import say
 
 SPLITS = ("train", "val", "test")
@@ -149,6 +150,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--out", type=Path, help="split.json to write")
     action.add_argument("--check", type=Path, help="split.json to check for leaks")
+    parser.add_argument("--record", type=Path, help="with --check: where to write that it has none")
+
+
+def _made(split: dict[str, Any]) -> Made:
+    return {"split": split["digest"], **lineage.code("split")}
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -164,8 +170,9 @@ def main(arguments: argparse.Namespace) -> None:
                 "split of another data set", where=arguments.check, expected=dataset.name, found=split["dataset"]
             )
         check_split(split, None if cases is None else [case.id for case in cases])
+        if arguments.record:
+            write_json(arguments.record, {"dataset": dataset.name, "made": _made(split)})
     else:
         split = make_split(dataset, cases, kind=source["kind"])
-        made = {"split": split["digest"], **lineage.code("split")}
-        write_json(arguments.out, {**split, "made": made})
+        write_json(arguments.out, {**split, "made": _made(split)})
     say(f"{dataset.name}: " + ", ".join(f"{len(split[part])} {part}" for part in SPLITS) + f" ({split['source']})")

@@ -39,6 +39,7 @@ class State:
         forced: whether a user asked for it, or for what it directly follows from, to be made anew.
         record: the file that says what it was made of; the result itself, where it was made elsewhere.
         rests_on: of a product, the records of what it reads.
+        after: records of everything before it that is made anew.
     """
 
     digest: str
@@ -48,6 +49,7 @@ class State:
     made: Made = field(default_factory=dict)
     record: str = ""
     rests_on: tuple[str, ...] = ()
+    after: frozenset[str] = frozenset()
 
 
 class Chain:
@@ -83,7 +85,16 @@ class Chain:
         made = origin(get_dataset(dataset), root=self.roots.get(dataset), phantom=self.scale == "demo")
         cases = self.raw(dataset)
         content = UNKNOWN if cases is None else content_digest(cases)
-        return self._compare("fetch_dataset", record, {**made, "content": content}, inputs=())
+        state = self._compare("fetch_dataset", record, {**made, "content": content}, inputs=())
+        return state if state.why else self._elsewhere(dataset, state)
+
+    def _elsewhere(self, dataset: str, state: State) -> State:
+        """A folder that a user now gives for a dataset has to be written down, whatever it holds."""
+        if dataset not in self.roots or not state.exists:
+            return state
+        path = Path(state.record)
+        before, now = path.parent / read_json(path)["root"], Path(self.roots[dataset])
+        return state if before.resolve() == now.resolve() else replace(state, why=f"folder: {before}, now {now}")
 
     def raw(self, dataset: str) -> dict[str, RawCase] | None:
         """The raw cases as they are now; None where the dataset has not been fetched yet.
@@ -122,6 +133,13 @@ class Chain:
         parts = self._parts(dataset)
         made = {"split": UNKNOWN if parts is None else parts["digest"], **lineage.code("split")}
         return self._compare("split_cases", self.layout.split(dataset), made, inputs=(verified,))
+
+    def split_checked(self, dataset: str) -> State:
+        split = self.split(dataset)
+        record = self.layout.split_checked(dataset)
+        return self._state(
+            "checked", dataset, lambda _: self._compare("check_split", record, split.made, inputs=(split,))
+        )
 
     def _parts(self, dataset: str) -> dict[str, Any] | None:
         """Content of split.json as it would be written today; None where that cannot be told before `split` runs."""
@@ -285,4 +303,7 @@ class Chain:
         forced = self.forced(rule, record) or any(found.forced for found in follows)
         if not why and (forced or (waits and not exists)):
             why = waits or "asked for"
-        return State(lineage.digest_of(made), exists, why, forced, made, record)
+        after = {found.record for found in (*inputs, *follows) if found.why} | {
+            path for found in (*inputs, *follows) for path in found.after
+        }
+        return State(lineage.digest_of(made), exists, why, forced, made, record, after=frozenset(after))

@@ -2,12 +2,16 @@
 
 Snakemake looks at times of files and at its own records. Both say too much (a copied folder, a comment) and too little
 (a record that is gone, a file replaced by one of the same size). So every input of the rules is `ancient`, and a rule
-runs again because of the file that one of these functions names: its message says what has changed.
+runs again because of a file that one of these functions writes, whose name says what has changed.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
+import shutil
+import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +19,17 @@ from typing import Any
 
 from benchmark import lineage
 from benchmark.catalog.targets import Target
-from benchmark.files import value_digest
+from benchmark.files import value_digest, write_text
 from benchmark.jobs.chain import Chain, State
 from benchmark.jobs.products import Products
 from benchmark.jobs.wiring import Wildcards, Wiring
 
+FUTURE = 4_102_444_800  # 2100: a clock that is wrong, and files with times to come, hide no change
+LONGEST_NAME = 120
+
 
 class Changes:
-    """Functions of wildcards that name the files whose absence makes a job run.
+    """Functions of wildcards that name what makes a job run again.
 
     Args:
         wiring, products: of this configuration.
@@ -32,7 +39,7 @@ class Changes:
     def __init__(self, wiring: Wiring, products: Products, forcing: Any) -> None:
         self._wiring, self._products, self._forcing = wiring, products, forcing
         self._catalog, self._layout = wiring.catalog, wiring.layout
-        self._why: dict[str, str] = {}
+        self._notes: dict[str, list[str]] = {}
         settings = wiring.settings
         self.chain = Chain(wiring.catalog, wiring.layout, settings.scale, roots=settings.roots, forced=self.is_forced)
 
@@ -41,14 +48,21 @@ class Changes:
         asked = self._forcing()
         return bool(asked) and (asked.forceall or rule in asked.forcerun or path in map(str, asked.forcerun))
 
-    def why(self, wildcards: Wildcards) -> str:
-        return self._why.get(wildcards.what, "")
-
     def _note(self, what: str, state: State) -> list[str]:
-        if not state.why:
-            return []
-        self._why[what] = state.why
-        return [f"{self._layout.root}/changed/{what}"]
+        """The file that says what has changed, and everything before it that is made anew; nothing where all is kept.
+
+        The file is newer than any result, and never twice the same: Snakemake takes equal content for no change.
+        """
+        folder = Path(self._layout.root) / "changed" / what
+        if what not in self._notes:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._notes[what] = []
+            if state.why:
+                note = folder / re.sub(r"[^\w.,=+-]+", "_", state.why)[:LONGEST_NAME]
+                write_text(note, f"{state.why}\n{time.time_ns()}\n")
+                os.utime(note, (FUTURE, FUTURE))
+                self._notes[what] = [str(note), *sorted(state.after)]
+        return self._notes[what]
 
     # Stages
 
@@ -60,6 +74,9 @@ class Changes:
 
     def split(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"split/{wildcards.dataset}", self.chain.split(wildcards.dataset))
+
+    def split_checked(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"split_checked/{wildcards.dataset}", self.chain.split_checked(wildcards.dataset))
 
     def prepared(self, wildcards: Wildcards) -> list[str]:
         store = self._wiring.store(wildcards)

@@ -30,13 +30,27 @@ OPTIONS = (
 )  # in the commands themselves: a path that is spelt otherwise is no change
 
 
+def kept(files, changed):
+    """Inputs that make nothing anew by being newer. Where something has changed they are ordinary ones, and the file
+    that `changed` names beside them says what it is."""
+
+    def inputs(wildcards):
+        paths = (
+            files(wildcards)
+            if callable(files)
+            else files.format(**dict(wildcards.items()))
+        )
+        return paths if changed(wildcards) else ancient(paths)
+
+    return inputs
+
+
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     preparation="[0-9a-f]{16}",
     run=r"[\w.+-]+/[\w.+-]+/[\w.+-]+/seed\d+",
     target="|".join(wiring.catalog.targets),
     weights=r"[\w.+-]+",
-    what=".+",
 
 
 onstart:
@@ -49,17 +63,3 @@ onstart:
         except InputError as error:
             sys.exit(f"error: {error}")
         ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
-
-
-localrules:
-    note_change,
-
-
-# What makes a result anew: the rules' inputs are `ancient`, and this file is an input only where something has changed.
-rule note_change:
-    output:
-        temp(touch(f"{RESULTS}/changed/{{what}}")),
-    params:
-        why=changes.why,
-    message:
-        "{wildcards.what} is made anew: {params.why}"

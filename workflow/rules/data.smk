@@ -54,7 +54,7 @@ rule fetch_weights:
 
 rule verify_dataset:
     input:
-        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
+        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.verified),
         changed=changes.verified,
     output:
         verified=f"{RESULTS}/data/{{dataset}}/verified.json",
@@ -76,8 +76,8 @@ rule verify_dataset:
 
 rule split_cases:
     input:
-        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
-        verified=ancient(f"{RESULTS}/data/{{dataset}}/verified.json"),
+        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.split),
+        verified=kept(f"{RESULTS}/data/{{dataset}}/verified.json", changes.split),
         changed=changes.split,
     output:
         split=f"{RESULTS}/data/{{dataset}}/split.json",
@@ -99,10 +99,11 @@ rule split_cases:
 
 rule check_split:
     input:
-        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
-        split=f"{RESULTS}/data/{{dataset}}/split.json",
+        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.split_checked),
+        split=kept(f"{RESULTS}/data/{{dataset}}/split.json", changes.split_checked),
+        changed=changes.split_checked,
     output:
-        checked=touch(f"{RESULTS}/data/{{dataset}}/split.checked"),
+        checked=f"{RESULTS}/data/{{dataset}}/split_checked.json",
     log:
         f"{RESULTS}/logs/data/{{dataset}}/check_split.log",
     benchmark:
@@ -116,15 +117,16 @@ rule check_split:
     message:
         "{wildcards.dataset}: no patient in two splits"
     shell:
-        "python -m benchmark split {wildcards.dataset} --source {input.source} --check {input.split} > {log} 2>&1"
+        "python -m benchmark split {wildcards.dataset} --source {input.source} --check {input.split}"
+        " --record {output.checked} > {log} 2>&1"
 
 
 rule prepare_cases:
     input:
-        source=ancient(f"{RESULTS}/data/{{dataset}}/source.json"),
-        verified=ancient(f"{RESULTS}/data/{{dataset}}/verified.json"),
-        split=ancient(f"{RESULTS}/data/{{dataset}}/split.json"),
-        checked=ancient(f"{RESULTS}/data/{{dataset}}/split.checked"),
+        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.prepared),
+        verified=kept(f"{RESULTS}/data/{{dataset}}/verified.json", changes.prepared),
+        split=kept(f"{RESULTS}/data/{{dataset}}/split.json", changes.prepared),
+        checked=kept(f"{RESULTS}/data/{{dataset}}/split_checked.json", changes.prepared),
         changed=changes.prepared,
     output:
         prepared=f"{RESULTS}/data/{{dataset}}/prepared/{{preparation}}/prepared.json",

@@ -3,10 +3,10 @@
 
 rule predict_cases:
     input:
-        prepared=ancient(wiring.prepared),
-        source=ancient(wiring.source),
-        split=ancient(wiring.split),
-        weights=ancient(wiring.weights),
+        prepared=kept(wiring.prepared, changes.predicted),
+        source=kept(wiring.source, changes.predicted),
+        split=kept(wiring.split, changes.predicted),
+        weights=kept(wiring.weights, changes.predicted),
         changed=changes.predicted,
     output:
         predicted=f"{RESULTS}/runs/{{run}}/predicted.json",
@@ -30,9 +30,9 @@ rule predict_cases:
 
 rule measure_receptive_field:
     input:
-        prepared=ancient(wiring.prepared),
-        split=ancient(wiring.split),
-        weights=ancient(wiring.weights),
+        prepared=kept(wiring.prepared, changes.receptive_field),
+        split=kept(wiring.split, changes.receptive_field),
+        weights=kept(wiring.weights, changes.receptive_field),
         changed=changes.receptive_field,
     output:
         map=f"{RESULTS}/runs/{{run}}/receptive_field.npy",
@@ -59,9 +59,9 @@ rule measure_receptive_field:
 
 rule score_run:
     input:
-        prepared=ancient(wiring.prepared),
-        split=ancient(wiring.split),
-        predicted=ancient(wiring.predicted),
+        prepared=kept(wiring.prepared, changes.scored),
+        split=kept(wiring.split, changes.scored),
+        predicted=kept(wiring.predicted, changes.scored),
         changed=changes.scored,
     output:
         scores=f"{RESULTS}/runs/{{run}}/scores.parquet",
@@ -88,8 +88,8 @@ rule score_run:
 # Three controls in one job: alike, short, and from the same references.
 rule score_controls:
     input:
-        prepared=ancient(wiring.control_store),
-        split=ancient(wiring.control_split),
+        prepared=kept(wiring.control_store, changes.controls),
+        split=kept(wiring.control_split, changes.controls),
         changed=changes.controls,
     output:
         record=f"{RESULTS}/controls/{{paper}}/{{protocol}}/controls.json",

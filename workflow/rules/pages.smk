@@ -9,7 +9,7 @@ localrules:
 
 rule build_coverage:
     input:
-        tables=ancient(products.all_tables),
+        tables=kept(products.all_tables, changes.page("coverage")),
         changed=changes.page("coverage"),
     output:
         csv=report(
@@ -39,7 +39,7 @@ rule build_coverage:
 
 rule audit_papers:
     input:
-        costs=ancient(products.all_costs),
+        costs=kept(products.all_costs, changes.page("audit")),
         changed=changes.page("audit"),
     output:
         csv=report(

@@ -10,9 +10,9 @@ localrules:
 
 rule build_table:
     input:
-        scores=ancient(products.scores),
-        controls=ancient(products.controls),
-        cost=ancient(products.costs),
+        scores=kept(products.scores, changes.table),
+        controls=kept(products.controls, changes.table),
+        cost=kept(products.costs, changes.table),
         changed=changes.table,
     output:
         csv=report(
@@ -54,10 +54,10 @@ rule build_table:
 
 rule build_figure:
     input:
-        scores=ancient(products.scores),
-        prepared=ancient(products.stores),
-        tables=ancient(products.drawn_tables),
-        fields=ancient(products.receptive_fields),
+        scores=kept(products.scores, changes.figure),
+        prepared=kept(products.stores, changes.figure),
+        tables=kept(products.drawn_tables, changes.figure),
+        fields=kept(products.receptive_fields, changes.figure),
         changed=changes.figure,
     output:
         svg=report(
@@ -120,7 +120,7 @@ rule draw_published:
 
 rule draw_training:
     input:
-        trained=ancient(products.trained),
+        trained=kept(products.trained, changes.curves),
         changed=changes.curves,
     output:
         svg=report(

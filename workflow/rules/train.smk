@@ -4,9 +4,9 @@
 
 rule train_run:
     input:
-        prepared=ancient(trainings.prepared),
-        splits=ancient(trainings.splits),
-        beginnings=ancient(trainings.beginnings),
+        prepared=kept(trainings.prepared, changes.trained),
+        splits=kept(trainings.splits, changes.trained),
+        beginnings=kept(trainings.beginnings, changes.trained),
         changed=changes.trained,
     output:
         trained=f"{RESULTS}/runs/{{run}}/trained.json",
