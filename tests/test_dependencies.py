@@ -11,18 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchmark"
 EVERYWHERE = {"errors", "files", "progress", "workers", "version", "__version__"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "datasets": set(),
+    "images": set(),
+    "datasets": {"images"},
     "catalog": {"datasets", "models", "scoring"},
     "models": {"catalog"},
-    "data": {"catalog", "datasets"},
+    "data": {"catalog", "datasets", "images"},
     "training": {"catalog", "data", "models"},
-    "inference": {"catalog", "data", "models"},
-    "scoring": {"catalog"},
+    "inference": {"catalog", "data", "images", "models"},
+    "scoring": {"catalog", "images"},
     "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
-    "evidence": {"catalog", "datasets", "scoring", "cost"},
+    "evidence": {"catalog", "datasets", "images", "scoring", "cost"},
 }
 REGISTRIES = {"models": "benchmark.models.registry", "scoring": "benchmark.scoring.conventions"}  # what catalog reads
-WITHOUT_TORCH = ("catalog", "datasets", "scoring", "evidence")
+WITHOUT_TORCH = ("images", "catalog", "datasets", "scoring", "evidence")
 HEAVY = {"torch", "monai", "lightning", "triton"}
 
 

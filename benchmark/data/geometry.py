@@ -17,11 +17,6 @@ from nibabel import orientations
 SAME_SPACING = 1e-3  # relative difference below which a spacing is the target spacing (headers are float32)
 
 
-def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
-    """Voxel sides in mm, in array order."""
-    return tuple(float(side) for side in np.sqrt((np.asarray(affine)[:-1, :-1] ** 2).sum(axis=0)))
-
-
 def axis_codes(affine: np.ndarray) -> str:
     """E.g. "LAS": the direction each array axis grows in, the nearest anatomical one for oblique scans."""
     return "".join(orientations.aff2axcodes(affine))

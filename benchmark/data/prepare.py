@@ -8,7 +8,6 @@ scores instances: these).
 from __future__ import annotations
 
 import argparse
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +22,14 @@ from benchmark.data.source import read_source
 from benchmark.data.split import SPLITS, read_split
 from benchmark.data.store import finish_store, write_case
 from benchmark.datasets import Case, Dataset, get_dataset
-from benchmark.datasets.nifti import same_affine
+from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, read_json, value_digest
+from benchmark.files import DISK_FULL, atomic_path, read_json, value_digest
+from benchmark.images.geometry import same_affine, voxel_sides
 from benchmark.progress import say, track
 from benchmark.workers import map_processes
 
 FORMAT = 1  # raise when the same settings would give other files
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,8 @@ class Task:
         """Changes with the settings, and with the raw files as far as their sizes tell."""
         sizes = [path.stat().st_size for path in (*self.case.images, *self.case.labels)]
         settings = self.preparation.model_dump(mode="json")
-        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes])
+        ignore = [] if self.case.ignore is None else [self.case.ignore]
+        return value_digest([FORMAT, self.dataset, settings, self.labels, self.multiple_of, self.split, sizes, *ignore])
 
     @property
     def reference(self) -> Path:
@@ -121,6 +121,7 @@ def prepare(
         cases=list(wanted),
         split_digest=split["digest"],
         patch=patch,
+        **({} if all(found[case].ignore is None for case in wanted) else {"ignore_label": IGNORED}),
     )
 
 
@@ -141,6 +142,7 @@ def prepare_case(task: Task) -> int:
             found=merged.shape,
             remedy="run `benchmark verify`: it lists every fault of every case",
         )
+    _check_image(dataset, case, image)
     meta = describe_case(dataset, case, merged, affine)
     labels = dataset.restrict(merged, task.labels)
     try:
@@ -149,7 +151,15 @@ def prepare_case(task: Task) -> int:
             image, labels, affine, preparation=task.preparation, multiple_of=task.multiple_of
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digest": task.digest}
-        write_case(task.folder, case.id, image, labels, meta, background_above=task.preparation.foreground_above)
+        write_case(
+            task.folder,
+            case.id,
+            image,
+            labels,
+            meta,
+            background_above=task.preparation.foreground_above,
+            ignore_label=None if case.ignore is None else IGNORED,
+        )
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
@@ -161,11 +171,25 @@ def prepare_case(task: Task) -> int:
     return overlaps
 
 
+def _check_image(dataset: Dataset, case: Case, image: np.ndarray) -> None:
+    """What `verify` would have said, where it was not run."""
+    finite = image.dtype.kind != "f" or bool(np.isfinite(image).all())
+    if len(image) == len(dataset.channels) and finite:
+        return
+    raise InputError(
+        "the image is not finite" if not finite else "channels differ",
+        where=case.images[0],
+        expected="finite voxels" if not finite else ", ".join(dataset.channels),
+        found="NaN or infinity" if not finite else f"{len(image)} channels in {len(case.images)} files",
+        remedy="run `benchmark verify`: it lists every fault of every case",
+    )
+
+
 def describe_case(dataset: Dataset, case: Case, merged: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
     """The part of the metadata that is known on the raw grid."""
-    counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1:]
+    counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1 : len(dataset.label_names) + 1]
     volumes = dict(zip(dataset.label_names, counts.tolist(), strict=True))
-    extent = tuple(side * mm for side, mm in zip(merged.shape, geometry.spacing_of(affine)[: merged.ndim], strict=True))
+    extent = tuple(side * mm for side, mm in zip(merged.shape, voxel_sides(affine)[: merged.ndim], strict=True))
     if merged.ndim == 3:
         extent = geometry.reordered(extent, geometry.axis_codes(affine), "RAS")
     return {
@@ -192,7 +216,7 @@ def to_prepared_grid(
     Returns:
         image float32, labels, and what `geometry.restore_labels` needs to come back.
     """
-    spacing = geometry.spacing_of(affine)[: labels.ndim]
+    spacing = voxel_sides(affine)[: labels.ndim]
     raw_codes, codes = None, preparation.orientation if labels.ndim == 3 else None
     if codes is not None:
         raw_codes = geometry.axis_codes(affine)

@@ -87,6 +87,11 @@ class PreparedStore:
         return tuple(self.info["cases"])
 
     @property
+    def ignore_label(self) -> int | None:
+        """Value in `labels` and references of voxels that nobody labelled; None where every voxel is labelled."""
+        return self.info.get("ignore_label")
+
+    @property
     def digest(self) -> str:
         return self.info["digest"]
 
@@ -128,6 +133,7 @@ def write_case(
     meta: dict[str, Any],
     *,
     background_above: float | None = None,
+    ignore_label: int | None = None,
 ) -> None:
     """Write one case; a case is in the store exactly when its json exists, which is written last.
 
@@ -137,6 +143,7 @@ def write_case(
         meta: JSON-serialisable; `case`, `shape` and `volumes` (voxels per class present) are added.
         background_above: only voxels above this value in the first channel count as background when patches are
             centred on background (MONAI's `image_threshold`); None: all.
+        ignore_label: value of voxels that nobody labelled; stored, but neither class nor background.
 
     Raises:
         InputError: shapes differ, or a class number does not fit in uint8.
@@ -148,9 +155,13 @@ def write_case(
     cases = Path(folder) / "cases"
     (cases / f"{case}.json").unlink(missing_ok=True)  # a case being rewritten is not complete
     labels = np.ascontiguousarray(labels, dtype=np.uint8)
+    ignored = None if ignore_label is None else labels == ignore_label
     _write_array(cases / f"{case}.image.b2nd", np.ascontiguousarray(image, dtype=np.float32))
     _write_array(cases / f"{case}.labels.b2nd", labels)
     eligible = None if background_above is None else image[0] > background_above
+    if ignored is not None and ignored.any():  # no class, and no place to centre a patch on
+        labels = np.where(ignored, np.uint8(0), labels)
+        eligible = ~ignored if eligible is None else eligible & ~ignored
     voxels = sample_class_voxels(labels, eligible_background=eligible, seed=crc32(case.encode()))
     voxels.save(cases / f"{case}.voxels.npz")
     volumes = {str(number): count for number, count in voxels.volumes.items()}
@@ -169,7 +180,10 @@ def finish_store(
 ) -> dict[str, Any]:
     """Write labels.json and, last of all, prepared.json; returns its content."""
     folder = Path(folder)
-    write_json(folder / "labels.json", {str(number): name for number, name in enumerate(label_names, start=1)})
+    names = {str(number): name for number, name in enumerate(label_names, start=1)}
+    if details.get("ignore_label") is not None:
+        names[str(details["ignore_label"])] = "ignore"
+    write_json(folder / "labels.json", names)
     info = {
         "dataset": dataset,
         "preparation": preparation,

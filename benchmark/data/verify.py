@@ -6,7 +6,7 @@ import argparse
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +14,17 @@ import numpy as np
 
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, Fault, get_dataset
-from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
-from benchmark.files import atomic_path
+from benchmark.files import DISK_FULL, atomic_path
+from benchmark.images.files import UNREADABLE
+from benchmark.images.geometry import same_affine
 from benchmark.progress import say, track
 from benchmark.workers import map_processes
 
 COLUMNS = ("case", "file", "problem", "expected", "found")
 FAULTS_SHOWN = 20
+# Hounsfield units: scanners pad with -1024 to -3024 and write 16 bits at most; a CT beyond was scaled wrongly.
+POSSIBLE_VALUES = {"CT": (-4096, 32767)}
 
 
 def verify(dataset: Dataset, root: Path, *, processes: int | None = None) -> list[Fault]:
@@ -55,8 +58,11 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     faults: list[Fault] = []
     content = hashlib.blake2b(digest_size=16)
     geometry = None
+    if len(case.images) not in (1, len(dataset.channels)):
+        names = ", ".join(path.name for path in case.images)
+        faults.append(Fault(case.id, str(case.images[0]), "channels differ", ", ".join(dataset.channels), names))
     for path in case.images:
-        array, affine = _read(dataset, case, path, faults)
+        array, affine = _read(dataset.read_file, case, path, faults)
         if array is None:
             content = None
             continue
@@ -69,7 +75,7 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
         faults.append(Fault(case.id, str(case.images[0].parent), "no label file", "at least one", "none"))
     might_be_labelled = dataset.empty_labels
     for path in case.labels:
-        array, affine = _read(dataset, case, path, faults)
+        array, affine = _read(dataset.read_label_file, case, path, faults)
         might_be_labelled |= array is None or bool(array.any())
         if array is not None:
             faults += _label_faults(dataset, case, path, array, affine, geometry)
@@ -78,11 +84,14 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     return case, None if content is None else content.hexdigest(), faults
 
 
-def _read(dataset: Dataset, case: Case, path: Path, faults: list[Fault]) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _read(
+    read: Callable[[Path], tuple[np.ndarray, np.ndarray]], case: Case, path: Path, faults: list[Fault]
+) -> tuple[np.ndarray | None, np.ndarray | None]:
     try:
-        return dataset.read_file(path)
+        return read(path)
     except InputError as error:
-        faults.append(Fault(case.id, str(path), "unreadable", str(error.expected), str(error.found)))
+        problem = "unreadable" if error.problem == UNREADABLE else error.problem
+        faults.append(Fault(case.id, str(path), problem, str(error.expected), str(error.found)))
         return None, None
 
 
@@ -96,6 +105,19 @@ def _image_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -
     elif np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         number = int(np.count_nonzero(~np.isfinite(array)))
         yield Fault(case.id, str(path), "not finite", "finite voxels", f"{number} voxels are NaN or infinite")
+    else:
+        yield from _value_faults(dataset, case, path, array)
+
+
+def _value_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -> Iterable[Fault]:
+    """Scans of nothing, and values that the modality cannot have measured."""
+    lowest, highest = array.min(), array.max()
+    possible = POSSIBLE_VALUES.get(dataset.modality)
+    if lowest == highest:
+        yield Fault(case.id, str(path), "one value everywhere", "an image", f"{lowest}")
+    elif possible and not possible[0] <= lowest <= highest <= possible[1]:
+        expected = f"{possible[0]} to {possible[1]}"
+        yield Fault(case.id, str(path), "impossible values", expected, f"{lowest} to {highest}")
 
 
 def _label_faults(
@@ -111,10 +133,11 @@ def _label_faults(
     if geometry is not None and not same_affine(affine, geometry[1]):
         yield Fault(case.id, str(path), "affine differs", _flat(geometry[1]), _flat(affine))
     allowed = dataset.allowed_values(path)
-    whole = np.issubdtype(array.dtype, np.integer) or bool(np.all(array == np.rint(array)))
-    if array.size and not (whole and array.min() >= allowed[0] and array.max() <= allowed[-1]):
+    if array.max() > allowed[-1]:
         values = np.unique(array)
-        odd = values[~np.isin(values, allowed)][:5].tolist()
+        odd = values[(values > allowed[-1]) & (values != case.ignore)][:5].tolist()
+        if not odd:
+            return
         yield Fault(case.id, str(path), "unknown label value", f"{allowed[0]} to {allowed[-1]}", str(odd))
 
 
@@ -123,11 +146,24 @@ def _flat(affine: np.ndarray) -> str:
 
 
 def write_report(path: Path, faults: Iterable[Fault]) -> None:
-    """verify.csv: one line per fault; the header alone when there is none."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(fault, column) for column in COLUMNS] for fault in faults)
+    """verify.csv: one line per fault; the header alone when there is none.
+
+    Raises:
+        InputError: it cannot be written there, or the disk is full.
+    """
+    try:
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(COLUMNS)
+            writer.writerows([getattr(fault, column) for column in COLUMNS] for fault in faults)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise InputError(
+            "the disk is full: the report of faults cannot be written",
+            where=path,
+            remedy="free space and verify again; the first faults are printed above",
+        ) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -145,14 +181,14 @@ def main(arguments: argparse.Namespace) -> None:
     dataset = get_dataset(arguments.dataset)
     root = Path(load_source(arguments.source, dataset.name)["root"])
     faults = verify(dataset, root, processes=arguments.processes)
+    for fault in faults[:FAULTS_SHOWN]:  # before anything is written: the disk may be full
+        say(f"{fault.case} {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}")
     kept = arguments.out.with_suffix(".failed.csv")
     kept.unlink(missing_ok=True)
     write_report(arguments.out, faults)
     if not faults:
         return
     write_report(kept, faults)
-    for fault in faults[:FAULTS_SHOWN]:
-        say(f"{fault.case} {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}")
     raise InputError(
         f"{len(faults)} faults in {len({fault.case for fault in faults})} cases of {dataset.name}",
         where=kept,

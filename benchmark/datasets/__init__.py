@@ -10,7 +10,7 @@ from benchmark.errors import InputError
 
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
-NOT_DATASETS = {"__init__", "base", "nifti", "nnunet_raw", "pictures"}
+NOT_DATASETS = {"__init__", "base", "nifti", "nnunet_raw"}
 
 
 def available_datasets() -> list[str]:

@@ -19,8 +19,9 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark.datasets.base import Case, Dataset, Fault
-from benchmark.datasets.pictures import SUFFIXES, read_picture
 from benchmark.errors import InputError
+from benchmark.images.files import PICTURES, TIFF, ending_of, images_in, stem_of, unread_in
+from benchmark.images.pictures import read_picture
 
 PARTS = {"train": "Training-labeled", "test": "Tuning"}
 PREFIX = {"train": "train_", "test": ""}
@@ -44,9 +45,8 @@ class NeuripsCellSeg(Dataset):
         )
 
     def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [H, W] as stored, images as three channels [H, W, 3]."""
-        array = read_picture(path)
-        return (array if "_label" in path.stem else three_channels(array)), np.eye(4)
+        """The image as three channels [H, W, 3]."""
+        return three_channels(read_picture(path)), np.eye(4)
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [3, H, W]: each channel stretched between the percentiles 1 and 99 of its values other than 0, as the
@@ -69,23 +69,29 @@ class NeuripsCellSeg(Dataset):
             raise InputError(
                 "the case has no label file", where=case.images[0], expected=f"{case.images[0].stem}_label.tiff"
             )
-        instances = read_picture(case.labels[0])
-        if instances.size and not 0 <= instances.min() <= instances.max() < 2**16:
+        instances, affine = self.read_label_file(case.labels[0])
+        if instances.max(initial=0) >= 2**16:
             raise InputError("not instance numbers", where=case.labels[0], expected="0 to 65535", found=instances.max())
-        return instances.astype(np.uint16), np.eye(4)
+        return instances.astype(np.uint16), affine
 
     def allowed_values(self, label_file: Path) -> range:
         return range(2**16)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
-        """Label files without an image, and a second image of one name."""
+        """Label files without an image, a second image or label of one name, formats that are not read."""
         known = {path for case in cases for path in (*case.images, *case.labels)}
         for folder in (_part_folder(root, name) for name in PARTS.values()):
-            for path in sorted(set((folder / "labels").glob("*_label.*")) - known):
-                name = path.stem.removesuffix("_label")
-                yield Fault(name, str(path), "label without an image", "an image", "none")
-            for path in sorted(set(_pictures(folder / "images")) - known):
+            images = {stem_of(path) for path in images_in(folder / "images", PICTURES)}
+            for path in sorted(set(images_in(folder / "labels", PICTURES)) - known):
+                name = stem_of(path).removesuffix("_label")
+                if name in images:
+                    yield Fault(name, str(path), "several labels of one name", f"{name}_label.tiff alone", path.name)
+                else:
+                    yield Fault(name, str(path), "label without an image", "an image", "none")
+            for path in sorted(set(images_in(folder / "images", PICTURES)) - known):
                 yield Fault(path.stem, str(path), "several images of one name", "one", path.name)
+            for path in (path for name in ("images", "labels") for path in unread_in(folder / name)):
+                yield Fault(path.stem, str(path), "format is not read", ", ".join(PICTURES), path.name)
 
 
 def three_channels(array: np.ndarray) -> np.ndarray:
@@ -134,15 +140,15 @@ def _part_folder(root: Path, name: str) -> Path:
     )
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-
-
 def _cases_of(folder: Path, part: str) -> Iterator[Case]:
-    images = {path.stem: path for path in reversed(_pictures(folder / "images"))}
+    images = {stem_of(path): path for path in reversed(images_in(folder / "images", PICTURES))}
+    labels: dict[str, list[Path]] = {}
+    for path in images_in(folder / "labels", PICTURES):
+        labels.setdefault(stem_of(path), []).append(path)
     for name, image in images.items():
-        case, labels = PREFIX[part] + name, sorted((folder / "labels").glob(f"{name}_label.*"))
-        yield Case(id=case, patient=case, images=(image,), labels=tuple(labels[:1]), split=part)
+        case, found = PREFIX[part] + name, labels.get(f"{name}_label", [])
+        found = [path for path in found if ending_of(path) in TIFF] or found  # a preview may lie beside the label
+        yield Case(id=case, patient=case, images=(image,), labels=tuple(found[:1]), split=part)
 
 
 dataset = NeuripsCellSeg.from_yaml(__file__)

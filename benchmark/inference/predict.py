@@ -7,7 +7,6 @@ file is whole and has the right key are kept, all others are predicted; `predict
 from __future__ import annotations
 
 import argparse
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, file_digest, read_json, value_digest, write_json
+from benchmark.images.nifti import read_nifti
 from benchmark.inference.slices import on_slices, predict_whole
 from benchmark.inference.sliding_window import Window, mirrored, predict_labels
 from benchmark.models.registry import build_for_run
@@ -181,11 +181,9 @@ def _is_done(path: Path, case: PreparedCase, key: str) -> bool:
     if not path.is_file():
         return False
     try:
-        image = nibabel.load(path)
-        if bytes(image.header["descrip"].item()).decode() != key:
-            return False
-        return np.asanyarray(image.dataobj).shape == tuple(case.meta["raw"]["shape"])
-    except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
+        volume = read_nifti(path)
+        return (volume.grid.description, list(volume.array.shape)) == (key, case.meta["raw"]["shape"])
+    except InputError:
         say(f"{path}: cannot be read and is predicted again")
         return False
 

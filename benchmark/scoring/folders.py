@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, value_digest
+from benchmark.images.files import UNREAD, ending_of, is_hidden
 from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
@@ -50,60 +51,20 @@ class CaseScores:
     undecoded: bool = False
 
 
-def read_label_names(path: Path) -> dict[int, str]:
-    """Label value → class name from a file.
-
-    Accepts `{"1": "liver", …}` (JSON or YAML) and nnU-Net's dataset.json in both versions. Background (value 0) is left
-    out.
-
-    Raises:
-        InputError: if the file is absent, is none of these, names no class, or one name twice.
-    """
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("The labels file cannot be read", where=path, found=str(error)) from error
-    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
-        content = content["labels"]
-    try:
-        names = dict(_label_and_name(key, value) for key, value in content.items())
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            "The labels file has another form than expected",
-            where=path,
-            expected='{"1": "liver", …} or the labels of a dataset.json of nnU-Net, without regions',
-            found=str(content)[:120],
-        ) from error
-    names.pop(0, None)
-    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
-    if twice or not names:
-        raise InputError(
-            "The labels file names no class" if not names else "The labels file gives one name to several values",
-            where=path,
-            expected="one name for each value above 0",
-            found=", ".join(twice) or str(content)[:120],
-        )
-    return dict(sorted(names.items()))
-
-
-def _label_and_name(key: Any, value: Any) -> tuple[int, str]:
-    if str(key).isdecimal():
-        return int(key), str(value)
-    if isinstance(value, bool) or not str(value).isdecimal():
-        raise ValueError(f"{key}: {value}")
-    return int(value), str(key)
-
-
 def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
     """All cases of the reference folder with their predictions; says which predictions belong to no reference.
 
     Raises:
-        InputError: if a folder is absent or the reference folder holds no label map; with the list of all
-            predictions that lie on another grid than their reference.
+        InputError: if a folder is absent or the reference folder holds no label map; if no prediction has the name of
+            a reference; with the list of all predictions that lie on another grid than their reference.
     """
     references, predictions = find_cases(reference), find_cases(prediction)
     if not references:
-        raise InputError("There are no label maps", where=reference, expected="NIfTI, PNG or TIFF files")
+        raise InputError(
+            "There are no label maps", where=reference, expected="NIfTI, PNG or TIFF files", found=_contents(reference)
+        )
+    if not set(references) & set(predictions):
+        raise _nothing_pairs(prediction, references, predictions)
     surplus = sorted(set(predictions) - set(references))
     if surplus:
         say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}")
@@ -118,6 +79,37 @@ def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
     return cases
 
 
+def _nothing_pairs(folder: Path, references: Mapping[str, Path], predictions: Mapping[str, Path]) -> InputError:
+    near = {case: difflib.get_close_matches(case, predictions, n=1, cutoff=0.5) for case in references}
+    pairs = [f"{case} and {names[0]}" for case, names in near.items() if names]
+    return InputError(
+        "No prediction has the name of a reference",
+        where=folder,
+        expected=f"{len(references)} label maps: {', '.join(path.name for path in list(references.values())[:3])}, …",
+        found=_contents(folder) + (f"; near each other: {', '.join(pairs[:3])}" if pairs else ""),
+        remedy="put the predictions into one folder, as NIfTI, PNG, BMP or TIFF, under the names of the references",
+    )
+
+
+def _contents(folder: Path) -> str:
+    """What lies in a folder, in a few words: label maps, folders, files of other kinds."""
+    paths = sorted(path for path in folder.iterdir() if not is_hidden(path))
+    maps = [path for path in paths if ending_of(path)]
+    below = [path for path in paths if path.is_dir() and path not in maps]
+    unread = [path for path in paths if ending_of(path, UNREAD)]
+    others = [path for path in paths if path not in (*maps, *below, *unread)]
+    kinds = {
+        "label maps": maps,
+        "folders": below,
+        "files in formats that are not read": unread,
+        "other files": others,
+    }
+    found = [
+        f"{len(some)} {kind} ({', '.join(path.name for path in some[:3])})" for kind, some in kinds.items() if some
+    ]
+    return ", ".join(found) or "nothing"
+
+
 def _geometry_fault(files: CaseFiles) -> InputError | None:
     if files.prediction is None:
         return None
@@ -129,11 +121,22 @@ def _geometry_fault(files: CaseFiles) -> InputError | None:
 
 
 def score_files(
-    files: CaseFiles, *, labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None
+    files: CaseFiles,
+    *,
+    labels: Mapping[int, str],
+    conventions: Sequence[Convention],
+    metrics: Sequence[str] | None,
+    ignore: int | None = None,
 ) -> CaseScores:
-    """Read and score one case; see `score_case`. An InputError names the case's file."""
+    """Read and score one case; see `score_case`. An InputError names the case's file.
+
+    Args:
+        ignore: voxels with this value in the reference count as background on both sides, as nobody labelled them.
+    """
     reference = read_labels(files.reference)
     prediction = read_labels(files.prediction) if files.prediction else None
+    if ignore is not None:
+        reference, prediction = without_ignored(reference, prediction, ignore)
     try:
         scores = score_case(reference, prediction, labels=labels, conventions=conventions, metrics=metrics)
     except InputError as error:
@@ -146,6 +149,27 @@ def score_files(
         unlisted = tuple(int(value) for value in found if value and value not in labels)
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
     return CaseScores(files=files, scores=scores, unlisted=unlisted, undecoded=undecoded)
+
+
+def without_ignored(reference: LabelMap, prediction: LabelMap | None, ignore: int) -> tuple[LabelMap, LabelMap | None]:
+    """Both maps with background where the reference has the value `ignore`.
+
+    Overlap counts are then those of nnU-Net, which leaves such voxels out of them; surfaces of both maps end at the
+    border of what was labelled.
+
+    Raises:
+        InputError: the maps lie on different grids.
+    """
+    ignored = reference.array == ignore
+    if not ignored.any():
+        return reference, prediction
+    if prediction is not None:
+        check_geometry(reference.geometry, prediction.geometry, where="prediction")
+    kept = [
+        label_map and LabelMap(np.where(ignored, label_map.array.dtype.type(0), label_map.array), label_map.geometry)
+        for label_map in (reference, prediction)
+    ]
+    return kept[0], kept[1]
 
 
 def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:
@@ -166,6 +190,7 @@ def score_folders(
     metrics: Sequence[str] | None = None,
     processes: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    ignore: int | None = None,
 ) -> None:
     """Score all cases in worker processes and stream the scores to one Parquet file, in the order of the cases.
 
@@ -178,15 +203,18 @@ def score_folders(
         run: written to every row.
         metrics: see `score_case`.
         metadata: more strings for the file's schema, e.g. the configuration digest of the run that predicted.
+        ignore: see `score_files`.
     """
     settings = {
         "conventions": {convention.name: convention.digest for convention in conventions},
         "labels": {str(value): name for value, name in labels.items()},
         "metrics": list(metrics) if metrics else None,
     }
+    if ignore is not None:
+        settings["ignore"] = ignore
     kept = {"scoring_digest": value_digest(settings), "code_version": code_version(), "run": run}
     kept.update(metadata or {})
-    work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
+    work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics, ignore=ignore)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
     unlisted: Counter[int] = Counter()
     undecoded = 0

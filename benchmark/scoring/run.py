@@ -12,9 +12,10 @@ from benchmark.catalog.layout import CONTROLS
 from benchmark.catalog.settings import RunConfig
 from benchmark.errors import InputError
 from benchmark.files import read_json
+from benchmark.images.label_names import LabelNames, read_labels_file
 from benchmark.scoring.controls import write_control
 from benchmark.scoring.conventions import Convention, get_convention
-from benchmark.scoring.folders import CaseFiles, pair_cases, read_label_names, score_folders
+from benchmark.scoring.folders import CaseFiles, pair_cases, score_folders
 from benchmark.scoring.score import applicable
 
 
@@ -42,11 +43,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
     """What `control` would predict for the cases that the run predicts, into the folder `out`."""
+    labels = read_labels_file(store / "labels.json")
     write_control(
         control,
         references=[store / "references" / f"{case}.nii.gz" for case in config.inference.cases(split)],
         out=out,
-        labels=tuple(read_label_names(store / "labels.json")),
+        labels=tuple(labels.names),
+        ignore=labels.ignore,
         training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
         instances=get_convention(config.convention).instances is not None,
     )
@@ -54,12 +57,13 @@ def predict_as_control(control: str, config: RunConfig, store: Path, split: dict
 
 def score(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path, run: str) -> None:
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
-    labels = read_label_names(store / "labels.json")
+    labels = read_labels_file(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
     score_folders(
         cases,
         out,
-        labels=labels,
+        labels=labels.names,
+        ignore=labels.ignore,
         conventions=conventions_of(config, labels, cases),
         run=run,
         metadata={"config_digest": config.digest, "scale": config.scale},
@@ -84,8 +88,8 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
     return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
 
 
-def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:
+def conventions_of(config: RunConfig, labels: LabelNames, cases: Sequence[CaseFiles]) -> list[Convention]:
     """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps."""
     convention = get_convention(config.convention)
     canonical = get_convention("canonical")
-    return applicable([convention, canonical], convention.default_metrics, labels, cases)
+    return applicable([convention, canonical], convention.default_metrics, labels.names, cases)
