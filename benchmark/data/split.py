@@ -131,14 +131,29 @@ def read_split(path: Path) -> dict[str, Any]:
     try:
         split = read_json(path)
         missing = [key for key in ("dataset", *SPLITS, "patients", "digest") if key not in split]
-    except (ValueError, TypeError) as error:
+        if not missing:
+            _check_types(split)
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise InputError(
             "split.json is damaged", where=path, found=error, remedy="run `benchmark split` again"
         ) from error
     if missing:
         raise InputError("split.json lacks keys", where=path, expected=missing, remedy="run `benchmark split` again")
-    check_split(split)
+    try:
+        check_split(split)
+    except InputError as error:
+        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=path, **details) from error
     return split
+
+
+def _check_types(split: dict[str, Any]) -> None:
+    """Raise TypeError unless the splits are lists of ids, and patients a table of them."""
+    if not (all(isinstance(split[part], list) for part in SPLITS) and isinstance(split["patients"], dict)):
+        raise TypeError("a split is a list of ids, patients a table")
+    ids = [case for part in SPLITS for case in split[part]]
+    if not all(isinstance(name, str) for name in (*ids, *split["patients"], *split["patients"].values())):
+        raise TypeError("ids are texts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

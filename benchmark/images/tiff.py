@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,8 @@ LOSSY = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "J
          34892: "JPEG", 50001: "WebP", 50002: "JPEG XL"}  # fmt: skip
 LARGEST_EXPANSION = 20_000  # of a compressed strip; more is a damaged tag, not a picture
 SMALL_BYTES = 1 << 24
+# Sizes, bits, compression, polarity, strips, orientation, samples, planes, predictor, palette, tiles, kind of sample.
+STRUCTURAL_TAGS = {256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
 ALPHA = (1, 2)  # values of the tag ExtraSamples; 0 is a channel that nothing is said of
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 
@@ -57,7 +62,7 @@ def read_tiff(path: Path) -> Tiff:
     Raises:
         ValueError, and whatever tifffile and its codecs raise: damaged, or several pictures.
     """
-    with tifffile.TiffFile(path) as file:
+    with _complaints_raise(), tifffile.TiffFile(path) as file:
         page, series = file.pages[0], _only_picture(file)
         _check_segments(page, series, path.stat().st_size)
         array, alpha = _channels(series.asarray(), series.axes, page)
@@ -81,7 +86,7 @@ def read_tiff(path: Path) -> Tiff:
 
 def tiff_shape(path: Path) -> tuple[int, ...]:
     """(height, width), or with channels behind, from the tags alone."""
-    with tifffile.TiffFile(path) as file:
+    with _complaints_raise(), tifffile.TiffFile(path) as file:
         series = _only_picture(file)
         sides = dict(zip(series.axes, series.shape, strict=True))
         shape = sides["Y"], sides["X"]
@@ -89,6 +94,35 @@ def tiff_shape(path: Path) -> tuple[int, ...]:
         shape = shape[::-1] if orientation is not None and int(orientation.value) > 4 else shape
         others = [side for axis, side in sides.items() if axis not in "YX" and side > 1]
         return (*shape, *others)
+
+
+class _Complaints(logging.Handler):
+    """Keeps what tifffile logs, except about tags that no pixel depends on."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        tag = re.search(r"TiffTag (\d+) @", message)
+        if tag is None or int(tag[1]) in STRUCTURAL_TAGS:
+            self.messages.append(message)
+
+
+@contextmanager
+def _complaints_raise() -> Iterator[None]:
+    """tifffile logs damaged tags and goes on with what is left; here they are errors, and nothing is printed."""
+    logger, complaints = tifffile.logger(), _Complaints()
+    propagated, logger.propagate = logger.propagate, False
+    logger.addHandler(complaints)
+    try:
+        yield
+    finally:
+        logger.removeHandler(complaints)
+        logger.propagate = propagated
+    if complaints.messages:
+        raise ValueError(complaints.messages[0])
 
 
 def _only_picture(file: tifffile.TiffFile) -> tifffile.TiffPageSeries:
