@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmark.data.download import download, require_space, unpack
+from benchmark.data.integrity import check_unpacked
 from benchmark.data.phantom import DEFAULT_SPACING_MM, DEFAULT_SUBJECTS, write_phantom
 from benchmark.data.source import write_source
 from benchmark.datasets import Dataset, get_dataset
@@ -36,7 +37,7 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
     """Download, check and unpack all archives of a data set beside `out`; finished parts are not repeated.
 
     Raises:
-        InputError: as `download` and `unpack`.
+        InputError: as `download`, `unpack` and `check_unpacked`.
     """
     if not dataset.archives:
         raise InputError(
@@ -56,7 +57,9 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
         present = sum(f.stat().st_size for f in folder.glob(f"{archive.name}*") if f.is_file())
         require_space(folder, max(archive.bytes - present, 0) + archive.unpacked_bytes, f"hold {dataset.title}")
         path = download(archive, folder, pause=pause)
-        write_json(marker, {"hash": archive.hash, "members": unpack(path, archive, target)})
+        members = unpack(path, archive, target)
+        check_unpacked(target)
+        write_json(marker, {"hash": archive.hash, "members": members})
     root = find_root(dataset, folder / "unpacked")
     hashes = {archive.url: archive.hash for archive in dataset.archives}
     cases = len(dataset.find_cases(root))

@@ -148,7 +148,11 @@ def read_meta(root: Path) -> list[dict[str, str]]:
         raise InputError("meta.csv cannot be read", where=path, expected="a table in UTF-8", found=error) from error
     columns = set(rows[0]) if rows else set()
     if rows and not {"image_id", "split"} <= columns:
-        raise InputError("meta.csv lacks columns", where=path, expected="image_id;…;split", found=sorted(columns))
+        found = sorted(map(str, columns))
+        raise InputError("meta.csv lacks columns", where=path, expected="image_id;…;split", found=found)
+    for number, row in enumerate(rows, start=2):
+        if not row.get("image_id") or None in row:
+            raise InputError("a line of meta.csv is damaged", where=path, expected="image_id;…", found=f"line {number}")
     return rows
 
 

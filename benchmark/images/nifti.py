@@ -97,7 +97,7 @@ def read_nifti(path: Path) -> Volume:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if grid.is_scaled:
-        scaled = apply_read_scaling(array, np.float32(grid.slope), np.float32(grid.intercept))
+        scaled = apply_read_scaling(array, np.asanyarray(grid.slope), np.asanyarray(grid.intercept))
         array = scaled.astype(np.float32, copy=False)
     return Volume(array, grid)
 

@@ -61,10 +61,16 @@ def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
     references, predictions = find_cases(reference), find_cases(prediction)
     if not references:
         raise InputError(
-            "There are no label maps", where=reference, expected="NIfTI, PNG or TIFF files", found=_contents(reference)
+            "There are no label maps",
+            where=reference,
+            expected="NIfTI, PNG or TIFF files",
+            found=_contents(reference) or "nothing",
         )
     if not set(references) & set(predictions):
         raise _nothing_pairs(prediction, references, predictions)
+    for folder, maps in ((reference, references), (prediction, predictions)):
+        if others := _contents(folder, besides=maps.values()):
+            say(f"not read as label maps in {folder}: {others}")
     surplus = sorted(set(predictions) - set(references))
     if surplus:
         say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}")
@@ -86,28 +92,24 @@ def _nothing_pairs(folder: Path, references: Mapping[str, Path], predictions: Ma
         "No prediction has the name of a reference",
         where=folder,
         expected=f"{len(references)} label maps: {', '.join(path.name for path in list(references.values())[:3])}, …",
-        found=_contents(folder) + (f"; near each other: {', '.join(pairs[:3])}" if pairs else ""),
+        found=(_contents(folder) or "nothing") + (f"; near each other: {', '.join(pairs[:3])}" if pairs else ""),
         remedy="put the predictions into one folder, as NIfTI, PNG, BMP or TIFF, under the names of the references",
     )
 
 
-def _contents(folder: Path) -> str:
-    """What lies in a folder, in a few words: label maps, folders, files of other kinds."""
-    paths = sorted(path for path in folder.iterdir() if not is_hidden(path))
-    maps = [path for path in paths if ending_of(path)]
-    below = [path for path in paths if path.is_dir() and path not in maps]
-    unread = [path for path in paths if ending_of(path, UNREAD)]
-    others = [path for path in paths if path not in (*maps, *below, *unread)]
-    kinds = {
-        "label maps": maps,
-        "folders": below,
-        "files in formats that are not read": unread,
-        "other files": others,
-    }
-    found = [
-        f"{len(some)} {kind} ({', '.join(path.name for path in some[:3])})" for kind, some in kinds.items() if some
-    ]
-    return ", ".join(found) or "nothing"
+def _contents(folder: Path, besides: Iterable[Path] = ()) -> str:
+    """What lies in a folder, in a few words: label maps, folders, files in formats that are not read."""
+    known = set(besides)
+    paths = sorted(path for path in folder.iterdir() if not is_hidden(path) and path not in known)
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        if ending_of(path):
+            kinds.setdefault("label maps", []).append(path.name)
+        elif path.is_dir():
+            kinds.setdefault("folders", []).append(path.name)
+        elif ending_of(path, UNREAD):
+            kinds.setdefault("files in formats that are not read", []).append(path.name)
+    return ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items())
 
 
 def _geometry_fault(files: CaseFiles) -> InputError | None:

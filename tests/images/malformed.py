@@ -102,7 +102,7 @@ def mutations(content: bytes, *, seed: int, others: list[bytes]) -> Iterator[tup
 
 
 def outcome(reader: Callable[[Path], Any], path: Path, whole: Any) -> str:
-    """"refused", "equal" or "other" (than what the whole file holds); any other exception passes."""
+    """ "refused", "equal" or "other" (than what the whole file holds); any other exception passes."""
     try:
         found = reader(path)
     except InputError as error:
