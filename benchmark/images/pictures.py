@@ -39,12 +39,11 @@ def read_picture(path: Path) -> np.ndarray:
     with decoding(path, EXPECTED):
         if is_tiff(path):
             tiff = read_tiff(path)
-            array, alpha, orientation = _tiff_as_shown(tiff), tiff.alpha, tiff.orientation
-            opaque = alpha is None or bool((alpha == _full(alpha.dtype)).all())
+            array, opaque, orientation = _tiff_as_shown(tiff), _is_opaque(tiff.alpha), tiff.orientation
         else:
             array, opaque, orientation = _pillow_as_shown(path)
     if not opaque:
-        raise InputError("a transparent picture", where=path, expected="no alpha, or opaque", remedy="flatten it")
+        raise _transparent(path)
     if array.ndim == 3 and array.shape[2] > MOST_CHANNELS:
         raise InputError("not a picture", where=path, expected="[H, W] or [H, W, 1 to 3]", found=array.shape)
     return oriented(array, orientation)
@@ -57,7 +56,9 @@ def read_picture_labels(path: Path) -> np.ndarray:
         InputError: missing, damaged, lossy, more than one channel, or greys that are not what is stored.
     """
     with decoding(path, EXPECTED):
-        array, orientation = _tiff_labels(path) if is_tiff(path) else _pillow_labels(path)
+        array, opaque, orientation = _tiff_labels(path) if is_tiff(path) else _pillow_labels(path)
+    if not opaque:
+        raise _transparent(path)
     if array.ndim != 2:
         raise _many_channels(path, array.shape)
     return oriented(array, orientation)
@@ -97,8 +98,8 @@ def _pillow_as_shown(path: Path) -> tuple[np.ndarray, bool, int]:
         orientation = _orientation(image)
         if facts and facts.depth == 16 and facts.colour != 0:  # Pillow keeps 8 of the 16 bits
             array = imagecodecs.png_decode(path.read_bytes())
-            alpha = array[..., -1] if facts.colour in (4, 6) else np.array(_full(array.dtype))
-            opaque = "transparency" not in image.info and bool((alpha == _full(array.dtype)).all())
+            alpha = array[..., -1] if facts.colour in (4, 6) else None
+            opaque = "transparency" not in image.info and _is_opaque(alpha)
             array = array[..., :3] if facts.colour in (2, 6) else array[..., 0]
             return array, opaque, orientation
         opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
@@ -111,33 +112,28 @@ def _pillow_as_shown(path: Path) -> tuple[np.ndarray, bool, int]:
         return np.asarray(image.convert("RGB")), opaque, orientation
 
 
-def _pillow_labels(path: Path) -> tuple[np.ndarray, int]:
-    """(numbers, orientation)."""
+def _pillow_labels(path: Path) -> tuple[np.ndarray, bool, int]:
+    """(numbers, whether they are opaque, orientation)."""
     with Image.open(path, formats=FORMATS) as image:
         facts = _check(image, path)
         if image.format in LOSSY:
             raise _lossy(path, image.format)
-        array = _native(np.asarray(image))
+        array, alpha = _native(np.asarray(image)), None
         if image.mode == "P":
             _check_palette(array, np.array(image.getpalette("RGB")).reshape(-1, 3), path)
         elif image.mode == "LA" and facts and facts.depth == 16:
-            array = imagecodecs.png_decode(path.read_bytes())[..., 0]
+            array, alpha = np.moveaxis(imagecodecs.png_decode(path.read_bytes()), -1, 0)
         elif image.mode == "LA":
-            array = array[..., 0]
+            array, alpha = np.moveaxis(array, -1, 0)
         elif image.mode == "L" and facts and facts.depth < 8:
             array = array // (255 // (2**facts.depth - 1))  # Pillow spreads two or four bits over eight
-        return array, _orientation(image)
+        return array, _is_opaque(alpha), _orientation(image)
 
 
 def _tiff_as_shown(tiff: Tiff) -> np.ndarray:
     array = tiff.array
-    if tiff.colours is not None:
-        colours = tiff.colours
-        if (colours % 257 == 0).all():
-            colours = (colours // 257).astype(np.uint8)
-        elif (colours % 256 == 0).all():
-            colours = (colours // 256).astype(np.uint8)
-        return colours[array]
+    if tiff.palette is not None:
+        return tiff.palette[array]
     if tiff.photometric == WHITE_IS_ZERO and array.dtype.kind in "bu":
         array = ~array if array.dtype == bool else tiff.largest - array
     if tiff.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO) and tiff.bits < 8:
@@ -145,7 +141,8 @@ def _tiff_as_shown(tiff: Tiff) -> np.ndarray:
     return array
 
 
-def _tiff_labels(path: Path) -> tuple[np.ndarray, int]:
+def _tiff_labels(path: Path) -> tuple[np.ndarray, bool, int]:
+    """(numbers, whether they are opaque, orientation)."""
     tiff = read_tiff(path)
     if tiff.lossy:
         raise _lossy(path, tiff.lossy)
@@ -157,9 +154,9 @@ def _tiff_labels(path: Path) -> tuple[np.ndarray, int]:
             found="MINISWHITE: viewers show other numbers than are stored",
             remedy="write the label map again as plain grey values",
         )
-    if tiff.colours is not None:
-        _check_palette(tiff.array, tiff.colours // 257, path)
-    return tiff.array, tiff.orientation
+    if tiff.palette is not None:
+        _check_palette(tiff.array, tiff.palette if tiff.palette.dtype == np.uint8 else tiff.palette >> 8, path)
+    return tiff.array, _is_opaque(tiff.alpha), tiff.orientation
 
 
 def _check_palette(indices: np.ndarray, colours: np.ndarray, path: Path) -> None:
@@ -196,13 +193,16 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _full(dtype: np.dtype) -> float:
-    """What stands for opaque."""
-    return np.iinfo(dtype).max if dtype.kind in "iu" else 1
+def _is_opaque(alpha: np.ndarray | None) -> bool:
+    return alpha is None or bool((alpha == (np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1)).all())
 
 
 def _native(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _transparent(path: Path) -> InputError:
+    return InputError("a transparent picture", where=path, expected="no alpha, or opaque", remedy="flatten it")
 
 
 def _lossy(path: Path, kind: str) -> InputError:

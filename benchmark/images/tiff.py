@@ -49,6 +49,14 @@ class Tiff:
     def largest(self) -> int:
         return 2**self.bits - 1
 
+    @property
+    def palette(self) -> np.ndarray | None:
+        """Colours [entries, 3] of the palette, uint8 where its 16 bits hold no more than 8."""
+        for factor in (257, 256):  # 255 was written as 65535 or as 65280
+            if self.colours is not None and (self.colours % factor == 0).all():
+                return (self.colours // factor).astype(np.uint8)
+        return self.colours
+
 
 def is_tiff(path: Path) -> bool:
     """By content: files are renamed."""
@@ -85,15 +93,16 @@ def read_tiff(path: Path) -> Tiff:
 
 
 def tiff_shape(path: Path) -> tuple[int, ...]:
-    """(height, width), or with channels behind, from the tags alone."""
+    """(height, width), or with channels other than alpha behind, from the tags alone."""
     with _complaints_raise(), tifffile.TiffFile(path) as file:
         series = _only_picture(file)
         sides = dict(zip(series.axes, series.shape, strict=True))
         shape = sides["Y"], sides["X"]
         orientation = file.pages[0].tags.get(274)
         shape = shape[::-1] if orientation is not None and int(orientation.value) > 4 else shape
-        others = [side for axis, side in sides.items() if axis not in "YX" and side > 1]
-        return (*shape, *others)
+        alphas = sum(int(value) in ALPHA for value in file.pages[0].extrasamples)
+        channels = sides.get("S", 1) * sides.get("C", 1) - alphas
+        return shape if channels == 1 else (*shape, channels)
 
 
 class _Complaints(logging.Handler):

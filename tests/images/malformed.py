@@ -32,6 +32,7 @@ from benchmark.scoring.conventions import load_conventions
 from benchmark.scoring.images import read_geometry, read_labels
 
 FLIPS, CUTS, NOISE = 40, 12, 8
+IMAGE_FILES = {"a.nii.gz", "a.nii", "a.png", "a.bmp", "a.jpg", "a.tif"}
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,9 @@ def attempt(name: str, folder: Path, *, seed: int) -> Counter[str]:
                 found = outcome(reader, path, whole[reader])
             except Exception as error:
                 raise AssertionError(f"{name}, {what}: {getattr(reader, '__name__', reader)}: {error!r}") from error
-            changed = content[: len(kind.content)] != kind.content
+            noticeable = kind.checked or (what.startswith("cut") and kind.name in IMAGE_FILES)
             full = reader not in (read_grid, read_geometry, label_picture_shape)  # headers alone see no checksum
-            if kind.checked and changed and full and "format" not in what:
+            if noticeable and full and "format" not in what:
                 assert found != "other", f"{name}, {what}: other values from {reader.__name__} without a word"
             counts[found] += 1
     return counts
@@ -209,16 +210,17 @@ def _conventions() -> bytes:
 
 
 def main() -> None:
-    total: Counter[str] = Counter()
-    print("| format | malformed inputs × readers | refused by name | read, equal | read, other (no checksum) |")
-    print("|---|---|---|---|---|")
-    for number, name in enumerate(formats()):
+    inputs, total = 0, Counter[str]()
+    print("| format | inputs | readings | refused by name | read, equal | read, other: no checksum, or a whole file |")
+    print("|---|---|---|---|---|---|")
+    for number, (name, kind) in enumerate(formats().items()):
         with tempfile.TemporaryDirectory() as folder:
             counts = attempt(name, Path(folder), seed=number)
-        total += counts
-        cells = counts.total(), counts["refused"], counts["equal"], counts["other"]
+        tried = counts.total() // len(kind.readers)
+        inputs, total = inputs + tried, total + counts
+        cells = tried, counts.total(), counts["refused"], counts["equal"], counts["other"]
         print(f"| {name} | " + " | ".join(map(str, cells)) + " |")
-    print(f"{total.total()} malformed inputs were tried: {total['refused']} refused, none ended in a traceback")
+    print(f"{inputs} malformed inputs in {total.total()} readings: {total['refused']} refused by name, 0 tracebacks")
 
 
 if __name__ == "__main__":

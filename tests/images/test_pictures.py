@@ -48,6 +48,15 @@ def test_alpha_of_a_tiff(tmp_path, alpha):
         read_picture(saved(tmp_path / "c.tif", np.dstack([GREY, FULL - 1]), **options))
 
 
+def test_alpha_beside_labels_is_left_out_by_every_reader(tmp_path):
+    png = saved(tmp_path / "a.png", np.dstack([GREY, FULL]))
+    tiff = saved(tmp_path / "a.tif", np.dstack([GREY, FULL]), extrasamples=["unassalpha"], planarconfig="contig")
+    for path in (png, tiff):
+        assert np.array_equal(read_label_file(path)[0], GREY) and label_picture_shape(path) == GREY.shape
+    with pytest.raises(InputError, match="transparent"):
+        read_label_file(saved(tmp_path / "b.png", np.dstack([GREY, GREY])))
+
+
 def test_sixteen_bits_of_colour_are_kept(tmp_path):
     deep = np.random.default_rng(2).integers(0, 2**16, (21, 17, 3)).astype(np.uint16)
     path = tmp_path / "a.png"
