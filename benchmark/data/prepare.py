@@ -63,7 +63,10 @@ class Task:
 
     def is_done(self) -> bool:
         path = self.folder / "cases" / f"{self.case.id}.json"
-        return path.exists() and self.reference.exists() and read_json(path).get("digest") == self.digest
+        try:
+            return self.reference.exists() and read_json(path).get("digest") == self.digest
+        except (OSError, ValueError, AttributeError):  # not there, or damaged: it is prepared again
+            return False
 
 
 def prepare(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,17 +96,7 @@ def check_split(split: dict[str, Any], known: Sequence[str] | None = None) -> No
     without = sorted(set(places) - set(split["patients"]))
     if without:
         raise InputError("a case has no patient", found=without[:5], expected="an entry of `patients`")
-    patients: dict[str, set[str]] = {}
-    for case, (part,) in places.items():
-        patients.setdefault(split["patients"][case], set()).add(part)
-    leaks = {patient: sorted(parts) for patient, parts in patients.items() if len(parts) > 1}
-    if leaks:
-        raise InputError(
-            "a patient is in two splits",
-            found=leaks,
-            expected="each patient in one",
-            remedy="correct the split column of the raw data (or the patients), then run split again",
-        )
+    check_patients(split, split["patients"])
     for part in ("train", "test"):
         if not split[part]:
             raise InputError(f"the {part} split is empty", expected="at least one case", found=0)
@@ -117,6 +107,22 @@ def check_split(split: dict[str, Any], known: Sequence[str] | None = None) -> No
     if split["digest"] != split_digest(split):
         raise InputError(
             "the split was edited: its digest is wrong", expected=split_digest(split), found=split["digest"]
+        )
+
+
+def check_patients(split: dict[str, Any], patients: Mapping[str, str]) -> None:
+    """Raise InputError where a patient (of `patients`, case → patient) has cases in two splits."""
+    places: dict[str, set[str]] = {}
+    for part in SPLITS:
+        for case in split[part]:
+            places.setdefault(patients[case], set()).add(part)
+    leaks = {patient: sorted(parts) for patient, parts in places.items() if len(parts) > 1}
+    if leaks:
+        raise InputError(
+            "a patient is in two splits",
+            found=leaks,
+            expected="each patient in one",
+            remedy="correct the split column of the raw data (or the patients), then run split again",
         )
 
 
@@ -177,6 +183,8 @@ def main(arguments: argparse.Namespace) -> None:
                 "split of another data set", where=arguments.check, expected=dataset.name, found=split["dataset"]
             )
         check_split(split, None if cases is None else [case.id for case in cases])
+        patients = split["patients"] if cases is None else {case.id: case.patient for case in cases}
+        check_patients(split, {case: dataset.patient_of(patient) for case, patient in patients.items()})
     else:
         split = make_split(dataset, cases, kind=source["kind"])
         write_json(arguments.out, split)

@@ -113,7 +113,7 @@ def _value_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -
     """Scans of nothing, and values that the modality cannot have measured."""
     lowest, highest = array.min(), array.max()
     possible = POSSIBLE_VALUES.get(dataset.modality)
-    if lowest == highest:
+    if lowest == highest and not dataset.empty_labels:  # there are black frames
         yield Fault(case.id, str(path), "one value everywhere", "an image", f"{lowest}")
     elif possible and not possible[0] <= lowest <= highest <= possible[1]:
         expected = f"{possible[0]} to {possible[1]}"

@@ -6,6 +6,7 @@ defaults for NIfTI) that ends in `dataset = MyDataset.from_yaml(__file__)`, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -241,6 +242,10 @@ class Dataset:
     def allowed_values(self, label_file: Path) -> range:
         """Values a label file may hold."""
         return range(len(self.label_names) + 1)
+
+    def patient_of(self, name: str) -> str:
+        """Whose the case of that name is, as far as the name tells: `patient001_frame01` → `patient001`."""
+        return re.sub(self.frame_suffix, "", name, flags=re.IGNORECASE) if self.frame_suffix else name
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
         """What is wrong with tables and file names, without opening an image."""

@@ -66,7 +66,7 @@ class NnUnetRaw(Dataset):
         for name, files in _by_case(images, set(by_case)).items():
             yield Case(
                 id=name,
-                patient=re.sub(self.frame_suffix, "", name, flags=re.IGNORECASE) if self.frame_suffix else name,
+                patient=self.patient_of(name),
                 images=tuple(files),
                 labels=tuple(by_case.get(name, ())),
                 split=part,

@@ -11,10 +11,26 @@ from benchmark.errors import InputError
 
 NIFTI = (".nii.gz", ".nii")
 TIFF = (".tif", ".tiff")
-PICTURES = (".png", ".bmp", ".jpg", ".jpeg", *TIFF)
+JPEG = (".jpg", ".jpeg")
+PICTURES = (".png", ".bmp", *JPEG, *TIFF)
 IMAGES = (*NIFTI, *PICTURES)
 # Formats that other programs write and no command here reads: named where they lie, so that nothing vanishes.
-UNREAD = (".mha", ".mhd", ".nrrd", ".nhdr", ".img", ".hdr", ".mgz", ".mgh", ".dcm", ".npy", ".npz", ".webp", ".gif")
+UNREAD = (
+    ".mha",
+    ".mhd",
+    ".nrrd",
+    ".nhdr",
+    ".img",
+    ".hdr",
+    ".mgz",
+    ".mgh",
+    ".dcm",
+    ".npy",
+    ".npz",
+    ".webp",
+    ".gif",
+    ".jp2",
+)
 UNREADABLE = "cannot read image"  # the problem of every file that cannot be decoded
 
 

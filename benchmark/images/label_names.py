@@ -14,6 +14,7 @@ import yaml
 
 from benchmark.errors import InputError
 from benchmark.images.labels import LARGEST_LABEL
+from benchmark.progress import say
 
 IGNORE_NAME = "ignore"  # nnU-Net v2: voxels that nobody labelled; no class, not learned from, not scored
 EXPECTED = '{"1": "liver", …} or the labels of a dataset.json of nnU-Net, without regions'
@@ -87,6 +88,8 @@ def read_labels_file(path: Path) -> LabelNames:
         )
     pairs = [_value_and_name(key, value, path, content) for key, value in content.items()]
     _check_unique([value for value, _ in pairs], "one value for several names", path)
+    for name in (name for value, name in pairs if not value and "background" not in name.lower()):
+        say(f"{path}: label 0, {name}, counts as background")
     names = {value: name for value, name in sorted(pairs) if value}
     ignore = next((value for value, name in names.items() if name.strip().lower() == IGNORE_NAME), None)
     names.pop(ignore, None)

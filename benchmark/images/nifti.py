@@ -222,7 +222,9 @@ def _affine(header: nibabel.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple
     if header["pixdim"][0] == 0:
         header["pixdim"][0] = 1  # the standard's default for the direction of the third axis
     header["pixdim"][1:4] = np.abs(header["pixdim"][1:4])
-    pixdim = header["pixdim"][1 : 1 + min(int(header["dim"][0]), 3)].astype(np.float64)
+    axes = min(int(header["dim"][0]), 3)
+    header["pixdim"][1 + axes : 4] = 1  # of an axis that an image does not have
+    pixdim = header["pixdim"][1 : 1 + axes].astype(np.float64)
     affine = np.array(header.get_best_affine(), dtype=np.float64)
     check_affine(affine, pixdim, path)
     sides = np.asarray(voxel_sides(affine))[: len(pixdim)]

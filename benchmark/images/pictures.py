@@ -131,7 +131,7 @@ def _pillow_labels(path: Path) -> tuple[np.ndarray, bool, int]:
 
 
 def _tiff_as_shown(tiff: Tiff) -> np.ndarray:
-    array = tiff.array
+    array = _native(tiff.array)
     if tiff.palette is not None:
         return tiff.palette[array]
     if tiff.photometric == WHITE_IS_ZERO and array.dtype.kind in "bu":

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
             say(f"not read as label maps in {folder}: {others}")
     surplus = sorted(set(predictions) - set(references))
     if surplus:
-        say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}")
+        near = _near_names(sorted(set(references) - set(predictions)), surplus)
+        say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}{near}")
     cases = [CaseFiles(i, case, path, predictions.get(case)) for i, (case, path) in enumerate(references.items())]
     faults = [str(fault) for fault in map(_geometry_fault, cases) if fault]
     if faults:
@@ -86,15 +88,23 @@ def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
 
 
 def _nothing_pairs(folder: Path, references: Mapping[str, Path], predictions: Mapping[str, Path]) -> InputError:
-    near = {case: difflib.get_close_matches(case, predictions, n=1, cutoff=0.5) for case in references}
-    pairs = [f"{case} and {names[0]}" for case, names in near.items() if names]
     return InputError(
         "No prediction has the name of a reference",
         where=folder,
         expected=f"{len(references)} label maps: {', '.join(path.name for path in list(references.values())[:3])}, …",
-        found=(_contents(folder) or "nothing") + (f"; near each other: {', '.join(pairs[:3])}" if pairs else ""),
+        found=(_contents(folder) or "nothing") + _near_names(references, predictions),
         remedy="put the predictions into one folder, as NIfTI, PNG, BMP or TIFF, under the names of the references",
     )
+
+
+def _near_names(references: Iterable[str], predictions: Iterable[str]) -> str:
+    """The end of a message: references without a prediction, and the predictions whose names are nearest to theirs."""
+    predictions = list(predictions)
+    nearest = {
+        case: difflib.get_close_matches(case, predictions, n=1, cutoff=0.5) for case in islice(references, FAULTS_SHOWN)
+    }
+    pairs = [f"{case} and {names[0]}" for case, names in nearest.items() if names]
+    return f"; near each other: {', '.join(pairs[:3])}" if pairs else ""
 
 
 def _contents(folder: Path, besides: Iterable[Path] = ()) -> str:

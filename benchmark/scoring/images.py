@@ -12,13 +12,11 @@ import tifffile
 from PIL import Image
 
 from benchmark.errors import InputError
-from benchmark.images.files import IMAGES, NIFTI, ending_of, images_in, stem_of
+from benchmark.images.files import JPEG, NIFTI, ending_of, images_in, stem_of
 from benchmark.images.geometry import AFFINE_TOLERANCE, SHEAR_IGNORED, directions, shear
 from benchmark.images.labels import as_labels, rounding_of
 from benchmark.images.nifti import Grid, read_grid, read_nifti
 from benchmark.images.pictures import label_picture_shape, read_picture_labels
-
-SUFFIXES = IMAGES
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def find_cases(folder: Path) -> dict[str, Path]:
     """Case id → file for every label map in a folder, sorted by id.
 
     The id is the file name without its suffix and without a final `_label` (the NeurIPS CellSeg naming), in Unicode's
-    composed form.
+    composed form. A JPEG counts only where nothing else has its name, and reading it says what is wrong with it.
 
     Raises:
         InputError: if the folder is absent or two files have one id.
@@ -94,7 +92,9 @@ def find_cases(folder: Path) -> dict[str, Path]:
     cases: dict[str, Path] = {}
     for path in images_in(folder):
         case = stem_of(path).removesuffix("_label")
-        if case in cases:
+        if case in cases and ending_of(path) in JPEG:
+            continue  # a preview beside the label map
+        if case in cases and ending_of(cases[case]) not in JPEG:
             raise InputError("Two files belong to one case", where=folder, found=f"{cases[case].name}, {path.name}")
         cases[case] = path
     return dict(sorted(cases.items()))

@@ -92,4 +92,11 @@ def conventions_of(config: RunConfig, labels: LabelNames, cases: Sequence[CaseFi
     """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps."""
     convention = get_convention(config.convention)
     canonical = get_convention("canonical")
-    return applicable([convention, canonical], convention.default_metrics, labels.names, cases)
+    conventions = applicable([convention, canonical], convention.default_metrics, labels.names, cases)
+    if convention.name not in {usable.name for usable in conventions}:
+        raise InputError(
+            f"the run's convention {convention.name} cannot score these cases",
+            where=cases[0].reference.parent,
+            expected="cases that it applies to; the line above says why it does not",
+        )
+    return conventions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 from dataclasses import replace
@@ -17,11 +18,13 @@ from PIL import Image
 from benchmark.catalog.settings import Preparation
 from benchmark.data.prepare import prepare
 from benchmark.data.split import check_split, make_split
+from benchmark.data.split import main as split_command
 from benchmark.data.store import PreparedStore
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.datasets.base import IGNORED, Dataset
 from benchmark.errors import InputError
+from benchmark.files import write_json
 from benchmark.images.label_names import LabelNames, read_labels_file
 from tests.data.conftest import AFFINE, SHAPE, write_mask, write_meta
 
@@ -286,7 +289,20 @@ def test_frames_of_one_patient_never_land_in_two_splits(tmp_path):
     with pytest.raises(InputError, match="a patient is in two splits"):
         make_split(ABDOMEN, cases, kind="local")
     split = make_split(replace(ABDOMEN, frame_suffix=""), [replace(c, patient=c.id) for c in cases], kind="local")
-    check_split(split)
+    check_split(split)  # each case its own patient: nothing in the file says otherwise
+    write_json(tmp_path / "split.json", split)
+    arguments = argparse.Namespace(dataset="abdomen_mri", source=None, out=None, check=tmp_path / "split.json")
+    with pytest.raises(InputError, match="a patient is in two splits"):
+        split_command(arguments)  # but the names do
+
+
+def test_black_frames_are_no_fault(tmp_path):
+    for case, part in (("a", "Tr"), ("b", "Ts")):
+        for folder in ("images", "labels"):
+            (tmp_path / f"{folder}{part}").mkdir()
+        Image.fromarray(np.full((32, 34, 3), ord(case) - 97, np.uint8)).save(tmp_path / f"images{part}/{case}_0000.png")
+        Image.fromarray(np.zeros((32, 34), np.uint8)).save(tmp_path / f"labels{part}/{case}.png")
+    assert verify(ENDOVIS, tmp_path, processes=1) == []
 
 
 FACTS = {

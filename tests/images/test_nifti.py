@@ -127,6 +127,13 @@ def test_two_voxel_sizes_are_refused(tmp_path, volume, pixdim):
             read(path)
 
 
+@pytest.mark.parametrize("third", [0.0, np.nan, 1.0])
+def test_an_image_has_no_third_side(tmp_path, third):
+    path = write(tmp_path / "a.nii", np.ones((4, 5), np.uint8), np.diag([0.5, 0.7, 1, 1]))
+    grid = read_grid(edited(path, PIXDIM + 8, struct.pack("<f", third)))
+    assert grid.shape == (4, 5) and grid.sides == pytest.approx((0.5, 0.7))
+
+
 def test_rounded_and_negative_pixdim_are_the_same_size(tmp_path, volume):
     path = edited(write(tmp_path / "a.nii.gz", volume), PIXDIM, struct.pack("<3f", -1.5, 1.499, 3))
     assert read_grid(path).sides == pytest.approx((1.5, 1.5, 3.0), abs=1e-6)

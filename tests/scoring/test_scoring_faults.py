@@ -231,6 +231,18 @@ def test_what_is_not_read_is_said(tmp_path, capsys):
     assert "b.mha" in capsys.readouterr().err
 
 
+def test_surplus_predictions_are_said_with_the_nearest_references(tmp_path, capsys):
+    for name in ("case1", "case2"):
+        write(tmp_path / f"reference/{name}.nii.gz", np.ones((4, 4, 4), np.uint8))
+    for name in ("case1", "case2_seg"):
+        write(tmp_path / f"prediction/{name}.nii.gz", np.ones((4, 4, 4), np.uint8))
+    assert [files.prediction is None for files in pair_cases(tmp_path / "reference", tmp_path / "prediction")] == [
+        False,
+        True,
+    ]
+    assert "case2 and case2_seg" in capsys.readouterr().err
+
+
 def test_names_pair_in_either_unicode_form(tmp_path):
     write(tmp_path / "reference/M\u00fcller.nii.gz", np.ones((4, 4, 4), np.uint8))
     write(tmp_path / "prediction/Mu\u0308ller.nii.gz", np.ones((4, 4, 4), np.uint8))

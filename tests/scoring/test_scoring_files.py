@@ -122,6 +122,9 @@ def test_case_ids(tmp_path):
     for name in ("b.nii.gz", "cell_1_label.tiff", "a.png", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     assert list(find_cases(tmp_path)) == ["a", "b", "cell_1"]
+    for name in ("a.jpg", "c.jpg"):  # a preview, and a label map that reading refuses
+        (tmp_path / name).touch()
+    assert list(find_cases(tmp_path)) == ["a", "b", "c", "cell_1"] and find_cases(tmp_path)["a"].suffix == ".png"
     (tmp_path / "a.tif").touch()
     with pytest.raises(InputError, match="one case"):
         find_cases(tmp_path)
