@@ -23,8 +23,8 @@ from benchmark.workers import map_processes
 
 COLUMNS = ("case", "file", "problem", "expected", "found")
 FAULTS_SHOWN = 20
-# Hounsfield units: scanners pad with -1024 to -3024 and write 16 bits at most; a CT beyond was scaled wrongly.
-POSSIBLE_VALUES = {"CT": (-4096, 32767)}
+# Hounsfield units: scanners pad with -1024 to -8192 and write 16 bits; a CT beyond was scaled wrongly.
+POSSIBLE_VALUES = {"CT": (-8192, 65535)}
 
 
 def verify(dataset: Dataset, root: Path, *, processes: int | None = None) -> list[Fault]:

@@ -137,10 +137,14 @@ class Dataset:
             raise InputError("a group names a structure that is not in label_names", where=path, found=sorted(unknown))
         for key in ("channels", "label_names", "test_cases"):
             facts[key] = tuple(facts.get(key, ()))
-        facts["archives"] = tuple(
-            Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
-            for archive in facts.get("archives", ())
-        )
+        try:
+            facts["archives"] = tuple(
+                Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
+                for archive in facts.get("archives", ())
+            )
+            re.compile(facts.get("frame_suffix", ""))
+        except (TypeError, AttributeError, re.error) as error:
+            raise InputError("archives or frame_suffix are of another kind", where=path, found=str(error)) from error
         return cls(name=path.stem, **facts)
 
     @classmethod

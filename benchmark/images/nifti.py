@@ -17,12 +17,12 @@ import numpy as np
 from nibabel.volumeutils import apply_read_scaling
 
 from benchmark.errors import InputError
-from benchmark.images.files import decoding
+from benchmark.images.files import UNREADABLE, decoding
 from benchmark.images.geometry import MILLIMETRES, check_affine, voxel_sides
 
 EXPECTED = "a whole NIfTI file"
 GZIP = b"\x1f\x8b"
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 16  # of zeros, compressed, are 66 MB
 LARGEST_EXPANSION = 1100  # deflate expands to at most 1032 times its size: more is a damaged header, not an image
 FLOAT32_SIDES = 1e-5  # relative
 LARGEST_OFFSET = 1 << 26  # header extensions hold text
@@ -235,7 +235,7 @@ def _affine(header: nibabel.Nifti1Header, path: Path) -> tuple[np.ndarray, tuple
 
 def _wrong_size(path: Path, expected: int, found: str) -> InputError:
     return InputError(
-        "cannot read image",
+        UNREADABLE,
         where=path,
         expected=f"{EXPECTED} of {expected} bytes as its header says",
         found=found,

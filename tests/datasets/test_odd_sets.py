@@ -311,6 +311,8 @@ FACTS = {
     "an unknown key": lambda facts: facts.update(colour="red"),
     "labels in one text": lambda facts: facts.update(label_names="liver"),
     "groups in a list": lambda facts: facts.update(groups=["a"]),
+    "an archive in one text": lambda facts: facts.update(archives=["a.zip"]),
+    "no regular expression": lambda facts: facts.update(frame_suffix="("),
     "a group in one text": lambda facts: facts.update(groups={"a": "liver"}),
     "an unknown structure": lambda facts: facts.update(groups={"a": ["tail"]}),
 }
