@@ -184,7 +184,7 @@ def main(arguments: argparse.Namespace) -> None:
             )
         check_split(split, None if cases is None else [case.id for case in cases])
         patients = split["patients"] if cases is None else {case.id: case.patient for case in cases}
-        check_patients(split, {case: dataset.patient_of(patient) for case, patient in patients.items()})
+        check_patients(split, {case: dataset.patient_by_name(patient) for case, patient in patients.items()})
     else:
         split = make_split(dataset, cases, kind=source["kind"])
         write_json(arguments.out, split)

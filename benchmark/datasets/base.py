@@ -247,7 +247,7 @@ class Dataset:
         """Values a label file may hold."""
         return range(len(self.label_names) + 1)
 
-    def patient_of(self, name: str) -> str:
+    def patient_by_name(self, name: str) -> str:
         """Whose the case of that name is, as far as the name tells: `patient001_frame01` → `patient001`."""
         return re.sub(self.frame_suffix, "", name, flags=re.IGNORECASE) if self.frame_suffix else name
 

@@ -66,7 +66,7 @@ class NnUnetRaw(Dataset):
         for name, files in _by_case(images, set(by_case)).items():
             yield Case(
                 id=name,
-                patient=self.patient_of(name),
+                patient=self.patient_by_name(name),
                 images=tuple(files),
                 labels=tuple(by_case.get(name, ())),
                 split=part,
@@ -121,9 +121,10 @@ class NnUnetRaw(Dataset):
                         yield Fault(name, str(path), "several files of one name", files[0].name, path.name)
                 for path in unread_in(folder):
                     yield Fault(stem_of(path), str(path), "format is not read", ", ".join(IMAGES), path.name)
-        yield from self._faults_of_label_names(root / "dataset.json")
+        yield from self.find_order_faults(root / "dataset.json")
 
-    def _faults_of_label_names(self, path: Path) -> Iterator[Fault]:
+    def find_order_faults(self, path: Path) -> Iterator[Fault]:
+        """A dataset.json that cannot be read, or numbers our structures otherwise; nothing where there is none."""
         if not path.is_file():
             return
         try:
