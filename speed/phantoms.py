@@ -28,6 +28,7 @@ COLUMNS = 5
 MOST = {"acdc": 2, "endovis17": 2, "amos_ct_mri": 2}
 WINDOWS = {"mmwhs": (-250, 520)}
 ABDOMEN_HU = (-180, 320)
+NOT_GREY = np.delete(np.arange(20), [14, 15])  # of the palette tab20
 PLANES = {"axial": 2, "coronal": 1}
 
 
@@ -94,10 +95,10 @@ def _square(cut: np.ndarray, sides: tuple[float, ...], axis: int) -> np.ndarray:
 def draw(found: list[Panel]) -> bytes:
     """All panels on one sheet, as PNG."""
     rows = -(-len(found) // COLUMNS)
-    figure, axes = plt.subplots(rows, 2 * COLUMNS, figsize=(2.2 * COLUMNS, 1.28 * rows), dpi=100)
+    figure, axes = plt.subplots(rows, 2 * COLUMNS, figsize=(2.2 * COLUMNS, 1.28 * rows), dpi=74)
     for axis in axes.flat:
         axis.axis("off")
-    colours = plt.get_cmap("tab20")(np.arange(256) * 7 % 20)  # neighbours in number far apart in colour
+    colours = plt.get_cmap("tab20")(NOT_GREY[np.arange(256) * 7 % len(NOT_GREY)])  # neighbours are far apart in colour
     for index, shown in enumerate(found):
         left, right = axes.flat[2 * index], axes.flat[2 * index + 1]
         for axis in (left, right):
@@ -105,7 +106,7 @@ def draw(found: list[Panel]) -> bytes:
         over = colours[shown.labels.astype(int) % 256]
         over[..., 3] = 0.6 * (shown.labels > 0)
         right.imshow(over, interpolation="nearest")
-        left.set_title(shown.title, fontsize=7, loc="left", pad=2)
+        left.set_title(shown.title, fontsize=8, loc="left", pad=2)
     figure.subplots_adjust(0.005, 0.005, 0.995, 0.965, 0.03, 0.16)
     buffer = BytesIO()
     figure.savefig(buffer, format="png")

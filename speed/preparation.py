@@ -1,9 +1,10 @@
 """nnU-Net's preparation here and nnunetv2's own, on the same cases: `python speed/preparation.py`.
 
-One cell is one case (crop, normalise, resample image and labels, and predicted scores back to the raw grid), prepared by
-one of the two in a process of its own, because peak resident memory never falls within one. Reading files, and nnunetv2's
-sampling of foreground voxels, are outside the measured part; compiled loops are compiled before it. Both get the spacing
-on the command line and z-score each image. Images, labels and what comes back must be equal to the last bit.
+One cell is one case (crop, normalise, resample image and labels, and predicted scores back to the raw grid) or the
+intensities of the two CTs' foreground (10^8 voxels drawn), by one of the two in a process of its own, because peak
+resident memory never falls within one. Reading files, and nnunetv2's sampling of foreground voxels, are outside the
+measured part; compiled loops are compiled before it. Both get the spacing on the command line and z-score each image.
+Images, labels and what comes back must be equal to the last bit, and so must the drawn percentiles.
 """
 
 from __future__ import annotations
@@ -27,7 +28,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from machine import processor
+
+from benchmark.data.fingerprint import DRAWN_VOXELS, foreground_counts, intensities, merged
 from benchmark.data.geometry import spacing_of
+from benchmark.data.nonzero import as_volume
 from benchmark.data.plan import Plan
 from benchmark.data.planned_grid import restore_scores
 from benchmark.data.prepare import to_prepared_grid
@@ -37,6 +42,7 @@ from benchmark.settings import Preparation, Resampling
 
 DATA = Path(os.environ.get("RETABLE_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
 CASES = ("s9001", "s9002", "ACDC")
+INTENSITIES = "intensities"
 Loaded = tuple[np.ndarray, np.ndarray, np.ndarray]
 ResampledBack = Callable[[np.ndarray], np.ndarray]
 
@@ -102,6 +108,34 @@ def nnunetv2(loaded: Loaded, spacing: tuple[float, ...]) -> tuple[np.ndarray, np
     return whole, classes[0].transpose(backward).T.astype(np.uint8), back
 
 
+def our_intensities(cases: list[Loaded]) -> list[float]:
+    preparation = Preparation(spacing="planned", crop="nonzero", normalise="ct_global", resampling=Resampling())
+    counts = [
+        foreground_counts(as_volume(image, 3), as_volume(labels, 3) > 0, preparation, len(cases))[0]
+        for image, labels, _ in cases
+    ]
+    found = intensities(merged(counts))
+    return [found.percentile_00_5, found.median, found.percentile_99_5]
+
+
+def their_intensities(cases: list[Loaded]) -> list[float]:
+    """nnunetv2's draw, and then its statistics: percentiles, mean, deviation, extremes of all that was drawn."""
+    from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+
+    drawn = [
+        DatasetFingerprintExtractor.collect_foreground_intensities(
+            labels.transpose(2, 1, 0)[None],
+            image.transpose(0, 3, 2, 1).astype(np.float32),
+            num_samples=DRAWN_VOXELS // len(cases),
+        )[0][0]
+        for image, labels, _ in cases
+    ]
+    everything = np.array([np.concatenate(drawn)])
+    found = np.percentile(everything[0], np.array((0.5, 50.0, 99.5)))
+    _ = [float(statistic(everything[0])) for statistic in (np.mean, np.std, np.min, np.max)]
+    return found.tolist()
+
+
 def _plans(target: list[float], forward: list[int]) -> dict[str, Any]:
     """What a plans file says, as far as the preprocessor and the export read it."""
     resample = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
@@ -131,16 +165,21 @@ def _plans(target: list[float], forward: list[int]) -> dict[str, Any]:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one cell in this process."""
+    cells: dict[str, Any] = {}
+    if arguments.case == INTENSITIES:
+        cases = [load(case) for case in CASES[:2]]
+        draw = {"ours": our_intensities, "nnunetv2": their_intensities}[arguments.cell]
+        with measured(cells, "drawn"):
+            cells["equal"] = draw(cases)
+        return cells
     spacing, loaded = tuple(arguments.spacing), load(arguments.case)
     small = np.arange(7 * 6 * 5, dtype=np.float32).reshape(1, 7, 6, 5)
     method = {"ours": ours, "nnunetv2": nnunetv2}[arguments.cell]
     _, _, back = method((small, small[0].astype(np.uint8) % 3, np.eye(4)), (1.5, 1.5, 1.5))
     back(np.zeros((2, *np.round(np.array(small[0].shape) / 1.5).astype(int)), np.float32))  # compiled and imported
-    cells: dict[str, Any] = {}
     with measured(cells, "there"):
         image, labels, back = method(loaded, spacing)
-    cells["shape"] = image.shape
-    cells["equal"] = [zlib.crc32(np.ascontiguousarray(part).tobytes()) for part in (image, labels)]
+    cells["equal"] = [*image.shape, *(zlib.crc32(np.ascontiguousarray(part).tobytes()) for part in (image, labels))]
     scores = np.random.default_rng(0).standard_normal((arguments.classes, *labels.shape), dtype=np.float32)
     del image
     with measured(cells, "back"):
@@ -167,18 +206,11 @@ def _status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
 
 
-def processor() -> str:
-    """The CPU's model name, where Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spacing", type=float, nargs=3, default=(1.5, 1.5, 2.5), help="mm along x, y, z")
     parser.add_argument("--classes", type=int, default=14, help="of the scores that go back")
-    parser.add_argument("--case", choices=CASES, help="one case only")
+    parser.add_argument("--case", choices=(*CASES, INTENSITIES), help="one case only")
     parser.add_argument("--cell", choices=("ours", "nnunetv2"), help="measure one cell in this process, print JSON")
     arguments = parser.parse_args()
     if arguments.cell:
@@ -188,7 +220,7 @@ def main() -> None:
     print(f"{processor()}, {os.cpu_count()} CPUs, one thread each, {versions}")
     print(f"to {tuple(arguments.spacing)} mm, back with {arguments.classes} classes")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    for case in [arguments.case] if arguments.case else CASES:
+    for case in [arguments.case] if arguments.case else (*CASES, INTENSITIES):
         cells = {}
         for method in ("nnunetv2", "ours"):
             command = [sys.executable, __file__, *sys.argv[1:], "--case", case, "--cell", method]
@@ -199,13 +231,13 @@ def main() -> None:
 
 def report(case: str, cells: dict[str, Any]) -> None:
     theirs, mine = cells["nnunetv2"], cells["ours"]
-    equal = theirs["equal"] == mine["equal"] and theirs["shape"] == mine["shape"]
-    print(f"{case}, prepared as {mine['shape']}: image, labels and restored labels {'equal' if equal else 'DIFFERENT'}")
-    for part in ("there", "back"):
+    print(f"{case}: what comes out is {'equal' if theirs['equal'] == mine['equal'] else 'DIFFERENT'}")
+    for part in (name for name in theirs if name != "equal"):
         for name, cell in (("nnunetv2", theirs[part]), ("ours", mine[part])):
             seconds = f"{cell['seconds']:7.2f} s ({cell['cpu_seconds']:.2f} s CPU)"
             print(f"  {part:5} {name:8} {seconds} {cell['bytes'] / 2**20:8.0f} MiB")
-        ratio = {key: theirs[part][key] / max(mine[part][key], 1e-9) for key in ("cpu_seconds", "bytes")}
+        least = {"cpu_seconds": 1e-3, "bytes": 2**20}
+        ratio = {key: theirs[part][key] / max(mine[part][key], low) for key, low in least.items()}
         print("  {0:5} nnunetv2 / ours: CPU time {cpu_seconds:.1f}, memory {bytes:.1f}".format(part, **ratio))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from monai.inferers import SlidingWindowInferer
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from machine import processor
 
 from benchmark.inference.sliding_window import Window, peak_voxels, predict_labels
 
@@ -52,13 +53,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
         "bytes": peak_memory() - before,
         "checksum": zlib.crc32(labels.numpy().tobytes()),
     }
-
-
-def processor() -> str:
-    """The CPU's model name, where Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 The way there is reorient → (crop to non-zero →) resample → crop; `restore_labels` undoes it for a label map. Resampling
 keeps the edges of the field of view, as skimage and nnU-Net do: output voxel j of O samples the input of S voxels at
 (j + 0.5) S/O - 0.5. Images are interpolated linearly along each axis, labels take the nearest voxel (exact integer
-arithmetic, so that equal shapes are the identity).
+arithmetic, so that equal shapes are the identity). nnU-Net's splines are in `resampling`.
 """
 
 from __future__ import annotations

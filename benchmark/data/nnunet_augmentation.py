@@ -2,8 +2,8 @@
 
 Order, probabilities and ranges are those of nnUNetTrainer.get_training_transforms (nnunetv2 2.x); rotation range, dummy
 2-D augmentation and enlarged reading follow configure_rotation_dummyDA_mirroring_and_inital_patch_size. One deviation:
-the blur does not time FFT against direct convolution: a sample must not depend on the machine's load. nnunetv2 up
-to 2.1.1 interpolated images by cubic splines where batchgeneratorsv2 is linear: `image_order` and `low_resolution_order`.
+the blur does not time FFT against direct convolution, because a sample must not depend on the machine's load. nnunetv2
+2.1.1 interpolated images by cubic splines where batchgeneratorsv2 is linear: `image_order`, `low_resolution_order`.
 """
 
 from __future__ import annotations

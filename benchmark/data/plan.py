@@ -81,19 +81,26 @@ def plan_for(
         )
     )
     facts.sort(key=lambda one: one.case)
-    classes = len(labels or dataset.label_names)
-    plan = make_plan(facts, preparation, spatial_dims=dataset.spatial_dims, classes=classes, where=path)
+    counts = {"channels": len(dataset.channels), "classes": len(labels or dataset.label_names)}
+    plan = make_plan(facts, preparation, spatial_dims=dataset.spatial_dims, where=path, **counts)
     write_json(path, {"key": key, "plan": plan.model_dump(mode="json"), **_readable(facts, dataset.spatial_dims)})
     return plan
 
 
 def make_plan(
-    facts: Sequence[CaseFacts], preparation: Preparation, *, spatial_dims: int, classes: int, where: Path | None = None
+    facts: Sequence[CaseFacts],
+    preparation: Preparation,
+    *,
+    spatial_dims: int,
+    channels: int,
+    classes: int,
+    where: Path | None = None,
 ) -> Plan:
     """The plan that follows from the training cases' facts.
 
     Args:
-        classes: structures without background; for `planned_first_stage`.
+        channels, classes: of the image, and structures without background; for `planned_first_stage`.
+        where: file to name in errors.
 
     Raises:
         InputError: no case has foreground where intensities are needed.
@@ -104,13 +111,12 @@ def make_plan(
     if preparation.spacing == "planned_first_stage":
         median = np.median(spacings / target * shapes, axis=0)
         order = [axis, *(other for other in range(3) if other != axis)]
-        channels = max(len(one.counts) for one in facts) or 1
         stage = first_stage_spacing(target[order], median[order], channels=channels, classes=classes)
         target[order] = stage
-    channels = zip(*(one.counts for one in facts), strict=True)
+    per_channel = zip(*(one.counts for one in facts), strict=True)
     kept = float(np.median([one.kept for one in facts]))
     try:
-        statistics = tuple(intensities(merged(parts)) for parts in channels)
+        statistics = tuple(intensities(merged(parts)) for parts in per_channel)
     except ValueError:
         raise InputError(
             "no training case has a labelled voxel, so there are no intensities to plan from",

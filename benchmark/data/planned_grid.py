@@ -25,7 +25,7 @@ from benchmark.data.normalisation import normalise, normalise_planned
 from benchmark.data.plan import Plan
 from benchmark.data.resampling import best_resampled, planned_shape, resample_image, resample_labels, separate_axis
 from benchmark.datasets.base import IGNORED
-from benchmark.settings import Preparation
+from benchmark.settings import Preparation, Resampling
 
 OUTSIDE = -1  # nnU-Net's label of unlabelled voxels outside the non-zero mask
 
@@ -62,21 +62,11 @@ def to_planned_grid(
         _normalise(resampled, seg == OUTSIDE, preparation, plan)
     seg[seg == OUTSIDE] = IGNORED if preparation.outside == "ignored" else 0
     undo = np.argsort(order)
-    start, stop = (own_values([side[axis] for axis in undo], dims) for side in box)
-    # On the way back nnU-Net 1.7 looks at the raw spacing first, nnU-Net 2 at the planned one.
-    looked_at = (have, want) if resampling.rules == "1.7" else (want, have)
-    back = separate_axis(*looked_at, resampling.anisotropy)
-    grid = {
-        "nonzero": {"start": start, "stop": stop},
-        "scores": {
-            "axes": list(order),
-            "separate_axis": back,
-            "order": resampling.score_order,
-            "softmax": resampling.rules == "1.7",
-        },
-    }
     whole = from_volume(resampled.transpose(0, *(axis + 1 for axis in undo)), dims)
-    return whole, from_volume(seg.transpose(undo), dims).astype(np.uint8), grid
+    classes = from_volume(seg.transpose(undo), dims).astype(np.uint8)
+    start, stop = (own_values([side[axis] for axis in undo], dims) for side in box)
+    way_back = {"axes": list(order), **_scores_back(have, want, resampling)}
+    return whole, classes, {"nonzero": {"start": start, "stop": stop}, "scores": way_back}
 
 
 def restore_scores(scores: np.ndarray, meta: dict[str, Any]) -> np.ndarray:
@@ -106,6 +96,13 @@ def restore_scores(scores: np.ndarray, meta: dict[str, Any]) -> np.ndarray:
     labels = best_resampled(held, sides, order=back["order"], axis=back["separate_axis"])
     labels = from_volume(labels.transpose(undo), dims)
     return geometry.from_upright(geometry.uncrop(labels, meta["nonzero"]["start"], meta["reoriented_shape"]), meta)
+
+
+def _scores_back(have: Sequence[float], want: Sequence[float], resampling: Resampling) -> dict[str, Any]:
+    """How scores are resampled; nnU-Net 1.7 looks at the raw spacing first here too, nnU-Net 2 at the planned one."""
+    first = resampling.rules == "1.7"
+    axis = separate_axis(*((have, want) if first else (want, have)), resampling.anisotropy)
+    return {"separate_axis": axis, "order": resampling.score_order, "softmax": first}
 
 
 def _target(spacing: Sequence[float], preparation: Preparation, plan: Plan) -> list[float]:

@@ -185,7 +185,8 @@ def case_digests(
 
 
 def _check_slices(plan: Plan, preparation: Preparation, planes: int | None) -> None:
-    if preparation.spacing != "planned_in_plane" or planes is None or plan.slice_axis in (None, planes):
+    axes = {planes, plan.slice_axis}
+    if not isinstance(preparation.spacing, str) or None in axes or len(axes) == 1:
         return
     raise InputError(
         "slices are not taken along the axis of the coarsest spacing, so the plan is not about them",

@@ -1,9 +1,9 @@
 """nnU-Net's resampling: splines for images, one linear field per class for labels, the coarse axis apart.
 
 The results are those of `resample_data_or_seg_to_shape` of nnunetv2, bit for bit, which itself is skimage's `resize`
-(scipy's zoom, edges continued) channel by channel and, for labels, class by class. Here whole rows of voxels are
-interpolated at once, in float64 but for input and output; a label map is resampled in one pass for all its classes;
-and along a coarse axis only the slices that are used are resampled.
+(scipy's zoom, edges continued) channel by channel and, for labels, class by class. Here rows of voxels are interpolated
+at once, in float64 but for input and output; a label map is resampled in one pass for all classes together; and along a
+coarse axis only the slices that are used are resampled.
 
 All arrays are [axis 0, axis 1, axis 2] in the order in which nnU-Net would hold them (see `planned_grid`): rounding
 depends on the order of the axes.

@@ -46,7 +46,9 @@ DEMO = {
 
 @register("autosam", demo=DEMO, spatial_dims=(2,), decoder="model.decoder")
 class AutoSAM(nn.Module):
-    """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
+    """[B, in, H, W] in 0 … 1 -> logits [B, out, H, W], H and W no larger than the built shape.
+
+    Channel 0 is 0; each other one is a binary mask's logit, positive inside.
 
     Args:
         in_channels, out_channels: 1 (repeated) or 3; classes including background.
@@ -93,7 +95,7 @@ class AutoSAM(nn.Module):
         """What lies behind the map at stride 16, which is the last that is read, and a norm that is never applied."""
         base = self.model.backbone.base
         last = max(place for place, part in enumerate(base) if isinstance(part, nn.MaxPool2d))
-        behind = (place for place in range(last, len(base)) if any(True for _ in base[place].parameters()))
+        behind = (place for place in range(last, len(base)) if [*base[place].parameters()])
         return (*(f"model.backbone.base.{place}.*" for place in behind), "model.decoder.final.BN2.*")
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,8 +104,7 @@ class AutoSAM(nn.Module):
         masks = self.decode(embedding, self.dense_prompts(prepared))[0]
         if self.min_max:
             masks = min_max(masks) - 0.5
-        enlarged = functional.interpolate(masks, self.sam.built_shape, mode="bilinear", align_corners=True)
-        logits = crop_to_shape(enlarged, self.sam.built_shape, images.shape[2:])
+        logits = enlarge(masks, self.sam.built_shape, images.shape[2:])
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
     def dense_prompts(self, prepared: Tensor) -> Tensor:
@@ -138,3 +139,9 @@ def min_max(logits: Tensor) -> Tensor:
     """Each map of [B, K, H, W] scaled to 0 … 1 by its least and greatest value; gradients flow through both."""
     least, greatest = logits.amin(dim=(2, 3), keepdim=True), logits.amax(dim=(2, 3), keepdim=True)
     return (logits - least) / (greatest - least + EPS)
+
+
+def enlarge(logits: Tensor, built_shape: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Maps [B, K, h, w] of the whole built shape at the pixels of an image of `shape`: bilinear, corners aligned."""
+    enlarged = functional.interpolate(logits, tuple(built_shape), mode="bilinear", align_corners=True)
+    return crop_to_shape(enlarged, built_shape, shape)

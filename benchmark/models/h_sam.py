@@ -28,14 +28,12 @@ from benchmark.models.registry import register
 
 KINDS = 11  # learned vectors of points, for nine classes and two corners of a box; none is ever used
 INERT_HIDDEN = 2048
-
-
 DEMO = {"size": {**DEMO_SIZE, "channels": 64}, "inert_hidden": 32, "rank": 2}
 
 
 @register("h_sam", demo=DEMO, spatial_dims=(2,), decoder="sam.image_encoder.neck")
 class HSam(nn.Module):
-    """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
+    """[B, in, H, W] in 0 … 1 -> logits [B, out, H, W], H and W no larger than the built shape.
 
     In evaluation the output is the mean of both decoders' logits ("stage 3", the default of the released test). With
     `deep_supervision` it is a list: in training the second decoder's logits at full resolution and the first one's at a
@@ -45,7 +43,7 @@ class HSam(nn.Module):
     Args:
         in_channels, out_channels: 1 (repeated) or 3; classes including background.
         spatial_shape: input size, each side raised to a multiple of 16.
-        size: "vit_b" (the released weights), "vit_l" (the README's command at 224), "vit_h", or widths and depths.
+        size: vit_b (the released weights), vit_l (the README's command at 224), vit_h, or the fields of a `SamSize`.
         rank: of the updates of queries and values.
         inert_hidden: of the perceptron in the branch that changes nothing.
         noise: add noise to what the second decoder sees, in training, as the release does.

@@ -26,13 +26,10 @@ from benchmark.models.registry import register
 TRAINED = ("cnn_embed.", "post_pos_embed.", "Adapter.")  # parts of names in the image encoder
 
 
-@register(
-    "samus",
-    demo={"size": DEMO_SIZE, "train_decoder": True},
-    spatial_dims=(2,),
-    decoder="image_encoder.neck",
-    prompted=True,
-)
+DEMO = {"size": {**DEMO_SIZE, "depth": 2, "global_blocks": (1,), "channels": 64}, "train_decoder": True}
+
+
+@register("samus", demo=DEMO, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)
 class SAMUS(PromptedSam):
     """`forward`: [B, in, H, W] in 0 … 1 -> class logits [B, out, H, W], as `layers.sam.prompted` says.
 

@@ -27,7 +27,6 @@ from benchmark.lineage import Made
 from benchmark.progress import say
 
 KEPT = 2
-CODE_VERSIONS = "code_versions.json"  # beside the checkpoints: a training may go on under newer code
 OURS = ("step-????????.pt", "step-????????.json", ".tmp-*-step-*")  # a user may keep files of his own beside them
 # what belongs to a training beside its record, and is set aside with it
 PARTS = ("checkpoints", "log.csv", "validation.csv", "tensorboard", "final.safetensors", "trained.json")
@@ -76,6 +75,7 @@ class Checkpoints:
             InputError: the disk is full, or what was read back is not what was written. Older ones are untouched.
         """
         path = self.folder / f"step-{step:08d}.pt"
+        versions = self.code_versions()
         with disk_full_explained(path, remedy=f"free space and run again: {self._last_words()}"):
             path.with_suffix(".json").unlink(missing_ok=True)
             with atomic_path(path) as temporary:
@@ -88,8 +88,7 @@ class Checkpoints:
                     remedy=f"check this disk; then run again: {self._last_words()}",
                 )
             record = {"step": step, "sha256": digest, "identity": self.identity, **self.details}
-            write_json(self.folder / CODE_VERSIONS, self.code_versions(str(self.details.get("code_version", ""))))
-            write_json(path.with_suffix(".json"), record)
+            write_json(path.with_suffix(".json"), {**record, "code_versions": versions})
         self._remove_old(keep=KEPT)
         return path
 
@@ -123,18 +122,24 @@ class Checkpoints:
 
     def newest_identity(self) -> dict[str, Any] | None:
         """Of the newest checkpoint whose record can be read; None where there is none."""
+        return self._newest_record().get("identity")
+
+    def code_versions(self) -> list[str]:
+        """Versions of the code that took part so far, each once: a training may go on under newer code."""
+        earlier = self._newest_record().get("code_versions", [])
+        return list(
+            dict.fromkeys([*earlier, *([self.details["code_version"]] if "code_version" in self.details else [])])
+        )
+
+    def _newest_record(self) -> dict[str, Any]:
         for step in reversed(self.steps()):
             try:
-                return read_json(self.folder / f"step-{step:08d}.json")["identity"]
-            except (OSError, ValueError, KeyError, TypeError):
+                record = read_json(self.folder / f"step-{step:08d}.json")
+            except (OSError, ValueError):
                 continue
-        return None
-
-    def code_versions(self, now: str) -> list[str]:
-        """Versions of the code that took part in a training, in their order, each once; `now` is that of today."""
-        path = self.folder / CODE_VERSIONS
-        found = read_json(path) if path.is_file() else []
-        return list(dict.fromkeys([*found, now]))
+            if isinstance(record, dict):
+                return record
+        return {}
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that were finished, ascending."""

@@ -70,9 +70,11 @@ class Inputs:
     """What a training reads, checked: its stores with their splits, and the weights that it begins from.
 
     Attributes:
+        names: of the stores.
         made: what the training is made of.
     """
 
+    names: tuple[str, ...]
     stores: tuple[PreparedStore, ...]
     splits: tuple[dict[str, Any], ...]
     beginnings: tuple[WeightsAtHand, ...]
@@ -82,11 +84,10 @@ class Inputs:
         """Before anything is kept: the data are still those that the training began with.
 
         Raises:
-            InputError: a store was prepared anew meanwhile, and another training case has changed with it.
+            InputError: a store was prepared anew meanwhile, and a training case has changed with it.
         """
-        for store, split in zip(self.stores, self.splits, strict=True):
-            now = PreparedStore(store.folder)
-            if now.digest != store.digest and _data(now, split) != _data(store, split):
+        for name, store, split in zip(self.names, self.stores, self.splits, strict=True):
+            if PreparedStore(store.folder).digest != store.digest and _data(store, split) != self.made[f"data.{name}"]:
                 raise InputError(
                     "the training data changed under the training",
                     where=store.folder,
@@ -110,16 +111,17 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
             raise InputError(
                 f"{config.run} reads another number of files", where=what, expected=wanted, found=len(found)
             )
+    names = tuple(store.id for store in config.stores)
     stores = tuple(PreparedStore(path.parent) for path in arguments.stores)
     splits = tuple(read_json(path) for path in arguments.splits)
     beginnings = tuple(weights_at_hand(path, None) for path in arguments.beginnings)
     parts = [*(edge.part for edge in config.begins_from), "released"]
     made = lineage.trained(
         config,
-        data={wanted.id: _data(*found) for wanted, *found in zip(config.stores, stores, splits, strict=True)},
+        data={name: _data(*found) for name, *found in zip(names, stores, splits, strict=True)},
         begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=False)},
     )
-    return Inputs(stores, splits, beginnings, made)
+    return Inputs(names, stores, splits, beginnings, made)
 
 
 def _data(store: PreparedStore, split: dict[str, Any]) -> str:
@@ -211,7 +213,7 @@ def finish(out: Path, config: RunConfig, loop: TrainingLoop, checkpoints: Checkp
     weights = out.parent / WEIGHTS
     write_weights(weights, loop.network.module)
     record = {"run": config.run, "steps": loop.total_steps, "weights": WEIGHTS, "sha256": file_digest(weights)}
-    code = {"code_versions": checkpoints.code_versions(code_version())}
+    code = {"code_versions": checkpoints.code_versions()}
     write_json(out, {**record, "made": inputs.made, **versions(config), **code})
     checkpoints.keep_newest()
     say(f"{config.run}: trained, {loop.total_steps} steps, weights in {weights}")

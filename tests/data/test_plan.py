@@ -65,24 +65,29 @@ def test_target_spacing_by_hand():
 
 def test_the_mask_is_for_large_crops_and_the_slices_for_the_coarsest_axis():
     for kept, mask in ((0.74, True), (0.75, False)):
-        plan = make_plan([facts(kept=kept)], planned(), spatial_dims=3, classes=1)
+        plan = make_plan([facts(kept=kept)], planned(), spatial_dims=3, channels=1, classes=1)
         assert plan.mask == mask
     assert plan.spacing == (1, 1, 5) and plan.slice_axis == 2  # nnU-Net's first axis is the last of ours
-    assert make_plan([facts((1.0, 1.0, 1.0))], planned(), spatial_dims=3, classes=1).slice_axis == 2  # a tie
-    assert make_plan([facts((1.0, 2.0, 1.0))], planned(), spatial_dims=3, classes=1).slice_axis == 1
+    assert (
+        make_plan([facts((1.0, 1.0, 1.0))], planned(), spatial_dims=3, channels=1, classes=1).slice_axis == 2
+    )  # a tie
+    assert make_plan([facts((1.0, 2.0, 1.0))], planned(), spatial_dims=3, channels=1, classes=1).slice_axis == 1
     ct = planned(normalise="ct_global")
-    assert not make_plan([facts(kept=0.2)], ct, spatial_dims=3, classes=1).mask
-    picture = make_plan([facts((999.0, 1.0, 1.0), (1, 30, 40))], planned(), spatial_dims=2, classes=1)
+    assert not make_plan([facts(kept=0.2)], ct, spatial_dims=3, channels=1, classes=1).mask
+    picture = make_plan([facts((999.0, 1.0, 1.0), (1, 30, 40))], planned(), spatial_dims=2, channels=3, classes=1)
     assert picture.spacing == (1, 1) and picture.slice_axis is None
 
 
 def test_a_given_spacing_is_not_planned():
-    plan = make_plan([facts()], planned(spacing=(1, 1, 1), normalise="ct_global"), spatial_dims=3, classes=1)
+    plan = make_plan(
+        [facts()], planned(spacing=(1, 1, 1), normalise="ct_global"), spatial_dims=3, channels=1, classes=1
+    )
     assert plan.spacing is None and plan.intensities[0].mean == 1
 
 
-# Spacing and median shape of the medical decathlon and ACDC; nnU-Net's patch at full resolution (also in MONAI's DynUNet
-# tutorial) and in the first stage, from the supplement of nnU-Net's paper (Nature Methods 2021). None: there is one stage.
+# Spacing and median shape of the medical decathlon and ACDC; nnU-Net's patch at full resolution (also in MONAI's
+# DynUNet tutorial) and in the first stage, from the supplement of nnU-Net's paper (Nature Methods 2021). None: there is
+# one stage.
 PUBLISHED = {
     "brain": ((1, 1, 1), (138, 169, 138), 4, 3, (128, 128, 128), None),
     "heart": ((1.37, 1.25, 1.25), (115, 320, 232), 1, 1, (80, 192, 160), None),
@@ -119,6 +124,14 @@ def test_the_first_stage_of_the_liver_is_the_published_one():
     np.testing.assert_allclose(spacing, [2.47, 1.90, 1.90], atol=0.005)
 
 
+def test_a_plan_of_the_first_stage_is_in_our_axis_order():
+    liver = facts((1.0, 0.7676, 0.7676), (482, 512, 512), values=range(9))
+    settings_ = planned(spacing="planned_first_stage", resampling=Resampling(rules="1.7"))
+    plan = make_plan([liver], settings_, spatial_dims=3, channels=1, classes=2)
+    np.testing.assert_allclose(plan.spacing, [1.90, 1.90, 2.47], atol=0.005)
+    assert plan.slice_axis == 2
+
+
 def test_estimated_memory_by_hand():
     """Two poolings of an 8³ patch: 5 maps of 32 features, input and 3 outputs; 5 of 64 at 4³; 2 of 128 at 2³."""
     expected = 512 * (5 * 32 + 1 + 3) + 64 * 5 * 64 + 8 * 2 * 128
@@ -128,7 +141,9 @@ def test_estimated_memory_by_hand():
 def test_a_plan_is_kept_until_cases_or_settings_change(raw_root, tmp_path, monkeypatch):
     cases, path = TOTALSEG.find_cases(raw_root)[:2], tmp_path / "fingerprint.json"
 
-    def plan(preparation=planned(normalise="ct_global"), chosen=cases):
+    drawn = planned(normalise="ct_global")
+
+    def plan(preparation=drawn, chosen=cases):
         return plan_for(TOTALSEG, chosen, preparation, labels=None, path=path, processes=1)
 
     monkeypatch.setattr("benchmark.data.fingerprint.DRAWN_VOXELS", 1000)
@@ -190,5 +205,5 @@ def test_slices_along_another_axis_than_the_plans_are_refused(raw_root, tmp_path
         if axis == 2:
             prepare(TOTALSEG, raw_root, split, planned(spacing="planned_in_plane"), **options)
         else:
-            with pytest.raises(InputError, match="inference.slice_axis: 2"):
+            with pytest.raises(InputError, match=r"inference\.slice_axis: 2"):
                 prepare(TOTALSEG, raw_root, split, planned(spacing="planned_in_plane"), **options)

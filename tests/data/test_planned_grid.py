@@ -47,7 +47,13 @@ class Sample:
 
     def plan(self, preparation: Preparation) -> Plan:
         facts = [case_facts(FactsTask("sample", case, preparation, None, len(self.cases))) for case in self.cases]
-        return make_plan(facts, preparation, spatial_dims=self.dataset.spatial_dims, classes=CLASSES[self.name])
+        return make_plan(
+            facts,
+            preparation,
+            spatial_dims=self.dataset.spatial_dims,
+            channels=len(self.dataset.channels),
+            classes=CLASSES[self.name],
+        )
 
     @property
     def name(self) -> str:

@@ -124,7 +124,7 @@ def test_softmax_goes_back_under_nnunet_1_and_logits_under_nnunet_2():
 
 
 def test_which_grid_decides_what_is_apart_on_the_way_back():
-    """Anisotropic along z before and along x after: nnU-Net 1.7 looks at the raw grid first, nnU-Net 2 at the planned."""
+    """Anisotropic along z before and along x after: nnU-Net 1.7 looks at the raw grid first, nnU-Net 2 at the other."""
     image, labels = case((6, 10, 8), air=0)
     plan = Plan(spacing=(4.5, 1.0, 1.0), slice_axis=0)
     apart = {rules: run(image, labels, (1.0, 1.0, 5.0), settings(rules), plan)[2]["scores"] for rules in RULES}

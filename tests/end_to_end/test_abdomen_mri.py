@@ -57,10 +57,11 @@ def folder(tmp_path_factory) -> Path:
     source, split = f"--source {data}/source.json", f"--split {data}/split.json"
     for words in (
         f"fetch abdomen_mri --root {folder}/raw --out {data}/source.json",
-        f"verify abdomen_mri {source} --out {data}/verify.csv",
+        f"verify abdomen_mri {source} --out {data}/verified.json",
         f"split abdomen_mri {source} --out {data}/split.json",
         f"prepare {RUN} {options(folder)} {source} {split} --out {prepared}",
-        f"train {RUN} {options(folder)} --store {prepared} {split} --out {paths.trained(RUN)} --workers 0",
+        f"train {RUN} {options(folder)} --stores {prepared} --splits {data}/split.json --workers 0"
+        f" --out {paths.trained(RUN)}",
     ):
         assert main(words.split()) == 0, words
     return folder
@@ -83,7 +84,7 @@ def options(folder: Path) -> str:
 def measure(folder: Path) -> int:
     paths, config = layout(folder), load_catalog(folder / "paper_tables").run(RUN, "demo")
     words = f"receptive-field {RUN} {options(folder)} --samples {SAMPLES} --store {paths.prepared_for(config)}"
-    words += f" --split {paths.split('abdomen_mri')} --trained {paths.trained(RUN)} --out {paths.receptive_field(RUN)}"
+    words += f" --split {paths.split('abdomen_mri')} --weights {paths.trained(RUN)} --out {paths.receptive_field(RUN)}"
     return main([*words.split(), "--device", "cpu"])
 
 

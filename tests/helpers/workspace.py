@@ -106,8 +106,8 @@ class Workspace:
             if processes == 1
             else ["benchmark.training.launch", str(processes), "python", "-m", "benchmark"]
         )
-        words = ["train", run, "--scale", "paper", "--paper-tables", TRIAL.name, "--store", self.store, "--split"]
-        words += [self.layout.split("totalseg"), "--out", self.trained(run)]
+        words = ["train", run, "--scale", "paper", "--paper-tables", TRIAL.name, "--stores", self.store]
+        words += ["--splits", self.layout.split("totalseg"), "--out", self.trained(run)]
         environment = {**self.environment, "OMP_NUM_THREADS": "1"}
         subprocess.run(
             [sys.executable, "-m", *module, *words], cwd=self.folder, env=environment, check=True, capture_output=True

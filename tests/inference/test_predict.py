@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from safetensors.torch import save_file
 from skimage.transform import resize
 from torch import nn
 
+from benchmark import lineage
 from benchmark.data.plan import Plan
-from benchmark.data.prepare import to_prepared_grid
-from benchmark.data.store import PreparedStore
+from benchmark.data.prepared_grid import to_prepared_grid
+from benchmark.data.store import PreparedStore, write_case
 from benchmark.errors import InputError
-from benchmark.files import read_json, write_json
+from benchmark.files import file_digest, read_json, write_json
 from benchmark.inference import predict
 from benchmark.inference.predict import predict_image, predict_run
+from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import Preparation, Resampling, RunConfig
 
 AFFINE = np.array([[-1.5, 0, 0, 40], [0, 0, 1.5, -7], [0, 1.5, 0, 3], [0, 0, 0, 1]])  # voxel axes run L, S, A
@@ -49,6 +53,13 @@ def make_case(seed: int) -> tuple[np.ndarray, np.ndarray, dict, np.ndarray]:
     return stored[None].astype(np.float32), stored, meta, raw
 
 
+def write_record(trained: Path, config: RunConfig) -> None:
+    """trained.json of the weights beside it."""
+    made = lineage.trained(config, data={config.store.id: "0123"}, begins_from={})
+    weights = trained.parent / "final.safetensors"
+    write_json(trained, {"run": config.run, "weights": weights.name, "sha256": file_digest(weights), "made": made})
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A trained run over two cases of a store; its split names a third one."""
@@ -76,12 +87,12 @@ def run(tmp_path, monkeypatch):
     )
     save_file(threshold_network().state_dict(), tmp_path / "final.safetensors")
     trained = tmp_path / "trained.json"
-    write_json(trained, {"run": config.run, "digest": config.digest, "steps": 1, "weights": "final.safetensors"})
+    write_record(trained, config)
 
-    def start(configuration=config, test=("s0", "s1", "s9")):
-        return predict_run(
-            configuration, store, {"test": list(test)}, trained, tmp_path / "predicted.json", device=torch.device("cpu")
-        )
+    def start(configuration=config, test=("s0", "s1", "s9"), **options):
+        weights = weights_at_hand(trained, configuration)
+        out, device = tmp_path / "predicted.json", torch.device("cpu")
+        return predict_run(configuration, store, {"test": list(test)}, weights, out, device=device, **options)
 
     start.config, start.folder = config, tmp_path
     start.raw = {name: case[3] for name, case in cases.items()}
@@ -113,6 +124,7 @@ def test_other_weights_make_predictions_stale(run):
     run()
     inverted = {name: -tensor for name, tensor in threshold_network().state_dict().items()}
     save_file(inverted, run.folder / "final.safetensors")
+    write_record(run.folder / "trained.json", run.config)
     run()
     inside = np.asarray(nibabel.load(run.folder / "predictions" / "s0.nii.gz").dataobj)[1:-1, 1:-1, 1:-1]
     np.testing.assert_array_equal(inside, 1 - run.raw["s0"][1:-1, 1:-1, 1:-1])
@@ -123,7 +135,7 @@ def test_other_weights_make_predictions_stale(run):
     [
         (lambda folder: (folder / "trained.json").unlink(), "not a finished training"),
         (lambda folder: (folder / "trained.json").write_text("{"), "not a finished training"),
-        (lambda folder: write_json(folder / "trained.json", {"digest": "x", "weights": "w"}), "another configuration"),
+        (lambda folder: write_json(folder / "trained.json", {"made": {}, "weights": "w"}), "another configuration"),
         (
             lambda folder: write_json(
                 folder / "trained.json", {**read_json(folder / "trained.json"), "sha256": "of other weights"}
@@ -131,15 +143,7 @@ def test_other_weights_make_predictions_stale(run):
             "not those that the training wrote",
         ),
         (lambda folder: (folder / "final.safetensors").unlink(), "weights of the training are gone"),
-        (lambda folder: (folder / "final.safetensors").write_bytes(b"\0" * 9), "damaged"),
-        (lambda folder: save_file({"weight": torch.zeros(1)}, folder / "final.safetensors"), "do not fit"),
-        (
-            lambda folder: save_file(
-                {name: tensor / 0 for name, tensor in threshold_network().state_dict().items()},
-                folder / "final.safetensors",
-            ),
-            "s0: the network gives NaN",
-        ),
+        (lambda folder: (folder / "final.safetensors").write_bytes(b"\0" * 9), "not those that the training wrote"),
     ],
 )
 def test_bad_input(run, spoil, message):
@@ -147,6 +151,46 @@ def test_bad_input(run, spoil, message):
     with pytest.raises(InputError, match=message):
         run()
     assert not (run.folder / "predicted.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.write_bytes(b"\0" * 9), "damaged"),
+        (lambda path: save_file({"weight": torch.zeros(1)}, path), "do not fit"),
+        (
+            lambda path: save_file(
+                {name: tensor / 0 for name, tensor in threshold_network().state_dict().items()}, path
+            ),
+            "s0: the network gives NaN",
+        ),
+    ],
+)
+def test_weights_that_a_training_wrote_and_nobody_can_use(run, spoil, message):
+    spoil(run.folder / "final.safetensors")
+    write_record(run.folder / "trained.json", run.config)
+    with pytest.raises(InputError, match=message):
+        run()
+    assert not (run.folder / "predicted.json").exists()
+
+
+def test_one_replaced_scan_is_predicted_again_alone(run):
+    before = run()
+    places = [run.folder / "predictions" / f"s{number}.nii.gz" for number in (0, 1)]
+    kept = [path.stat().st_mtime_ns for path in places]
+    image, labels, meta, _ = make_case(7)
+    write_case(run.folder / "store", "s1", image, labels, meta)
+    after = run()
+    assert [path.stat().st_mtime_ns == time for path, time in zip(places, kept, strict=True)] == [True, False]
+    assert lineage.difference(before["made"], after["made"]).startswith("data: ")
+
+
+def test_asked_for_all_are_predicted_again(run):
+    run()
+    places = [run.folder / "predictions" / f"s{number}.nii.gz" for number in (0, 1)]
+    kept = [path.stat().st_mtime_ns for path in places]
+    run(anew=True)
+    assert all(path.stat().st_mtime_ns > time for path, time in zip(places, kept, strict=True))
 
 
 def test_no_case_to_predict(run):
@@ -180,8 +224,7 @@ def test_labels_are_kept_on_the_networks_grid_too(run, monkeypatch):
     stored = [side - 2 for side in (RAW_SHAPE[0], RAW_SHAPE[2], RAW_SHAPE[1])]
     tree["inference"] |= {"method": "whole", "patch": [2 * side for side in stored[:2]], "network_grid": True}
     config = RunConfig.model_validate(tree)
-    trained = read_json(run.folder / "trained.json") | {"digest": config.digest}
-    write_json(run.folder / "trained.json", trained)
+    write_record(run.folder / "trained.json", config)
     run(config)
     raw, small = run.folder / "predictions/s1.nii.gz", run.folder / "network_grid/s1.nii.gz"
     expected = np.flip(run.raw["s1"], 0).transpose(0, 2, 1)[1:-1, 1:-1, 1:-1].repeat(2, 0).repeat(2, 1)

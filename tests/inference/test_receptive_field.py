@@ -9,11 +9,13 @@ from safetensors.torch import save_file
 from scipy.signal import convolve2d
 from torch import nn
 
+from benchmark import lineage
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.inference.receptive_field import contributions, measure_run
 from benchmark.models.registry import available_models, build, build_for_run, model_entry
+from benchmark.models.weights_at_hand import WeightsAtHand, weights_at_hand
 from benchmark.settings import RunConfig
 from benchmark.version import code_version
 
@@ -186,9 +188,13 @@ def measure(tmp_path):
         if len(config.training.patch) == 2 and model_entry(config.model.name).spatial_dims != (3,):
             network = build_for_run(config, in_channels=1, out_channels=3)
             save_file(dict(network.state_dict()), tmp_path / "final.safetensors")
-        write_json(trained, {"run": config.run, "digest": config.digest, "weights": "final.safetensors"})
+        weights = tmp_path / "final.safetensors"
+        made = lineage.trained(config, data={}, begins_from={})
+        digest = file_digest(weights) if weights.is_file() else ""
+        write_json(trained, {"weights": weights.name, "sha256": digest, "made": made})
+        at_hand = weights_at_hand(trained, config) if weights.is_file() else WeightsAtHand(weights, "", "", made)
         split = {"train": ["a"], "val": [], "test": ["a", "b", "absent"]}
-        record = measure_run(config, store, split, trained, out, device=torch.device("cpu"), **keywords)
+        record = measure_run(config, store, split, at_hand, out, device=torch.device("cpu"), **keywords)
         return np.load(out), record
 
     start.out = out
@@ -200,8 +206,9 @@ def test_a_runs_map_and_its_record(measure):
     assert field.shape == (32, 24) and field.dtype == np.float32 and field.min() >= 0 and field.max() > 0
     assert record == read_json(measure.out.with_suffix(".json"))
     assert (record["samples"], record["cases"], record["contribution"]) == (5, 2, "positive")
-    assert record["digest"] == config_of().digest and record["code_version"] == code_version()
-    assert record["weights"] == file_digest(measure.out.with_name("final.safetensors"))
+    assert record["made"]["options"] == "--samples 5 --contribution positive"
+    assert record["code_version"] == code_version()
+    assert record["weights_sha256"] == file_digest(measure.out.with_name("final.safetensors"))
 
 
 def test_the_same_samples_give_the_same_bytes_whatever_the_augmentation(measure):

@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.jobs.cluster import Placement, ask_once, check_sites, minutes_of, running_job, submit_options
+from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
 
 
@@ -135,10 +136,10 @@ def test_an_answer_of_the_controller_outlives_it():
     [({}, 8, 1), ({"gpus_per_node": 4}, 8, 2), ({"gpus_per_training": 3}, 2, 1), ({"scale": "demo"}, 0, 1)],
 )
 def test_resources_of_a_training(settings, gpus, nodes):
-    wiring = Wiring(settings)
+    trainings = TrainingJobs(Wiring(settings))
     job = SimpleNamespace(run="swin_smt/totalseg/swin_smt-n4/seed0")
-    assert (wiring.gpus(job), wiring.nodes(job)) == (gpus, nodes)
-    assert (wiring.mpi(job) == "srun") == (nodes > 1)
+    assert (trainings.gpus(job), trainings.nodes(job)) == (gpus, nodes)
+    assert (trainings.mpi(job) == "srun") == (nodes > 1)
     if nodes > 1:
-        threads = wiring.threads(job)
-        assert wiring.tasks_per_node(job) * wiring.cpus_per_task(job, threads) >= threads
+        threads = trainings.threads(job)
+        assert trainings.tasks_per_node(job) * trainings.cpus_per_task(job, threads) >= threads

@@ -12,6 +12,7 @@ from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.cost.budget import assumptions
 from benchmark.cost.plan import Planner
 from benchmark.jobs.limits import TimeLimits
+from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
 
 LIMITS = assumptions().time_limits
@@ -35,7 +36,7 @@ def test_a_training_asks_for_its_estimate_times_the_factor_and_again_after_each_
 @pytest.mark.parametrize("longest", [2, 24, 240])
 def test_no_limit_exceeds_the_longest_or_falls_below_the_floor(longest):
     wiring = Wiring({"longest_job_hours": longest})
-    limits, ready = TimeLimits(wiring), [run for target in wiring.targets for run in wiring._ready_runs(target)]
+    limits, ready = TimeLimits(wiring), [run for target in wiring.targets for run in wiring.ready_runs(target)]
     for run in ready:
         for stage, limit in (("train", limits.training), ("predict", limits.prediction)):
             floor = min(LIMITS.shortest_minutes[stage], longest * 60)
@@ -49,7 +50,7 @@ def test_every_estimated_training_fits_into_the_attempts_of_the_profile():
     planner, limits = Planner(wiring.catalog), TimeLimits(wiring)
     for plan in planner.runs(wiring.catalog.targets):
         if plan.pending is None and plan.budget.training_hours is not None:
-            wanted = plan.budget.training_hours / wiring.gpus(job(plan.run)) * 60
+            wanted = plan.budget.training_hours / TrainingJobs(wiring).gpus(job(plan.run)) * 60
             allowed = sum(limits.training(job(plan.run), attempt) for attempt in range(1, retries + 2))
             assert wanted < allowed, plan.run
 

@@ -9,7 +9,7 @@ from helpers.sam_facts import counts, full, largest
 from torch import nn
 
 from benchmark.errors import InputError
-from benchmark.models.autosam import DEMO, AutoSAM, min_max
+from benchmark.models.autosam import DEMO, AutoSAM, enlarge, min_max
 from benchmark.models.layers.sam.network import standardise
 from benchmark.models.registry import build
 
@@ -48,6 +48,14 @@ def test_the_released_network(parity):
 def test_min_max_of_the_released_loss_and_decoding(parity_around):
     for given in (parity_around("loss_autosam"), parity_around("decode_outputs")["autosam"]):
         assert largest(min_max(given["logits"]), given["normalised"]) < 1e-6
+
+
+def test_corners_of_a_mask_are_corners_of_the_image():
+    ramp = torch.arange(8.0)[:, None] + 10 * torch.arange(8.0)
+    enlarged = enlarge(ramp[None, None], (29, 29), (29, 15))
+    assert enlarged.shape == (1, 1, 29, 15)
+    expected = torch.arange(29)[:, None] / 4 + 10 * torch.arange(15) / 4
+    torch.testing.assert_close(enlarged[0, 0], expected)
 
 
 @pytest.mark.parity

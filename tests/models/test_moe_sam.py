@@ -148,6 +148,8 @@ def test_the_row_lora_is_samed():
     samed.sam.load_state_dict(mine.state_dict())
     images = torch.rand(2, 1, 60, 90)
     assert torch.equal(samed(images), mine(images))
+    samed.deep_supervision = mine.deep_supervision = True
+    assert all(torch.equal(*levels) for levels in zip(samed(images), mine(images), strict=True))
 
 
 def test_the_generator_reads_the_embedding_before_or_after_the_fusion():

@@ -36,7 +36,7 @@ POSITION_TABLES = {
     "unetr",
 }  # fmt: skip
 SUPERVISED = {
-    "h_sam", "mednext", "nnformer", "nnformer_2d", "nnunet", "phtrans", "samed", "stunet", "swin_umamba",
+    "h_sam", "mednext", "moe_sam", "nnformer", "nnformer_2d", "nnunet", "phtrans", "samed", "stunet", "swin_umamba",
     "swin_umamba_d", "umamba",
 }  # fmt: skip
 

@@ -179,6 +179,8 @@ def test_a_prompted_network_answers_many_points_with_one_encoding(name):
         ({"out_channels": 1}, "counts the background too"),
         ({"size": "vit_g"}, "size is one of vit_b, vit_l, vit_h"),
         ({"size": DEMO_SIZE | {"heads": 5}}, "divisible by heads"),
+        ({"size": {"width": 32, "depth": 2, "heads": 2}}, "global_blocks"),
+        ({"size": DEMO_SIZE | {"with": 3}}, "unexpected keyword argument 'with'"),
         ({"fusion": "ad"}, "did you mean 'add'"),
         ({"mask_choice": "best"}, "mask_choice is one of"),
         ({"trained": "encoder"}, "trained is one of"),

@@ -12,6 +12,7 @@ from torch import nn
 from benchmark.models.layers.sam.adapters import AdapterBlock, ConvolutionAdapter
 from benchmark.models.layers.sam.fusion import LayerSum
 from benchmark.models.layers.sam.image_encoder import Block, RelativeAttention, in_windows
+from benchmark.models.layers.sam.prompt_encoder import PromptEncoder
 from benchmark.models.layers.sam.prompted import Masks
 from benchmark.models.layers.sam.released import resize_grid, resize_table
 from benchmark.models.layers.sam.sizes import DEMO_SIZE, sam_size
@@ -157,6 +158,19 @@ def test_what_is_trained_has_gradients_and_what_has_none_is_declared(name, optio
     assert all(any(fnmatch(key, pattern) for key in unused) for pattern in model.unused_parameters)
     frozen = [p for p in model.parameters() if not p.requires_grad]
     assert all(p.grad is None for p in frozen) and bool(frozen) == (options.get("trained") != "all")
+
+
+def test_positions_are_coded_in_32_bits_under_autocast():
+    encoder = PromptEncoder(32, (4, 6), (64, 96))
+    points, labels = torch.rand(2, 3, 2) * 64, torch.ones(2, 3)
+    expected = encoder.grid_code(), encoder(points, labels).sparse
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = encoder.grid_code(), encoder(points, labels).sparse
+    assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+    place = torch.tensor([0.3, 0.8]).double()
+    angles = 2 * torch.pi * (2 * place - 1) @ encoder.pe_layer.positional_encoding_gaussian_matrix.double()
+    by_hand = torch.cat([angles.sin(), angles.cos()]).float()
+    torch.testing.assert_close(encoder.pe_layer(place.float()), by_hand, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILY)

@@ -16,7 +16,7 @@ from helpers import tiny
 from benchmark.training import launch
 
 # Stands in for `python -m benchmark`, so that the launcher's own command line is what runs.
-BENCHMARK = "import sys, tiny; sys.exit(tiny.main(sys.argv[1:]))"
+BENCHMARK = "import sys; from helpers import tiny; sys.exit(tiny.main(sys.argv[1:]))"
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,22 @@ def test_a_signal_to_the_launcher_saves_and_gives_75(tmp_path):
         "lambda dash, module, *words: real(config, program)(dash, 'benchmark_stub', *words);"
         "sys.exit(launch.main(sys.argv[1:]))"
     )
-    paths = os.pathsep.join([str(tiny.ROOT), str(Path(tiny.__file__).parent), str(tmp_path)])
+    paths = os.pathsep.join([str(tiny.ROOT), str(Path(tiny.__file__).parents[1]), str(tmp_path)])
     environment = {**os.environ, "PYTHONPATH": paths, "RETABLE_PROCESSES": "2"}
-    command = [sys.executable, "-c", code, "2", str(folder), "--slow-from", "6", "--pause", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "2",
+        "python",
+        "-m",
+        "benchmark",
+        str(folder),
+        "--slow-from",
+        "6",
+        "--pause",
+        "1",
+    ]
     launcher = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (folder / "checkpoints/step-00000005.json").exists() and time.monotonic() < deadline:

@@ -12,7 +12,8 @@ from torch import nn
 
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
-from benchmark.training.checkpoints import Checkpoints, training_identity
+from benchmark.lineage import training_settings
+from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import TrainingLoop
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.validation import Validator
@@ -64,7 +65,7 @@ def train(folder, store: PreparedStore, strategy: str, **sampling) -> list[dict[
         samples,
         steps_per_epoch=samples.steps_per_epoch,
         folder=folder,
-        checkpoints=Checkpoints(folder / "checkpoints", identity=training_identity(config), details={"run": "tiny"}),
+        checkpoints=Checkpoints(folder / "checkpoints", identity=training_settings(config), details={"run": "tiny"}),
         validate=Validator(store, ["v1"], config.training),
     )
     assert loop.run()

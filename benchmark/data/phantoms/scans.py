@@ -61,7 +61,7 @@ class Scans(Phantom):
         facts: where the data set has its dataset.json; empty for none.
     """
 
-    version = 1
+    version = 2
 
     anatomy: str = "abdomen"
     numbers: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""Phantoms of pictures: instruments that differ in the tip, cells that touch, and the mix of formats of the challenge."""
+"""Phantoms of pictures: instruments that differ in the tip, cells that touch, the mix of formats of the challenge."""
 
 from __future__ import annotations
 

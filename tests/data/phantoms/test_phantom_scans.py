@@ -1,4 +1,4 @@
-"""Phantoms of scans: anatomy in its place whatever the stored axes, contrasts, coronal slices, tumours, hearts that beat."""
+"""Phantoms of scans: anatomy in place whatever the axes, contrasts, coronal slices, tumours, hearts that beat."""
 
 from __future__ import annotations
 

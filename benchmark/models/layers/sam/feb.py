@@ -65,9 +65,9 @@ class ExpertChoice(nn.Module):
     Args:
         width: of a token.
         experts: their number.
-        top_k: tokens per expert, for each image of a group (whole number), or as a share of all tokens (at most 1).
-            Limited to the tokens that there are. The release has 1176 and the paper half of all tokens, which is the
-            same for 12 layers of 14 x 14 tokens (224 pixels); at 256 pixels, 1176 is 38.3 % of them.
+        top_k: tokens per expert: an int for each image of a group, limited to the tokens that there are; a float up to
+            1.0 as a share of them. The release has 1176 and the paper half of all tokens, which is the same for 12
+            layers of 14 x 14 tokens (224 pixels); at 256 pixels, 1176 is 38.3 % of them.
         top_k_batch: the images that a whole `top_k` is multiplied by, whatever the number in the group: the release
             fixes k from the configured batch size. None: the images that there are.
         noise_at_test: draw the routing noise in evaluation mode too, as the release does. Predictions are random then.
@@ -80,24 +80,23 @@ class ExpertChoice(nn.Module):
         *,
         experts: int = 4,
         hidden: int | None = None,
-        top_k: float = TOP_K,
+        top_k: int | float = TOP_K,
         top_k_batch: int | None = None,
         noise_at_test: bool = False,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        whole = top_k == int(top_k) and top_k >= 1 and not (isinstance(top_k, float) and top_k == 1)
-        if not whole and not 0 < top_k <= 1:
+        self.share = isinstance(top_k, float)
+        if top_k <= 0 or (self.share and top_k > 1):
             raise ValueError(f"top_k is a whole number of tokens, or a share of them up to 1.0, not {top_k}")
-        self.share = None if whole else float(top_k)
-        self.top_k, self.top_k_batch, self.noise_at_test = int(top_k), top_k_batch, noise_at_test
+        self.top_k, self.top_k_batch, self.noise_at_test = top_k, top_k_batch, noise_at_test
         self.router = Router(width, experts)
         self.experts = nn.ModuleList(Expert(width, hidden or 4 * width, dropout) for _ in range(experts))
 
     def tokens_per_expert(self, tokens: int, images: int) -> int:
         """k for a group of so many tokens, of so many images."""
-        if self.share is not None:
-            return max(1, int(self.share * tokens))
+        if self.share:
+            return max(1, int(self.top_k * tokens))
         return min(tokens, self.top_k * (self.top_k_batch or images))
 
     def route(self, tokens: Tensor, images: int, draw: Tensor | None = None) -> tuple[Tensor, Tensor]:

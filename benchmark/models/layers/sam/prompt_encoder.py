@@ -40,7 +40,9 @@ class FourierPositions(nn.Module):
     def forward(self, places: Tensor) -> Tensor:
         matrix = self.positional_encoding_gaussian_matrix
         precise = torch.promote_types(matrix.dtype, torch.float32)
-        angles = 2 * math.pi * ((2 * places.to(precise) - 1) @ matrix.to(precise))
+        x, y = (2 * places.to(precise) - 1)[..., None].unbind(-2)
+        across, down = matrix.to(precise)
+        angles = 2 * math.pi * (x * across + y * down)  # no matrix product, which autocast would round to 16 bits
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(matrix.dtype)
 
 

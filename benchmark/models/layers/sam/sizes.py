@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class SamSize:
     width: int
     depth: int
     heads: int
-    global_blocks: tuple[int, ...]
+    global_blocks: Sequence[int]
     window: int = 14
     channels: int = 256
     decoder_hidden: int = 2048
@@ -55,12 +55,13 @@ def sam_size(size: str | Mapping[str, Any]) -> SamSize:
 
     Raises:
         ValueError: unknown name, or widths that cannot be divided among the heads.
+        TypeError: a field that does not exist, or one without a default that is not given.
     """
     if isinstance(size, str):
         if size not in SIZES:
             raise ValueError(f"size is one of {', '.join(SIZES)}, or a mapping of widths and depths, not {size!r}")
         return SIZES[size]
-    sizes = SamSize(**{**size, "global_blocks": tuple(size["global_blocks"])})
+    sizes = SamSize(**size)
     if sizes.width % sizes.heads or sizes.channels % 16:
         raise ValueError("width is divisible by heads, and channels by the decoder's eight heads at half width")
     return sizes

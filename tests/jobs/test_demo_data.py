@@ -11,7 +11,9 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.datasets import available_datasets, base, get_dataset
 from benchmark.evidence.cells import Evidence, build_cell
 from benchmark.evidence.resolve import NO_PHANTOM, cell_sources
+from benchmark.jobs.products import Products
 from benchmark.jobs.wiring import Wiring
+from benchmark.settings import ReceptiveField
 
 TARGET = SimpleNamespace(target="table3_microscopy")
 
@@ -22,40 +24,40 @@ def without_phantoms(monkeypatch, tmp_path):
     monkeypatch.setattr(base, "PHANTOMS", tmp_path)
 
 
-def wiring(**configuration) -> Wiring:
-    return Wiring({"paper_tables": str(load_catalog().folder), **configuration})
+def products(**configuration) -> Products:
+    return Products(Wiring({"paper_tables": str(load_catalog().folder), **configuration}))
 
 
 def test_the_demo_runs_every_dataset_that_has_a_phantom():
-    assert wiring(scale="demo").scores(TARGET) == [
-        path.replace("results/", "results/demo/") for path in wiring().scores(TARGET)
+    assert products(scale="demo").scores(TARGET) == [
+        path.replace("results/", "results/demo/") for path in products().scores(TARGET)
     ]
 
 
 def test_the_demo_runs_what_it_has_data_for(without_phantoms):
-    assert wiring(scale="demo").scores(TARGET) == []
-    with_root = wiring(scale="demo", roots={"neurips_cellseg": "/data"}).scores(TARGET)
-    assert with_root == [path.replace("results/", "results/demo/") for path in wiring().scores(TARGET)] != []
-    assert wiring(scale="demo", roots={"endovis17": "/data"}).scores(TARGET) == []
+    assert products(scale="demo").scores(TARGET) == []
+    with_root = products(scale="demo", roots={"neurips_cellseg": "/data"}).scores(TARGET)
+    assert with_root == [path.replace("results/", "results/demo/") for path in products().scores(TARGET)] != []
+    assert products(scale="demo", roots={"endovis17": "/data"}).scores(TARGET) == []
 
 
 def test_a_figure_of_receptive_fields_waits_for_the_maps_of_its_runs(without_phantoms):
     figure = SimpleNamespace(target="fig7_receptive_field")
     networks = ("segresnet", "nnunet", "unetr")  # the fourth row waits for pre-training
     maps = [f"runs/swin_umamba/abdomen_mri-{name}/{name}/seed0/receptive_field.npy" for name in networks]
-    assert wiring().receptive_fields(figure) == [f"results/{path}" for path in maps]
-    assert wiring(scale="demo").receptive_fields(figure) == []
-    with_root = wiring(scale="demo", roots={"abdomen_mri": "/data"})
+    assert products().receptive_fields(figure) == [f"results/{path}" for path in maps]
+    assert products(scale="demo").receptive_fields(figure) == []
+    with_root = products(scale="demo", roots={"abdomen_mri": "/data"})
     assert with_root.receptive_fields(figure) == [f"results/demo/{path}" for path in maps]
-    assert wiring(start_from="scores", scores="scores").receptive_fields(figure) == []
-    assert wiring().receptive_fields(SimpleNamespace(target="fig1_score_vs_flops")) == []
+    assert products(start_from="scores", scores="scores").receptive_fields(figure) == []
+    assert products().receptive_fields(SimpleNamespace(target="fig1_score_vs_flops")) == []
 
 
 def test_maps_are_made_as_their_figure_says():
     drawn = SimpleNamespace(run="swin_umamba/abdomen_mri-unetr/unetr/seed0")
-    assert wiring().receptive_field_options(drawn) == "--samples 1000 --contribution positive"
+    assert products().receptive_field_options(drawn) == "--samples 1000 --contribution positive"
     other = SimpleNamespace(run="swin_umamba/endovis17-unetr/unetr/seed0")
-    assert wiring().receptive_field_options(other) == ""
+    assert products().receptive_field_options(other) == ReceptiveField().options
 
 
 @pytest.mark.parametrize("dataset", ["abdomen_mri", "endovis17", "neurips_cellseg"])
