@@ -143,29 +143,29 @@ def test_all_faults_of_all_cases_are_in_one_report(raw_root, tmp_path, capsys):
     write_case(raw_root, "s0003", seed=3)
     nan = np.full(SHAPE, np.nan, np.float32)
     nibabel.Nifti1Image(nan, AFFINE).to_filename(raw_root / "s0002/ct.nii.gz")
-    out, source = tmp_path / "verify.csv", tmp_path / "source.json"
-    write_source(source, dataset="totalseg", root=raw_root, kind="local", cases=4)
+    out, source = tmp_path / "verified.json", tmp_path / "source.json"
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
     arguments = argparse.Namespace(dataset="totalseg", source=source, out=out, processes=2)
     with pytest.raises(InputError, match="5 faults in 3 cases"):
         module.main(arguments)
-    for path in (out, out.with_suffix(".failed.csv")):
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        assert [(row["case"], row["problem"]) for row in rows] == [
-            ("s0001", "unreadable"),
-            ("s0001", "unknown label value"),
-            ("s0001", "unknown structure"),
-            ("s0002", "not finite"),
-            ("s0003", "case missing in meta.csv"),
-        ]
+    assert not out.exists()
+    with out.with_name("verify.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["case"], row["problem"]) for row in rows] == [
+        ("s0001", "unreadable"),
+        ("s0001", "unknown label value"),
+        ("s0001", "unknown structure"),
+        ("s0002", "not finite"),
+        ("s0003", "case missing in meta.csv"),
+    ]
     assert "s0003" in capsys.readouterr().err
     shutil.rmtree(raw_root / "s0003")
     for case in ("s0001", "s0002"):
         shutil.rmtree(raw_root / case)
         write_case(raw_root, case, seed=int(case[-1]))
     module.main(arguments)
-    assert out.read_text() == "case,file,problem,expected,found\n"
-    assert not out.with_suffix(".failed.csv").exists()
+    assert out.with_name("verify.csv").read_text() == "case,file,problem,expected,found\n"
+    assert out.exists()
 
 
 def test_zero_cases_are_a_fault(tmp_path):
@@ -210,13 +210,13 @@ def test_a_damaged_file_hides_no_fault_of_others(tmp_path):
 def test_a_full_disk_is_said_with_the_faults(raw_root, tmp_path, capsys, monkeypatch):
     truncated_image(raw_root)
     source = tmp_path / "source.json"
-    write_source(source, dataset="totalseg", root=raw_root, kind="local", cases=3)
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("benchmark.files.os.fsync", full)
-    arguments = argparse.Namespace(dataset="totalseg", source=source, out=tmp_path / "verify.csv", processes=1)
+    arguments = argparse.Namespace(dataset="totalseg", source=source, out=tmp_path / "verified.json", processes=1)
     with pytest.raises(InputError, match="disk is full"):
         module.main(arguments)
     assert "s0001/ct.nii.gz: unreadable" in capsys.readouterr().err
