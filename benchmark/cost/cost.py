@@ -90,9 +90,13 @@ def rows_of_target(catalog: Catalog, name: str) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row, runs[0]) for row, runs in pairs if runs))
 
 
-def write_costs(path: Path, lines: Iterable[tuple[str, RunCost]]) -> None:
-    """Write a cost file: the table row, then the fields of `RunCost`; unknown values are empty."""
-    names = [field.name for field in fields(RunCost)]
+def write_costs(path: Path, lines: Iterable[tuple[str, RunCost]], *, with_digest: bool = True) -> None:
+    """Write a cost file: the table row, then the fields of `RunCost`; unknown values are empty.
+
+    Args:
+        with_digest: also what decides each count, by which a table knows whether it is of today.
+    """
+    names = [field.name for field in fields(RunCost) if with_digest or field.name != "made"]
     rows = [[row, *("" if (value := getattr(cost, name)) is None else value for name in names)] for row, cost in lines]
     write_text(path, csv_text([["row", *names], *rows]))
 
@@ -122,7 +126,7 @@ def count_papers(catalog: Catalog) -> list[Path]:
         own = [run for run in rows if run.startswith(f"{name}/")]
         costs = count_runs(catalog, own)
         written.append(catalog.folder / name / "measured" / "flops.csv")
-        write_costs(written[-1], [(run.split("/")[2], costs[run]) for run in own])
+        write_costs(written[-1], [(run.split("/")[2], costs[run]) for run in own], with_digest=False)
     return written
 
 

@@ -162,7 +162,12 @@ def test_contradictions_are_those_of_the_audit(tmp_path: Path) -> None:
 
 def test_the_page_and_its_csv(tmp_path: Path) -> None:
     arguments = argparse.Namespace(
-        scale="paper", paper_tables=str(DEFAULT_FOLDER), results=str(tmp_path), contradictions=False
+        scale="paper",
+        paper_tables=str(DEFAULT_FOLDER),
+        results=str(tmp_path),
+        contradictions=False,
+        seeds=None,
+        share=0.1,
     )
     assert page.main(arguments) == 0
     text = (tmp_path / "audit.md").read_text(encoding="utf-8")

@@ -24,7 +24,15 @@ CATALOG = load_catalog()
 
 
 def arguments(results: Path, scale: str = "paper", **more) -> argparse.Namespace:
-    defaults = {"scores": None, "cost": None, "latency": None, "controls": [], "out_dir": None}
+    defaults = {
+        "scores": None,
+        "cost": None,
+        "latency": None,
+        "controls": [],
+        "out_dir": None,
+        "seeds": None,
+        "share": 0.1,
+    }
     return argparse.Namespace(
         scale=scale, paper_tables=str(DEFAULT_FOLDER), results=str(results), **{**defaults, **more}
     )

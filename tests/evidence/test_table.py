@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.simulated_scores import simulated, write_scores
 
+from benchmark import lineage
 from benchmark.catalog.catalog import load_catalog
 from benchmark.cli import main
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.evidence.table import read_contradictions, read_controls, read_costs, read_latencies
-from benchmark.scoring.conventions import get_convention
+from benchmark.files import write_json
+from benchmark.layout import Layout
+from benchmark.scoring.conventions import convention_digests, get_convention
 from benchmark.scoring.folders import pair_cases, score_folders
 
 LABELS = get_dataset("totalseg").label_names
@@ -35,7 +38,7 @@ def results(tmp_path) -> Path:
     folder = tmp_path / "results"
     for number, run in enumerate(RUNS.values()):
         values = np.repeat(simulated(6, 0.6 + 0.1 * number, number)[:, :1], len(LABELS), axis=1)
-        write_scores(folder / "runs" / run / "scores.parquet", run, values, classes=LABELS)
+        write_scores(folder / "runs" / run / "scores.parquet", run, values, classes=LABELS, config_digest="")
     control = folder / "controls/swin_smt/totalseg/oracle/scores.parquet"
     write_scores(control, "control/oracle", np.ones((6, len(LABELS))), classes=LABELS)
     cost = folder / "cost/table1_totalseg.csv"
@@ -147,6 +150,55 @@ def test_scores_that_no_row_is_made_from_are_named(results, tmp_path, capsys):
     assert "no row" not in capsys.readouterr().err
 
 
+def chain_of(run: str, **changes) -> str:
+    """What a score file says of itself where everything was made with the settings of today, but for `changes`."""
+    config = load_catalog().run(run)
+    train = lineage.trained(config, data={config.store.id: "data"}, begins_from={})
+    predict = lineage.predicted(config, weights=lineage.digest_of(train), data="images")
+    rules = convention_digests(config.convention)
+    score = lineage.scored(predictions=lineage.digest_of(predict), references="references", conventions=rules)
+    made = {"train": train, "predict": predict, "score": score}
+    for place, value in changes.items():
+        stage, key = place.split("__", 1)
+        made[stage][key.replace("__", ".")] = value
+    return json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, ""),
+        ({"train__training__epochs": 40}, "training.epochs: 40, now 1000"),
+        ({"train__model__options__more": 1}, "model.options.more: 1, now null"),
+        ({"train__code__network__unetr": 0}, "code.network.unetr: 0, now 1"),
+        ({"predict__inference__overlap": 0.25}, "inference.overlap: 0.25, now 0.5"),
+        ({"score__convention__swin_smt": "another"}, "convention.swin_smt: another, now "),
+        ({"score__code__score": 0}, "code.score: 0, now 1"),
+        ({"predict__data": "other images"}, ""),  # inputs are compared by the workflow, which knows today's
+    ],
+)
+def test_a_value_made_with_other_settings_is_not_shown(results, tmp_path, changes, named):
+    run, path = RUNS["UNETR"], tmp_path / "scores.parquet"
+    scores = pq.read_table(results / "runs" / run / "scores.parquet")
+    pq.write_table(scores.replace_schema_metadata({"config_digest": "old", "chain": chain_of(run, **changes)}), path)
+    assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
+    lines = csv.DictReader((tmp_path / "out/table1_totalseg.compare.csv").read_text(encoding="utf-8").splitlines())
+    verdict = next(line["verdict"] for line in lines if (line["row"], line["column"]) == ("UNETR", "Overall"))
+    assert ("made with other settings" in verdict) == bool(named) and named in verdict
+
+
+def test_other_references_than_those_scored_are_noticed(results, tmp_path):
+    run, path = RUNS["UNETR"], tmp_path / "scores.parquet"
+    config, layout = load_catalog().run(run), Layout(str(results))
+    write_json(layout.split("totalseg"), {"test": ["s0001"]})
+    case = Path(layout.prepared_for(config)).parent / "cases/s0001.json"
+    write_json(case, {"digests": {"reference": "corrected"}})
+    scores = pq.read_table(results / "runs" / run / "scores.parquet")
+    pq.write_table(scores.replace_schema_metadata({"chain": chain_of(run)}), path)
+    assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
+    assert "made with other settings: references: " in (tmp_path / "out/table1_totalseg.csv").read_text("utf-8")
+
+
 def test_scores_of_other_settings_are_named(results, tmp_path, capsys):
     run = RUNS["UNETR"]
     scores = pq.read_table(results / "runs" / run / "scores.parquet")
@@ -154,7 +206,7 @@ def test_scores_of_other_settings_are_named(results, tmp_path, capsys):
         path = tmp_path / "scores.parquet"
         pq.write_table(scores.replace_schema_metadata({"config_digest": digest}), path)
         assert table(results, "--scores", str(path), "--out-dir", str(tmp_path / "out")) == 0
-        assert (f"{run}: scored with configuration 0123456789abcdef" in capsys.readouterr().err) == said
+        assert ("configuration 0123456789abcdef, now " in capsys.readouterr().err) == said
 
 
 def test_a_figure_without_data_says_why(tmp_path):

@@ -23,7 +23,14 @@ CLASSES = tuple(name for group in GROUPS.values() for name in group)
 
 
 def write_scores(
-    path: Path, run: str, values: np.ndarray, *, classes=CLASSES, status: str = "ok", metric: str = "dsc"
+    path: Path,
+    run: str,
+    values: np.ndarray,
+    *,
+    classes=CLASSES,
+    status: str = "ok",
+    metric: str = "dsc",
+    config_digest: str = "0123456789abcdef",
 ) -> Path:
     """A scores.parquet of the values [cases, classes] of one run, as the scoring stage writes it."""
     cases = [f"s{number:04d}" for number in range(len(values)) for _ in classes]
@@ -38,7 +45,7 @@ def write_scores(
             "status": [status] * len(cases),
         }
     )
-    table = table.replace_schema_metadata({"config_digest": "0123456789abcdef", "code_version": "0.1.0"})
+    table = table.replace_schema_metadata({"config_digest": config_digest, "code_version": "0.1.0"})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
     return path
