@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from benchmark.data.prepare import prepare
+from benchmark.data.raw_files import raw_cases
 from benchmark.data.split import check_split, make_split
 from benchmark.data.split import main as split_command
 from benchmark.data.store import PreparedStore
@@ -328,3 +329,16 @@ def test_facts_of_a_data_set(tmp_path, change):
     else:
         with pytest.raises(InputError, match=r"mine\.yaml"):
             Dataset.from_yaml(str(tmp_path / "mine.py"))
+
+
+def test_another_ignore_label_makes_cases_anew(tmp_path):
+    """Files of equal size and time, but other voxels are left out."""
+    root = abdomen(tmp_path)
+    write = (root / "dataset.json").write_text
+    write(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 14}}))
+    first = raw_cases(ABDOMEN, root)
+    assert raw_cases(ABDOMEN, root, first) == first
+    write(json.dumps({"labels": {"background": 0, "liver": 1, "ignore": 15}}))
+    second = raw_cases(ABDOMEN, root, first)
+    for case, digests in first.items():
+        assert digests.images == second[case].images and digests.labels != second[case].labels

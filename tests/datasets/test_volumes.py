@@ -237,3 +237,17 @@ def test_a_case_that_no_list_has_is_a_fault(tmp_path):
     write_layout(tmp_path, "btcv", [1, 35])
     write_scan(tmp_path, "btcv", 61, RAMP, np.ones(SHAPE, np.uint8))
     assert faults("btcv", tmp_path) == {("img0061", "img0061.nii.gz", "case in no list")}
+
+
+def test_files_that_nobody_would_read_are_faults(name, root):
+    _, image, _ = files_of(name, root)
+    for other in ("stranger.nii.gz", "scan.mha"):
+        image.with_name(other).touch()
+    assert faults(name, root) == {("", "stranger.nii.gz", "unknown file name"), ("", "scan.mha", "format is not read")}
+
+
+def test_the_film_of_acdc_is_no_stranger(tmp_path):
+    root = write_layout(tmp_path, "acdc")
+    _, image, _ = files_of("acdc", root)
+    image.with_name("patient001_4d.nii.gz").touch()
+    assert faults("acdc", root) == set()
