@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmark.errors import InputError
 
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG}
 
 

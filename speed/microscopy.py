@@ -28,7 +28,7 @@ from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
 from benchmark.datasets.neurips_cellseg import three_channels
-from benchmark.datasets.pictures import read_picture
+from benchmark.images.pictures import read_picture
 from benchmark.inference.predict import predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.progress import track

@@ -16,23 +16,24 @@ EVERYWHERE = {
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
-    "datasets": set(),
+    "images": set(),
+    "datasets": {"images"},
     "models": set(),
-    "scoring": set(),
+    "scoring": {"images"},
     "catalog": {"datasets", "models", "scoring"},  # the registries of the three
-    "data": {"catalog", "datasets", "models"},  # released weights are fetched as data are
+    "data": {"catalog", "datasets", "images", "models"},  # released weights are fetched as data are
     "training": {"catalog", "data", "models"},
-    "inference": {"catalog", "data", "models"},
+    "inference": {"catalog", "data", "images", "models"},
     "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
-    "evidence": {"catalog", "datasets", "scoring"},
+    "evidence": {"catalog", "datasets", "images", "scoring"},
     "audit": {"catalog", "datasets", "evidence"},
-    "jobs": {"catalog", "cost", "data", "datasets", "scoring"},
+    "jobs": {"catalog", "cost", "data", "datasets", "images", "scoring"},
 }
 REGISTRIES = {  # what catalog reads
     "models": {"benchmark.models.registry", "benchmark.models.released"},
     "scoring": {"benchmark.scoring.conventions"},
 }
-WITHOUT_TORCH = ("catalog", "datasets", "scoring", "evidence", "audit", "jobs")
+WITHOUT_TORCH = ("images", "catalog", "datasets", "scoring", "evidence", "audit", "jobs")
 HEAVY = {"torch", "monai", "lightning", "triton"}
 
 

@@ -9,6 +9,7 @@ from benchmark import lineage
 from benchmark.checksums import compare
 from benchmark.data import phantoms
 from benchmark.data.download import alone_in, download, require_space
+from benchmark.data.integrity import check_unpacked
 from benchmark.data.source import write_source
 from benchmark.data.unpack import unpack
 from benchmark.datasets import Archive, Dataset, get_dataset
@@ -40,7 +41,7 @@ def use_download(dataset: Dataset, out: Path, *, pause: float = 1.0) -> None:
     """Download, check and unpack all archives of a data set beside `out`; finished parts are not repeated.
 
     Raises:
-        InputError: as `download` and `unpack`.
+        InputError: as `download`, `unpack` and `check_unpacked`.
     """
     if not dataset.archives:
         raise InputError(
@@ -71,7 +72,9 @@ def fetch_archive(archive: Archive, folder: Path, title: str, *, pause: float = 
     require_space(folder, needed, f"hold {title}")
     path = download(archive, folder, pause=pause)
     checksum = archive.hash or f"sha256:{compare(path).sha256}"
-    write_json(marker, {"hash": checksum, "members": unpack(path, archive, target)})
+    members = unpack(path, archive, target)
+    check_unpacked(target)
+    write_json(marker, {"hash": checksum, "members": members})
     return checksum
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from benchmark.data import geometry
 from benchmark.data.nonzero import as_volume, box_slices, mask_box, nonzero_mask, volume_values
 from benchmark.datasets import Case, get_dataset
+from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
 from benchmark.settings import Preparation, Settings
 
@@ -92,11 +93,16 @@ def case_facts(task: FactsTask) -> CaseFacts:
     box = box_slices(mask_box(nonzero_mask(image) if preparation.crop else np.ones(labels.shape, bool)))
     counts = ()
     if preparation.normalise == "ct_global":
-        counts = foreground_counts(image[(slice(None), *box)], labels[box] > 0, preparation, task.cases)
+        foreground = _foreground(labels[box], task.case.ignore)
+        counts = foreground_counts(image[(slice(None), *box)], foreground, preparation, task.cases)
         if not all(np.isfinite(values).all() for values, _ in counts):
             raise InputError("intensities are NaN or infinite", where=task.case.images[0], remedy="mend the image")
     shape = labels[box].shape
     return CaseFacts(task.case.id, tuple(volume_values(spacing)), shape, prod(shape) / prod(labels.shape), counts)
+
+
+def _foreground(labels: np.ndarray, ignore: int | None) -> np.ndarray:
+    return labels > 0 if ignore is None else (labels > 0) & (labels != IGNORED)
 
 
 def foreground_counts(

@@ -14,12 +14,9 @@ from typing import Any
 import numpy as np
 from nibabel import orientations
 
+from benchmark.images.geometry import voxel_sides
+
 SAME_SPACING = 1e-3  # relative difference below which a spacing is the target spacing (headers are float32)
-
-
-def spacing_of(affine: np.ndarray) -> tuple[float, ...]:
-    """Voxel sides in mm, in array order."""
-    return tuple(float(side) for side in np.sqrt((np.asarray(affine)[:-1, :-1] ** 2).sum(axis=0)))
 
 
 def axis_codes(affine: np.ndarray) -> str:
@@ -64,7 +61,7 @@ def upright(
     Returns:
         image and labels as views, spacing in mm, and the axis codes before and after (None: not turned).
     """
-    spacing = spacing_of(affine)[: labels.ndim]
+    spacing = voxel_sides(affine)[: labels.ndim]
     if orientation is None or labels.ndim == 2:
         return image, labels, spacing, {"raw": None, "prepared": None}
     raw = axis_codes(affine)

@@ -24,7 +24,7 @@ from benchmark.data.nonzero import (
 from benchmark.data.normalisation import normalise, normalise_planned
 from benchmark.data.plan import Plan
 from benchmark.data.resampling import best_resampled, planned_shape, resample_image, resample_labels, separate_axis
-from benchmark.data.store import LEFT_OUT
+from benchmark.datasets.base import IGNORED
 from benchmark.settings import Preparation, Resampling
 
 OUTSIDE = -1  # nnU-Net's label of unlabelled voxels outside the non-zero mask
@@ -60,7 +60,7 @@ def to_planned_grid(
     seg = resample_labels(seg, shape, order=resampling.label_order, axis=axis, winner_takes_all=most)
     if resampling.rules == "1.7":
         _normalise(resampled, seg == OUTSIDE, preparation, plan)
-    seg[seg == OUTSIDE] = LEFT_OUT if preparation.outside == "ignored" else 0
+    seg[seg == OUTSIDE] = IGNORED if preparation.outside == "ignored" else 0
     undo = np.argsort(order)
     whole = from_volume(resampled.transpose(0, *(axis + 1 for axis in undo)), dims)
     classes = from_volume(seg.transpose(undo), dims).astype(np.uint8)

@@ -8,7 +8,6 @@ scores instances: these).
 from __future__ import annotations
 
 import argparse
-import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +32,15 @@ from benchmark.data.source import load_source
 from benchmark.data.split import SPLITS, read_split
 from benchmark.data.store import finish_store, write_case
 from benchmark.datasets import Case, Dataset, get_dataset
-from benchmark.datasets.nifti import same_affine
+from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, read_json
+from benchmark.files import DISK_FULL, atomic_path, read_json
 from benchmark.forced import take_forced
+from benchmark.images.geometry import same_affine, voxel_sides
 from benchmark.lineage import Made
 from benchmark.progress import say, track
 from benchmark.settings import Preparation, PreparedData
 from benchmark.workers import map_processes
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,10 @@ class Task:
 
     def is_done(self) -> bool:
         path = self.folder / "cases" / f"{self.case.id}.json"
-        return path.exists() and self.reference.exists() and read_json(path).get("digests") == self.digests._asdict()
+        try:
+            return self.reference.exists() and read_json(path).get("digests") == self.digests._asdict()
+        except (OSError, ValueError, AttributeError):  # not there, or damaged: it is prepared again
+            return False
 
 
 def prepare(
@@ -155,6 +156,7 @@ def prepare(
         cases=list(wanted),
         made={**store_made(store), "cases": digest_of_cases(digests, "case")},
         **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
+        **({} if all(found[case].ignore is None for case in wanted) else {"ignore_label": IGNORED}),
     )
 
 
@@ -211,6 +213,7 @@ def prepare_case(task: Task) -> int:
             found=merged.shape,
             remedy="run `benchmark verify`: it lists every fault of every case",
         )
+    _check_image(dataset, case, image)
     meta = describe_case(dataset, case, merged, affine)
     labels = dataset.restrict(merged, task.labels)
     try:
@@ -219,9 +222,15 @@ def prepare_case(task: Task) -> int:
             image, labels, affine, preparation=task.preparation, plan=task.plan, multiple_of=task.multiple_of
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
-        above, left_out = task.preparation.foreground_above, task.preparation.outside == "ignored"
         write_case(
-            task.folder, case.id, image, labels, meta, background_above=above, left_out=left_out, planes=task.planes
+            task.folder,
+            case.id,
+            image,
+            labels,
+            meta,
+            background_above=task.preparation.foreground_above,
+            ignored=case.ignore is not None or task.preparation.outside == "ignored",
+            planes=task.planes,
         )
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -234,11 +243,25 @@ def prepare_case(task: Task) -> int:
     return overlaps
 
 
+def _check_image(dataset: Dataset, case: Case, image: np.ndarray) -> None:
+    """What `verify` would have said, where it was not run."""
+    finite = image.dtype.kind != "f" or bool(np.isfinite(image).all())
+    if len(image) == len(dataset.channels) and finite:
+        return
+    raise InputError(
+        "the image is not finite" if not finite else "channels differ",
+        where=case.images[0],
+        expected="finite voxels" if not finite else ", ".join(dataset.channels),
+        found="NaN or infinity" if not finite else f"{len(image)} channels in {len(case.images)} files",
+        remedy="run `benchmark verify`: it lists every fault of every case",
+    )
+
+
 def describe_case(dataset: Dataset, case: Case, merged: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
     """The part of the metadata that is known on the raw grid."""
-    counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1:]
+    counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1 : len(dataset.label_names) + 1]
     volumes = dict(zip(dataset.label_names, counts.tolist(), strict=True))
-    extent = tuple(side * mm for side, mm in zip(merged.shape, geometry.spacing_of(affine)[: merged.ndim], strict=True))
+    extent = tuple(side * mm for side, mm in zip(merged.shape, voxel_sides(affine)[: merged.ndim], strict=True))
     if merged.ndim == 3:
         extent = geometry.reordered(extent, geometry.axis_codes(affine), "RAS")
     return {

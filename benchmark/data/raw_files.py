@@ -17,8 +17,8 @@ class RawCase(NamedTuple):
     """Digests of one case.
 
     Attributes:
-        stat: of the names, sizes and times of its files: as long as it is equal, the others are.
-        images, labels: of the content of its image and of its label files.
+        stat: of names, sizes and times of its files, and of its ignore label: as long as it is equal, the others are.
+        images, labels: of the content of its image and of its label files, of these with the ignore label.
         about: of what the dataset tells of it (patient, split, attributes).
     """
 
@@ -45,11 +45,12 @@ def raw_cases(dataset: Dataset, root: Path, known: Mapping[str, Any] | None = No
 
 
 def _raw_case(case: Case, root: Path, earlier: RawCase | None) -> RawCase:
-    stat = value_digest([_stat(path, root) for path in (*case.images, *case.labels)])
+    ignore = [] if case.ignore is None else [case.ignore]
+    stat = value_digest([*(_stat(path, root) for path in (*case.images, *case.labels)), *ignore])
     about = value_digest([case.patient, case.split, case.attributes])
     if earlier is not None and earlier.stat == stat:
         return earlier._replace(about=about)
-    return RawCase(stat, _content(case.images), _content(case.labels), about)
+    return RawCase(stat, _content(case.images), _content(case.labels, *ignore), about)
 
 
 def _stat(path: Path, root: Path) -> list[object]:
@@ -58,8 +59,8 @@ def _stat(path: Path, root: Path) -> list[object]:
     return [str(name), found.st_size, found.st_mtime_ns]
 
 
-def _content(paths: Iterable[Path]) -> str:
-    return value_digest([file_digest(path) for path in paths])
+def _content(paths: Iterable[Path], *further: int) -> str:
+    return value_digest([*(file_digest(path) for path in paths), *further])
 
 
 def content_digest(cases: Mapping[str, RawCase]) -> str:

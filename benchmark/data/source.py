@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from benchmark import lineage
 from benchmark.data.raw_files import content_digest, raw_cases
@@ -62,15 +62,25 @@ def load_source(path: Path, dataset: str) -> dict[str, Any]:
     """The content of a source.json; raises as `read_source` does."""
     if not path.is_file():
         raise InputError("there is no source.json", where=path, remedy="run `python -m benchmark fetch` first")
-    source = read_json(path)
-    if source.get("dataset") != dataset:
-        raise InputError("source.json is of another data set", where=path, expected=dataset, found=source["dataset"])
-    source["root"] = str(path.parent / source["root"])  # a root that is absolute stays it
-    if not Path(source["root"]).is_dir():
+    try:
+        source = read_json(path)
+        found, root, kind = (str(source[key]) for key in ("dataset", "root", "kind"))
+        source["root"] = root = str(path.parent / root)  # a root that is absolute stays it
+        there = Path(root).is_dir()
+    except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
+        raise InputError(
+            "source.json is damaged",
+            where=path,
+            found=f"{type(error).__name__}: {error}",
+            remedy="delete it and run `python -m benchmark fetch` again",
+        ) from error
+    if found != dataset or kind not in get_args(Kind):
+        raise InputError("source.json is of another data set", where=path, expected=dataset, found=f"{found}, {kind}")
+    if not there:
         raise InputError(
             "the raw data is no longer there",
-            where=source["root"],
-            found="no such folder",
+            where=path,
+            found=f"no such folder: {root}",
             remedy=f"bring it back, or delete {path} and fetch again",
         )
     return source

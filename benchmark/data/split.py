@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,17 +99,7 @@ def check_split(split: dict[str, Any], known: Sequence[str] | None = None) -> No
     without = sorted(set(places) - set(split["patients"]))
     if without:
         raise InputError("a case has no patient", found=without[:5], expected="an entry of `patients`")
-    patients: dict[str, set[str]] = {}
-    for case, (part,) in places.items():
-        patients.setdefault(split["patients"][case], set()).add(part)
-    leaks = {patient: sorted(parts) for patient, parts in patients.items() if len(parts) > 1}
-    if leaks:
-        raise InputError(
-            "a patient is in two splits",
-            found=leaks,
-            expected="each patient in one",
-            remedy="correct the split column of the raw data (or the patients), then run split again",
-        )
+    check_patients(split, split["patients"])
     for part in ("train", "test"):
         if not split[part]:
             raise InputError(f"the {part} split is empty", expected="at least one case", found=0)
@@ -120,6 +110,22 @@ def check_split(split: dict[str, Any], known: Sequence[str] | None = None) -> No
     if split["digest"] != split_digest(split):
         raise InputError(
             "the split was edited: its digest is wrong", expected=split_digest(split), found=split["digest"]
+        )
+
+
+def check_patients(split: dict[str, Any], patients: Mapping[str, str]) -> None:
+    """Raise InputError where a patient (of `patients`, case → patient) has cases in two splits."""
+    places: dict[str, set[str]] = {}
+    for part in SPLITS:
+        for case in split[part]:
+            places.setdefault(patients[case], set()).add(part)
+    leaks = {patient: sorted(parts) for patient, parts in places.items() if len(parts) > 1}
+    if leaks:
+        raise InputError(
+            "a patient is in two splits",
+            found=leaks,
+            expected="each patient in one",
+            remedy="correct the split column of the raw data (or the patients), then run split again",
         )
 
 
@@ -134,14 +140,29 @@ def read_split(path: Path) -> dict[str, Any]:
     try:
         split = read_json(path)
         missing = [key for key in ("dataset", *SPLITS, "patients", "digest") if key not in split]
-    except (ValueError, TypeError) as error:
+        if not missing:
+            _check_types(split)
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise InputError(
             "split.json is damaged", where=path, found=error, remedy="run `benchmark split` again"
         ) from error
     if missing:
         raise InputError("split.json lacks keys", where=path, expected=missing, remedy="run `benchmark split` again")
-    check_split(split)
+    try:
+        check_split(split)
+    except InputError as error:
+        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
+        raise InputError(error.problem, where=path, **details) from error
     return split
+
+
+def _check_types(split: dict[str, Any]) -> None:
+    """Raise TypeError unless the splits are lists of ids, and patients a table of them."""
+    if not (all(isinstance(split[part], list) for part in SPLITS) and isinstance(split["patients"], dict)):
+        raise TypeError("a split is a list of ids, patients a table")
+    ids = [case for part in SPLITS for case in split[part]]
+    if not all(isinstance(name, str) for name in (*ids, *split["patients"], *split["patients"].values())):
+        raise TypeError("ids are texts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +191,8 @@ def main(arguments: argparse.Namespace) -> None:
                 "split of another data set", where=arguments.check, expected=dataset.name, found=split["dataset"]
             )
         check_split(split, None if cases is None else [case.id for case in cases])
+        patients = split["patients"] if cases is None else {case.id: case.patient for case in cases}
+        check_patients(split, {case: dataset.patient_by_name(patient) for case, patient in patients.items()})
         if arguments.record:
             write_json(arguments.record, {"dataset": dataset.name, "made": _made(split)})
     else:

@@ -19,6 +19,7 @@ import blosc2
 import numpy as np
 
 from benchmark.data.voxels import ClassVoxels, sample_class_voxels
+from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest, write_json
 
@@ -27,7 +28,6 @@ CHUNK = {2: 256, 3: 64}
 BLOCK = {2: 64, 3: 16}
 PLANE = 512  # where slices are read one by one: side of the pieces that each of them is stored in
 MAXIMUM_CLASS = 255
-LEFT_OUT = 255  # stored label of voxels that losses leave out (preparation.outside: ignored)
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,13 @@ class PreparedStore:
         return tuple(self.info["cases"])
 
     @property
+    def ignore_label(self) -> int | None:
+        """Value in `labels` of voxels that losses leave out: nobody labelled them (references have it too), or they lie
+        outside the scan (`preparation.outside`). None where every voxel has a class."""
+        outside = self.info["preparation"].get("outside") == "ignored"
+        return IGNORED if outside else self.info.get("ignore_label")
+
+    @property
     def digest(self) -> str:
         return self.info["digest"]
 
@@ -137,7 +144,7 @@ def write_case(
     meta: dict[str, Any],
     *,
     background_above: float | None = None,
-    left_out: bool = False,
+    ignored: bool = False,
     planes: int | None = None,
 ) -> None:
     """Write one case; a case is in the store exactly when its json exists, which is written last.
@@ -146,10 +153,11 @@ def write_case(
         folder: the store.
         image, labels: [C, *spatial], stored as float32, and [*spatial], stored as uint8.
         meta: JSON-serialisable; `case`, `shape`, `volumes` (voxels per class present) and, for volumes,
-            `foreground_slices` (per axis the slices that have any label) are added.
+            `foreground_slices` (per axis the slices that have any class) are added.
         background_above: only voxels above this value in the first channel count as background when patches are
             centred on background (MONAI's `image_threshold`); None: all.
-        left_out: label 255 is no class but what losses leave out; no patch is centred on it, and it has no volume.
+        ignored: label `IGNORED` may occur: no class but what losses leave out. It has no volume, and no patch is
+            centred on it.
         planes: axis of a volume along which each slice is stored by itself, for 2-D networks; None: in cubes.
 
     Raises:
@@ -166,14 +174,14 @@ def write_case(
     _write_array(cases / f"{case}.labels.b2nd", labels, planes)
     eligible = None if background_above is None else image[0] > background_above
     classes = labels
-    if left_out:
-        classes = np.where(labels == LEFT_OUT, np.uint8(0), labels)
-        eligible = (labels != LEFT_OUT) if eligible is None else eligible & (labels != LEFT_OUT)
+    if ignored and (unlabelled := labels == IGNORED).any():
+        classes = np.where(unlabelled, np.uint8(0), labels)
+        eligible = ~unlabelled if eligible is None else eligible & ~unlabelled
     voxels = sample_class_voxels(classes, eligible_background=eligible, seed=crc32(case.encode()))
     voxels.save(cases / f"{case}.voxels.npz")
     facts: dict[str, Any] = {"volumes": {str(number): count for number, count in voxels.volumes.items()}}
     if labels.ndim == 3:
-        facts["foreground_slices"] = [_labelled_slices(labels, axis) for axis in range(3)]
+        facts["foreground_slices"] = [_labelled_slices(classes, axis) for axis in range(3)]
     record = {"case": case, "shape": list(labels.shape), **meta, **facts}
     write_json(cases / f"{case}.json", record if "digests" in meta else {**record, "digests": _content(image, labels)})
 
@@ -201,7 +209,10 @@ def finish_store(
 ) -> dict[str, Any]:
     """Write labels.json and, last of all, prepared.json; returns its content."""
     folder = Path(folder)
-    write_json(folder / "labels.json", {str(number): name for number, name in enumerate(label_names, start=1)})
+    names = {str(number): name for number, name in enumerate(label_names, start=1)}
+    if details.get("ignore_label") is not None:
+        names[str(details["ignore_label"])] = "ignore"
+    write_json(folder / "labels.json", names)
     info = {
         "dataset": dataset,
         "preparation": preparation,

@@ -16,14 +16,17 @@ from benchmark import lineage
 from benchmark.data.source import load_source
 from benchmark.datasets import Case, Dataset, Fault, get_dataset
 from benchmark.datasets.base import unknown_values
-from benchmark.datasets.nifti import same_affine
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, write_json
+from benchmark.files import DISK_FULL, atomic_path, write_json
+from benchmark.images.files import UNREADABLE
+from benchmark.images.geometry import same_affine
 from benchmark.progress import say, track
 from benchmark.workers import map_processes
 
 COLUMNS = ("case", "file", "problem", "expected", "found")
 FAULTS_SHOWN = 20
+# Hounsfield units: scanners pad with -1024 to -8192 and write 16 bits; a CT beyond was scaled wrongly.
+POSSIBLE_VALUES = {"CT": (-8192, 65535)}
 
 
 def verify(dataset: Dataset, root: Path, *, processes: int | None = None) -> list[Fault]:
@@ -54,7 +57,7 @@ def verify(dataset: Dataset, root: Path, *, processes: int | None = None) -> lis
 def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fault]]:
     """One case: (case, hash of its voxels or None if unreadable, its faults). Label files are checked all the same."""
     dataset = get_dataset(dataset_name)
-    faults: list[Fault] = []
+    faults = list(dataset.find_case_faults(case))
     content = hashlib.blake2b(digest_size=16)
     geometry = None
     for path in case.images:
@@ -86,7 +89,8 @@ def _read(
     try:
         return reader(path)
     except InputError as error:
-        faults.append(Fault(case.id, str(path), "unreadable", str(error.expected), str(error.found)))
+        problem = "unreadable" if error.problem == UNREADABLE else error.problem
+        faults.append(Fault(case.id, str(path), problem, str(error.expected), str(error.found)))
         return None, None
 
 
@@ -100,6 +104,19 @@ def _image_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -
     elif np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
         number = int(np.count_nonzero(~np.isfinite(array)))
         yield Fault(case.id, str(path), "not finite", "finite voxels", f"{number} voxels are NaN or infinite")
+    else:
+        yield from _value_faults(dataset, case, path, array)
+
+
+def _value_faults(dataset: Dataset, case: Case, path: Path, array: np.ndarray) -> Iterable[Fault]:
+    """Scans of nothing, and values that the modality cannot have measured."""
+    lowest, highest = array.min(), array.max()
+    possible = POSSIBLE_VALUES.get(dataset.modality)
+    if lowest == highest and not dataset.empty_labels:  # there are black frames
+        yield Fault(case.id, str(path), "one value everywhere", "an image", f"{lowest}")
+    elif possible and not possible[0] <= lowest <= highest <= possible[1]:
+        expected = f"{possible[0]} to {possible[1]}"
+        yield Fault(case.id, str(path), "impossible values", expected, f"{lowest} to {highest}")
 
 
 def _label_faults(
@@ -115,7 +132,7 @@ def _label_faults(
     if geometry is not None and not same_affine(affine, geometry[1]):
         yield Fault(case.id, str(path), "affine differs", _flat(geometry[1]), _flat(affine))
     allowed = dataset.allowed_values(path)
-    odd = unknown_values(array, allowed)
+    odd = [value for value in unknown_values(array, allowed) if value != case.ignore]
     if odd:
         expected = f"{allowed[0]} to {allowed[-1]}" if isinstance(allowed, range) else ", ".join(map(str, allowed))
         yield Fault(case.id, str(path), "unknown label value", expected, str(odd))
@@ -126,11 +143,24 @@ def _flat(affine: np.ndarray) -> str:
 
 
 def write_report(path: Path, faults: Iterable[Fault]) -> None:
-    """verify.csv: one line per fault; the header alone when there is none."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        writer.writerows([getattr(fault, column) for column in COLUMNS] for fault in faults)
+    """verify.csv: one line per fault; the header alone when there is none.
+
+    Raises:
+        InputError: it cannot be written there, or the disk is full.
+    """
+    try:
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(COLUMNS)
+            writer.writerows([getattr(fault, column) for column in COLUMNS] for fault in faults)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise InputError(
+            "the disk is full: the report of faults cannot be written",
+            where=path,
+            remedy="free space and verify again; the first faults are printed above",
+        ) from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -146,13 +176,13 @@ def main(arguments: argparse.Namespace) -> None:
     source = load_source(arguments.source, dataset.name)
     report = arguments.out.with_name("verify.csv")
     faults = verify(dataset, Path(source["root"]), processes=arguments.processes)
+    for fault in faults[:FAULTS_SHOWN]:  # before anything is written: the disk may be full
+        say(f"{fault.case} {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}")
     write_report(report, faults)
     if not faults:
         made = {"source": lineage.digest_of(source["made"]), **lineage.code("verify")}
         write_json(arguments.out, {"dataset": dataset.name, "cases": source["cases"], "made": made})
         return
-    for fault in faults[:FAULTS_SHOWN]:
-        say(f"{fault.case} {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}")
     raise InputError(
         f"{len(faults)} faults in {len({fault.case for fault in faults})} cases of {dataset.name}",
         where=report,

@@ -10,7 +10,7 @@ from benchmark.errors import InputError
 
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
-NOT_DATASETS = {"__init__", "base", "nifti", "nnunet_raw", "paired_volumes", "pictures", "volumes", "amos22"}
+NOT_DATASETS = {"__init__", "base", "label_order", "nifti", "nnunet_raw", "volumes", "amos22"}
 
 
 def available_datasets() -> list[str]:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.datasets.base import Case, Fault
 from benchmark.datasets.volumes import Files, LabelledVolumes, files_by_case, first_folder
@@ -20,8 +20,6 @@ from benchmark.errors import InputError
 PARTS = {"training": "train", "testing": "test"}
 PLACES = ("", "database", "ACDC/database")
 PATIENT = "patient[0-9][0-9][0-9]"
-IMAGE = re.compile(r"(?P<case>patient\d{3}_frame\d{2})\.nii(\.gz)?")
-LABEL = re.compile(r"(?P<case>patient\d{3}_frame\d{2})_gt\.nii(\.gz)?")
 PHASES = ("ED", "ES")
 
 
@@ -34,12 +32,16 @@ class Acdc(LabelledVolumes):
         training_alone: who validates and who tests where `testing` is absent: a public split of the 100 in `training`.
     """
 
+    image_name: ClassVar = re.compile(r"(?P<case>patient\d{3}_frame\d{2})\.nii(\.gz)?")
+    label_name: ClassVar = re.compile(r"(?P<case>patient\d{3}_frame\d{2})_gt\.nii(\.gz)?")
+    other_names: ClassVar = re.compile(r"patient\d{3}_4d\.nii(\.gz)?")  # the film
+
     patients: Mapping[str, Sequence[int]] = field(default_factory=dict)
     training_alone: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def find_files(self, root: Path) -> tuple[Files, Files]:
         files = [path for folder in self.patient_folders(root) for path in folder.iterdir()]
-        return tuple(files_by_case(files, pattern, "{case}") for pattern in (IMAGE, LABEL))
+        return tuple(files_by_case(files, name, self.case_name) for name in (self.image_name, self.label_name))
 
     def patient_folders(self, root: Path) -> list[Path]:
         """Folders of the patients of both parts.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
-from benchmark.datasets.paired_volumes import PairedVolumes
+from benchmark.datasets.volumes import LabelledVolumes
 
 LAST_CT = 500
 
 
 @dataclass(frozen=True)
-class Amos22(PairedVolumes):
+class Amos22(LabelledVolumes):
     """The cases of some modalities.
 
     Attributes:
@@ -27,12 +28,13 @@ class Amos22(PairedVolumes):
     labelled: Mapping[str, int] = field(default_factory=dict)
 
     pairs: ClassVar = (("imagesTr", "labelsTr"), ("imagesVa", "labelsVa"))
-    image_name: ClassVar = re.compile(r"(?P<case>amos_\d{4})\.nii\.gz")
+    image_name: ClassVar = re.compile(r"(?P<case>amos_\d{4})\.nii(\.gz)?")
+    label_name: ClassVar = image_name
 
     def has_case(self, case: str) -> bool:
         return modality_of(case) in self.labelled
 
-    def attributes_of(self, case: str) -> dict[str, Any]:
+    def attributes_of(self, case: str, image: Path) -> dict[str, Any]:
         return {"modality": modality_of(case)}
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from benchmark.datasets.paired_volumes import ENDING, PairedVolumes
+from benchmark.datasets.volumes import LabelledVolumes
 
 
-class Atlas2023(PairedVolumes):
+class Atlas2023(LabelledVolumes):
     pairs: ClassVar = (("train/imagesTr", "train/labelsTr"), ("imagesTr", "labelsTr"))
-    image_name: ClassVar = re.compile(r"(?P<case>im\d+)\.nii\.gz")
-
-    def label_name(self, case: str) -> str:
-        return case.replace("im", "lb") + ENDING
+    image_name: ClassVar = re.compile(r"im(?P<number>\d+)\.nii(\.gz)?")
+    label_name: ClassVar = re.compile(r"lb(?P<number>\d+)\.nii(\.gz)?")
+    case_name: ClassVar = "im{number}"
 
 
 dataset = Atlas2023.from_yaml(__file__)

@@ -6,8 +6,9 @@ defaults for NIfTI) that ends in `dataset = MyDataset.from_yaml(__file__)`, and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,7 @@ import yaml
 from benchmark.errors import InputError
 
 PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
+IGNORED = 255  # in merged maps and prepared stores: voxels that have no class, which losses and scores leave out
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Case:
         images: one file per channel, or one file that holds all.
         labels: label files, in the data set's own form.
         split: "train", "val" or "test" where the data set says so.
+        ignore: value of voxels that nobody labelled, in the label files; None: there are none.
         attributes: what else is known before reading the image.
     """
 
@@ -60,6 +63,7 @@ class Case:
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     split: str | None = None
+    ignore: int | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -98,6 +102,8 @@ class Dataset:
         empty_labels: whether a case without any labelled voxel is right.
         shared_scans: other data sets with the same scans, and what follows for a reader of both; the cases of one
             person have one `patient` in all of them.
+        frame_suffix: regular expression of what a case id ends in behind its patient, where the layout does not say who
+            is who; empty: every case counts as its own patient.
     """
 
     name: str
@@ -121,30 +127,61 @@ class Dataset:
     layout: str = ""
     empty_labels: bool = False
     shared_scans: Mapping[str, str] = field(default_factory=dict)
+    frame_suffix: str = r"[_-](frame|slice|visit|session|ses|timepoint|time|scan)[_-]?\d+$"
 
     @classmethod
     def from_yaml(cls, module_file: str) -> Self:
         """Build from the yaml beside the module; its keys are the fields above.
 
         Raises:
-            InputError: an unknown or missing key, or a group that names an unknown structure.
+            InputError: no YAML, an unknown or missing key, a value of another kind, or a group that names an unknown
+                structure.
         """
         path = Path(module_file).with_suffix(".yaml")
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        allowed = {f.name for f in fields(cls)} - {"name"}
-        if set(facts) - allowed:
-            raise InputError("unknown key", where=path, found=sorted(set(facts) - allowed), expected=sorted(allowed))
-        facts["groups"] = {group: tuple(names) for group, names in facts["groups"].items()}
+        facts = cls._checked_keys(path)
+        facts["groups"] = {group: tuple(names) for group, names in facts.get("groups", {}).items()}
         unknown = {name for names in facts["groups"].values() for name in names} - set(facts["label_names"])
         if unknown:
             raise InputError("a group names a structure that is not in label_names", where=path, found=sorted(unknown))
         for key in ("channels", "label_names", "test_cases", "val_cases"):
             facts[key] = tuple(facts.get(key, ()))
-        facts["archives"] = tuple(
-            Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
-            for archive in facts.get("archives", ())
-        )
+        try:
+            facts["archives"] = tuple(
+                Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
+                for archive in facts.get("archives", ())
+            )
+            re.compile(facts.get("frame_suffix", ""))
+        except (TypeError, AttributeError, re.error) as error:
+            raise InputError("archives or frame_suffix are of another kind", where=path, found=str(error)) from error
         return cls(name=path.stem, **facts)
+
+    @classmethod
+    def _checked_keys(cls, path: Path) -> dict[str, Any]:
+        """The yaml's keys: none unknown, none missing that has no default, lists and tables where they are due."""
+        try:
+            facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError("the facts of a data set cannot be read", where=path, found=str(error)) from error
+        known = {f.name: f for f in fields(cls) if f.name != "name"}
+        if not isinstance(facts, dict) or set(facts) - set(known):
+            found = sorted(map(str, set(facts) - set(known))) if isinstance(facts, dict) else type(facts).__name__
+            raise InputError("unknown key", where=path, found=found, expected=sorted(known))
+        optional = {"groups"} | {
+            name for name, f in known.items() if f.default is not MISSING or f.default_factory is not MISSING
+        }
+        if missing := sorted(set(known) - set(facts) - optional):
+            raise InputError("missing key", where=path, expected=missing, found=sorted(facts))
+        for kind, keys in (
+            (list, ("channels", "label_names", "test_cases", "val_cases", "archives")),
+            (dict, ("groups",)),
+        ):
+            for key in keys:
+                if not isinstance(facts.get(key, kind()), kind):
+                    raise InputError(f"{key} is no {kind.__name__}", where=path, found=repr(facts[key])[:120])
+        for group, names in facts.get("groups", {}).items():
+            if not isinstance(names, list):
+                raise InputError(f"group {group} is no list", where=path, found=repr(names)[:120])
+        return facts
 
     @property
     def phantom(self) -> bool:
@@ -179,18 +216,29 @@ class Dataset:
         raise NotImplementedError
 
     def read_labels(self, case: Case) -> tuple[np.ndarray, np.ndarray, int]:
-        """All structures of a case as one map: (uint8 [*spatial] in class order, affine [4, 4], overlapping voxels)."""
+        """All structures of a case as one map: (uint8 [*spatial] in class order, affine [4, 4], overlapping voxels).
+
+        Voxels that nobody labelled are `IGNORED`.
+        """
         raise NotImplementedError
 
     def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """One image or label file as `verify` looks at it: ([*spatial] or [*spatial, C], affine [4, 4])."""
+        """One image file as `verify` looks at it: ([*spatial] or [*spatial, C], affine [4, 4]; pictures: identity)."""
         from benchmark.datasets.nifti import read_nifti
+        from benchmark.images.files import NIFTI, ending_of
+        from benchmark.images.pictures import read_picture
 
-        return read_nifti(path)
+        return read_nifti(path) if ending_of(path) in (*NIFTI, None) else (read_picture(path), np.eye(4))
 
     def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """As `read_file`, for a file that holds labels: ([*spatial], affine [4, 4])."""
-        return self.read_file(path)
+        """One label file as every command reads it: (unsigned numbers [*spatial], affine [4, 4]; pictures: identity).
+
+        Raises:
+            InputError: unreadable, lossy, or other values than whole numbers from 0 on.
+        """
+        from benchmark.images.labels import read_label_file
+
+        return read_label_file(path)
 
     def read_reference(self, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
         """What predictions are scored against ([*spatial], affine), where that is not the merged label map."""
@@ -233,7 +281,8 @@ class Dataset:
         unknown = [name for name in labels if name not in self.class_numbers]
         if unknown:
             raise InputError(f"{self.name} has no such structure", found=unknown, expected="names of label_names")
-        table = np.zeros(len(self.label_names) + 1, dtype=np.uint8)
+        table = np.zeros(IGNORED + 1, dtype=np.uint8)
+        table[IGNORED] = IGNORED
         table[[self.class_numbers[name] for name in labels]] = np.arange(1, len(labels) + 1)
         return table[merged]
 
@@ -241,9 +290,19 @@ class Dataset:
         """Values a label file may hold, ascending."""
         return range(len(self.label_names) + 1)
 
+    def patient_by_name(self, name: str) -> str:
+        """Whose the case of that name is, as far as the name tells: `patient001_frame01` → `patient001`."""
+        return re.sub(self.frame_suffix, "", name, flags=re.IGNORECASE) if self.frame_suffix else name
+
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
         """What is wrong with tables and file names, without opening an image."""
         yield from ()
+
+    def find_case_faults(self, case: Case) -> Iterator[Fault]:
+        """What is wrong with the files that a case has, without opening one: fewer or more of them than channels."""
+        if len(case.images) not in (1, len(self.channels)):
+            names = ", ".join(path.name for path in case.images)
+            yield Fault(case.id, str(case.images[0]), "channels differ", ", ".join(self.channels), names)
 
     def describe(self, volumes: Mapping[str, int], extent: Sequence[float]) -> dict[str, str]:
         """Attributes that results are grouped by.

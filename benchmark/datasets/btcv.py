@@ -8,50 +8,48 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
-from benchmark.datasets.base import Dataset
-from benchmark.datasets.volumes import Files, LabelledVolumes, files_by_case, first_folder
+from benchmark.datasets.volumes import Files, LabelledVolumes, first_folder
 from benchmark.errors import InputError
 
 PLACES = ("", "Training", "RawData/Training", "Abdomen/RawData/Training")
 FOLDERS = (("img", "label"), ("imagesTr", "labelsTr"))
-IMAGE = re.compile(r"img(?P<number>\d{4})\.nii(\.gz)?")
-LABEL = re.compile(r"label(?P<number>\d{4})\.nii(\.gz)?")
 
 
-class Btcv(LabelledVolumes):
-    """The release's layout, or MONAI's."""
+class Scans(LabelledVolumes):
+    """The 30 scans, in the release's layout or MONAI's, for a data set made of them."""
+
+    image_name: ClassVar = re.compile(r"img(?P<number>\d{4})\.nii(\.gz)?")
+    label_name: ClassVar = re.compile(r"label(?P<number>\d{4})\.nii(\.gz)?")
 
     def find_files(self, root: Path) -> tuple[Files, Files]:
-        return find_scans(root, self, "img{number}")
+        """Images and labels of the scans.
+
+        Raises:
+            InputError: neither layout is at `root` or where an archive puts it below.
+        """
+        for images, labels in FOLDERS:
+            folder = first_folder(root, [f"{place}/{images}".strip("/") for place in PLACES], "img*")
+            if folder is not None:
+                labels_folder = folder.with_name(labels)
+                return self.files_of([folder], self.image_name), self.files_of([labels_folder], self.label_name)
+        raise InputError(
+            f"this is not {self.title}: no scans",
+            where=root,
+            expected=self.layout,
+            remedy="give the folder that RawData.zip was unpacked into",
+        )
 
     def patient_of(self, case: str) -> str:
-        return patient_of_scan(case)
+        """`img0035`, `case0035` → `btcv_0035`: the same person in both data sets that have these scans."""
+        return f"btcv_{case[-4:]}"
 
 
-def find_scans(root: Path, dataset: Dataset, name: str) -> tuple[Files, Files]:
-    """Images and labels of the 30 scans for a data set made of them, by `name` with their {number}.
+class Btcv(Scans):
+    """BTCV's own ids."""
 
-    Raises:
-        InputError: neither layout is at `root` or where an archive puts it below.
-    """
-    for images, labels in FOLDERS:
-        folder = first_folder(root, [f"{place}/{images}".strip("/") for place in PLACES], "img*")
-        if folder is not None:
-            labels_folder = folder.with_name(labels)
-            found = labels_folder.iterdir() if labels_folder.is_dir() else ()
-            return files_by_case(folder.iterdir(), IMAGE, name), files_by_case(found, LABEL, name)
-    raise InputError(
-        f"this is not {dataset.title}: no scans",
-        where=root,
-        expected=dataset.layout,
-        remedy="give the folder that RawData.zip was unpacked into",
-    )
-
-
-def patient_of_scan(case: str) -> str:
-    """`img0035`, `case0035` → `btcv_0035`: the same person in both data sets that have these scans."""
-    return f"btcv_{case[-4:]}"
+    case_name: ClassVar = "img{number}"
 
 
 dataset = Btcv.from_yaml(__file__)

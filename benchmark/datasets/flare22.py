@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from benchmark.datasets.paired_volumes import PairedVolumes
+from benchmark.datasets.volumes import LabelledVolumes
 
 
-class Flare22(PairedVolumes):
+class Flare22(LabelledVolumes):
     pairs: ClassVar = (("images", "labels"),)
-    image_name: ClassVar = re.compile(r"(?P<case>FLARE22_Tr_\d{4})_0000\.nii\.gz")
+    image_name: ClassVar = re.compile(r"(?P<case>FLARE22_Tr_\d{4})_0000\.nii(\.gz)?")
+    label_name: ClassVar = re.compile(r"(?P<case>FLARE22_Tr_\d{4})\.nii(\.gz)?")
 
 
 dataset = Flare22.from_yaml(__file__)

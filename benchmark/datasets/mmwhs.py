@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
-from benchmark.datasets.volumes import Files, LabelledVolumes, files_by_case, first_folder
+from benchmark.datasets.volumes import Files, LabelledVolumes, first_folder
 from benchmark.errors import InputError
 
 PLACES = ("", "ct_train", "MM-WHS 2017 Dataset/ct_train")
-IMAGE = re.compile(r"(?P<case>ct_train_\d{4})_image\.nii(\.gz)?")
-LABEL = re.compile(r"(?P<case>ct_train_\d{4})_label\.nii(\.gz)?")
 
 
 class MmWhs(LabelledVolumes):
     """Images and labels side by side in one folder."""
+
+    image_name: ClassVar = re.compile(r"(?P<case>ct_train_\d{4})_image\.nii(\.gz)?")
+    label_name: ClassVar = re.compile(r"(?P<case>ct_train_\d{4})_label\.nii(\.gz)?")
 
     def find_files(self, root: Path) -> tuple[Files, Files]:
         folder = first_folder(root, PLACES, "ct_train_*_image.nii*")
@@ -29,7 +31,7 @@ class MmWhs(LabelledVolumes):
                 expected=self.layout,
                 remedy="give the folder that holds ct_train; the MR scans and ct_test are not read",
             )
-        return tuple(files_by_case(folder.iterdir(), pattern, "{case}") for pattern in (IMAGE, LABEL))
+        return self.files_of([folder], self.image_name), self.files_of([folder], self.label_name)
 
 
 dataset = MmWhs.from_yaml(__file__)

@@ -24,12 +24,14 @@ from scipy import ndimage
 
 from benchmark.datasets.base import Case, Dataset, Fault
 from benchmark.datasets.nnunet_raw import CHANNEL
-from benchmark.datasets.pictures import SUFFIXES, read_picture
 from benchmark.errors import InputError
+from benchmark.images.files import PICTURES, TIFF, ending_of, images_in, stem_of, unread_in
+from benchmark.images.pictures import read_picture
 
 PARTS = {"train": "Training-labeled", "test": "Tuning"}
 CLASSES_DRAWN = "labelsTr"  # the one folder of labels that holds classes, not numbers of cells
 CONVERTED = {"train": ("imagesTr", CLASSES_DRAWN), "test": ("imagesVal", "labelsVal-instance-mask")}
+LABEL_SUFFIX = "_label"  # of the challenge's label files
 PREFIX = {"train": "train_", "test": ""}
 INTERIOR, BOUNDARY = 1, 2
 SMALLEST_INTERIOR = 16  # pixels
@@ -51,9 +53,8 @@ class NeuripsCellSeg(Dataset):
         )
 
     def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [H, W] as stored, images as three channels [H, W, 3]."""
-        array = read_picture(path)
-        return (array if path.parent.name.startswith("labels") else three_channels(array)), np.eye(4)
+        """The image as three channels [H, W, 3]."""
+        return three_channels(read_picture(path)), np.eye(4)
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """uint8 [3, H, W]: each channel stretched between the percentiles 1 and 99 of its values other than 0, as the
@@ -72,10 +73,10 @@ class NeuripsCellSeg(Dataset):
         reference = self.read_reference(case)
         if reference is not None:
             return three_classes(reference[0]), reference[1], 0
-        classes = read_picture(case.labels[0])
-        if classes.size and not 0 <= classes.min() <= classes.max() <= BOUNDARY:
+        classes, affine = self.read_label_file(case.labels[0])
+        if classes.max(initial=0) > BOUNDARY:
             raise InputError("not the three classes", where=case.labels[0], expected="0 to 2", found=classes.max())
-        return classes.astype(np.uint8), np.eye(4), 0
+        return classes.astype(np.uint8), affine, 0
 
     def read_reference(self, case: Case) -> tuple[np.ndarray, np.ndarray] | None:
         """The instances, uint16 [H, W]: what predictions are scored against. None where only classes are drawn.
@@ -89,22 +90,29 @@ class NeuripsCellSeg(Dataset):
             )
         if case.labels[0].parent.name == CLASSES_DRAWN:
             return None
-        instances = read_picture(case.labels[0])
-        if instances.size and not 0 <= instances.min() <= instances.max() < 2**16:
+        instances, affine = self.read_label_file(case.labels[0])
+        if instances.max(initial=0) >= 2**16:
             raise InputError("not instance numbers", where=case.labels[0], expected="0 to 65535", found=instances.max())
-        return instances.astype(np.uint16), np.eye(4)
+        return instances.astype(np.uint16), affine
 
     def allowed_values(self, label_file: Path) -> range:
         return range(BOUNDARY + 1) if label_file.parent.name == CLASSES_DRAWN else range(2**16)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
-        """Label files without an image, and a second image of one name."""
+        """Label files without an image, a second image or label of one name, formats that are not read."""
         known = {path for case in cases for path in (*case.images, *case.labels)}
         for images, labels in _part_folders(root).values():
-            for path in sorted(set(_pictures(labels)) - known):
-                yield Fault(_name(path), str(path), "label without an image", "an image", "none")
-            for path in sorted(set(_pictures(images)) - known):
+            names = {_name(path) for path in images_in(images, PICTURES)}
+            for path in sorted(set(images_in(labels, PICTURES)) - known):
+                name = _name(path)
+                if name in names:
+                    yield Fault(name, str(path), "several labels of one name", "one", path.name)
+                else:
+                    yield Fault(name, str(path), "label without an image", "an image", "none")
+            for path in sorted(set(images_in(images, PICTURES)) - known):
                 yield Fault(_name(path), str(path), "several images of one name", "one", path.name)
+            for path in (path for folder in (images, labels) for path in unread_in(folder)):
+                yield Fault(path.stem, str(path), "format is not read", ", ".join(PICTURES), path.name)
 
 
 def is_converted(image: Path) -> bool:
@@ -167,22 +175,23 @@ def _part_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     return folders
 
 
-def _pictures(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-
-
 def _name(path: Path) -> str:
-    """`cell_00001.tif`, `cell_00001_0000.png`, `cell_00001_label.tiff` → `cell_00001`."""
-    return CHANNEL.sub("", path.stem.removesuffix("_label"))
+    """`cell_00001.tif`, U-Mamba's image `cell_00001_0000.png`, the challenge's label `cell_00001_label.tiff` →
+    `cell_00001`."""
+    stem = stem_of(path)
+    channel = CHANNEL.fullmatch(stem) if is_converted(path) else None
+    return channel["case"] if channel else stem.removesuffix(LABEL_SUFFIX)
 
 
 def _cases_of(part: str, images: Path, labels: Path) -> Iterator[Case]:
-    label_files = {_name(path): path for path in reversed(_pictures(labels))}
-    for name, image in {_name(path): path for path in reversed(_pictures(images))}.items():
-        case, label = PREFIX[part] + name, label_files.get(name)
-        yield Case(id=case, patient=case, images=(image,), labels=() if label is None else (label,), split=part)
+    label_files: dict[str, list[Path]] = {}
+    for path in images_in(labels, PICTURES):
+        if labels.name != "labels" or stem_of(path).endswith(LABEL_SUFFIX):
+            label_files.setdefault(_name(path), []).append(path)
+    for name, image in {_name(path): path for path in reversed(images_in(images, PICTURES))}.items():
+        case, found = PREFIX[part] + name, label_files.get(name, [])
+        found = [path for path in found if ending_of(path) in TIFF] or found  # a preview may lie beside the label
+        yield Case(id=case, patient=case, images=(image,), labels=tuple(found[:1]), split=part)
 
 
 dataset = NeuripsCellSeg.from_yaml(__file__)

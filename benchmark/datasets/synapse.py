@@ -9,49 +9,44 @@ where h5py is installed, which this project does not need otherwise; the same ar
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from benchmark.datasets.base import Case, Fault
-from benchmark.datasets.btcv import find_scans, patient_of_scan
+from benchmark.datasets.btcv import Scans
 from benchmark.datasets.volumes import (
     Files,
-    LabelledVolumes,
     cases_in_no_list,
     files_by_case,
     first_folder,
     second_files,
 )
 from benchmark.errors import InputError
+from benchmark.images.files import NIFTI, decoding, ending_of
+from benchmark.images.labels import as_labels
 
 SLICES, VOLUMES = "train_npz", "test_vol_h5"
 SLICE = re.compile(r"(?P<case>case\d{4})_slice\d{3}\.npz")
 VOLUME = re.compile(r"(?P<case>case\d{4})(\.npy)?\.(h5|npz)")
-UNREADABLE = (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile)
 CASES_LOOKED_AT = 4  # for the label order: reading every slice for it would double the time of `verify`
 STORED_LIMITS = (-0.5, 1.5)  # [0, 1], with what a spline may overshoot in files that were resized
 
 
 @dataclass(frozen=True)
-class Synapse(LabelledVolumes):
+class Synapse(Scans):
     """The raw release, or TransUNet's files.
 
     Attributes:
         stored_window: HU that are 0 and 1 in TransUNet's files.
     """
 
+    case_name: ClassVar = "case{number}"
+
     stored_window: Sequence[float] = (0, 1)
-
-    def find_files(self, root: Path) -> tuple[Files, Files]:
-        """Files of the raw release, by the ids `case0001`, …"""
-        return find_scans(root, self, "case{number}")
-
-    def patient_of(self, case: str) -> str:
-        return patient_of_scan(case)
 
     def find_cases(self, root: Path) -> list[Case]:
         """Cases of either layout.
@@ -88,7 +83,7 @@ class Synapse(LabelledVolumes):
         return image * np.float32(high - low) + np.float32(low), np.eye(4)
 
     def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
-        return super().read_file(path) if _is_nifti(path) else (read_stored(path, "label"), np.eye(4))
+        return super().read_label_file(path) if _is_nifti(path) else (_stored_labels(path), np.eye(4))
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """[1, H, W, slices] in HU; spacing and axes of TransUNet's files are unknown, so that their affine is the
@@ -100,7 +95,7 @@ class Synapse(LabelledVolumes):
     def read_labels(self, case: Case) -> tuple[np.ndarray, np.ndarray, int]:
         if not case.labels or _is_nifti(case.labels[0]):
             return super().read_labels(case)
-        parts = [self.renumber(read_stored(path, "label"), path, {}) for path in case.labels]
+        parts = [self.renumber(_stored_labels(path), path, {}) for path in case.labels]
         return _joined(parts, case), np.eye(4), 0
 
     def allowed_values(self, label_file: Path) -> Sequence[int]:
@@ -121,6 +116,10 @@ class Synapse(LabelledVolumes):
                 yield Fault(case, str(files[missing]), "slice missing", f"slice{missing:03d}", files[missing].name)
         yield from self._label_order(folder, cases)
 
+    def find_case_faults(self, case: Case) -> Iterator[Fault]:
+        """As of all data sets; files of TransUNet's are slices, any number of them."""
+        yield from super().find_case_faults(case) if _is_nifti(case.images[0]) else ()
+
     def _label_order(self, folder: Path, cases: Sequence[Case]) -> Iterator[Fault]:
         """SAMed's files have the right kidney where TransUNet's have the gallbladder, and the reverse."""
         gallbladder, kidney = self.class_numbers["gallbladder"], self.class_numbers["right_kidney"]
@@ -128,7 +127,7 @@ class Synapse(LabelledVolumes):
         for case in cases[:CASES_LOOKED_AT]:
             for path in case.labels:
                 try:
-                    labels = read_stored(path, "label")
+                    labels = _stored_labels(path)
                 except InputError:
                     continue  # a fault of its own
                 voxels += [np.count_nonzero(labels == gallbladder), np.count_nonzero(labels == kidney)]
@@ -148,21 +147,17 @@ def read_stored(path: Path, name: str) -> np.ndarray:
     Raises:
         InputError: missing, damaged or without that array, of another shape, or a `.h5` where h5py is absent.
     """
-    try:
+    with decoding(path, "a whole file with the arrays image and label"):
         array = _read_h5(path, name) if path.suffix == ".h5" else _read_npz(path, name)
-    except UNREADABLE as error:
-        raise InputError(
-            "cannot read slices",
-            where=path,
-            expected="a whole file with the arrays image and label",
-            found=f"{type(error).__name__}: {error}",
-            remedy="fetch or copy the file again",
-        ) from error
     if array.ndim not in (2, 3):
         raise InputError(
             f"{name} is neither a slice nor a volume", where=path, expected="2 or 3 axes", found=array.shape
         )
     return array[..., None] if array.ndim == 2 else np.moveaxis(array, 0, -1)
+
+
+def _stored_labels(path: Path) -> np.ndarray:
+    return as_labels(read_stored(path, "label"), path)
 
 
 def _read_npz(path: Path, name: str) -> np.ndarray:
@@ -187,7 +182,7 @@ def _read_h5(path: Path, name: str) -> np.ndarray:
 
 
 def _is_nifti(path: Path) -> bool:
-    return path.name.endswith((".nii.gz", ".nii"))
+    return ending_of(path) in NIFTI
 
 
 def _stored_folder(root: Path) -> Path | None:

@@ -7,14 +7,17 @@ Layout: `meta.csv` (separator ";", UTF-8 with byte-order mark, one line per case
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.datasets.base import Case, Dataset, Fault
-from benchmark.datasets.nifti import read_nifti, same_affine
 from benchmark.errors import InputError
+from benchmark.images.files import images_in
+from benchmark.images.geometry import same_affine
+from benchmark.images.label_names import read_text
 
 SUFFIX = ".nii.gz"
 SPLITS = ("train", "val", "test")
@@ -41,7 +44,7 @@ class TotalSegmentator(Dataset):
             id=folder.name,
             patient=folder.name,
             images=(folder / "ct.nii.gz",),
-            labels=tuple(sorted((folder / "segmentations").glob("*" + SUFFIX))),
+            labels=tuple(images_in(folder / "segmentations", (SUFFIX,))),
             split=row.get("split") or None,
             attributes={"study_type": row.get("study_type", "")},
         )
@@ -53,7 +56,8 @@ class TotalSegmentator(Dataset):
         A structure whose file is missing is absent from the map.
 
         Raises:
-            InputError: no mask, an unknown structure, an unreadable file, or masks of different geometry.
+            InputError: no mask, an unknown structure, an unreadable file, values above 1, or masks of different
+                geometry.
         """
         if not case.labels:
             raise InputError("the case has no label file", where=case.images[0].parent / "segmentations")
@@ -65,13 +69,15 @@ class TotalSegmentator(Dataset):
         merged = affine = None
         overlaps = 0
         for name in sorted(by_name, key=numbers.__getitem__):
-            mask, mask_affine = read_nifti(by_name[name])
+            mask, mask_affine = self.read_label_file(by_name[name])
             if merged is None:
                 merged, affine = np.zeros(mask.shape, np.uint8), mask_affine
             if mask.shape != merged.shape or not same_affine(mask_affine, affine):
                 raise InputError(
                     "masks differ in geometry", where=by_name[name], expected=merged.shape, found=mask.shape
                 )
+            if mask.max() > 1:
+                raise InputError("not a mask", where=by_name[name], expected="0 and 1", found=f"up to {mask.max()}")
             inside = mask > 0
             if inside.any():  # most masks of a scan are empty
                 overlaps += int(np.count_nonzero(merged[inside]))
@@ -82,11 +88,15 @@ class TotalSegmentator(Dataset):
         return range(2)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
-        """Faults of meta.csv (case ids that occur twice, cases it lacks, unknown splits) and of mask file names."""
+        """Faults of meta.csv (case ids that occur twice, cases that only it or only the disk has, unknown splits) and
+        of mask file names."""
         meta = str(root / "meta.csv")
         listed = [row["image_id"] for row in read_meta(root)]
         for case in sorted({case for case in listed if listed.count(case) > 1}):
             yield Fault(case, meta, "duplicate case id", "one line", f"{listed.count(case)} lines")
+        for case in sorted(set(listed) - {case.id for case in cases}):
+            found = "an empty folder" if (root / case).is_dir() else "no folder"
+            yield Fault(case, meta, "case not on disk", f"{case}/ct.nii.gz and {case}/segmentations", found)
         for case in cases:
             if case.id not in listed:
                 yield Fault(case.id, meta, "case missing in meta.csv", "one line", "none")
@@ -132,11 +142,17 @@ def read_meta(root: Path) -> list[dict[str, str]]:
             found="no such folder" if not root.is_dir() else f"{sum(1 for _ in root.iterdir())} other entries",
             remedy="give the folder that the archive was unpacked into",
         )
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter=";"))
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=";"))
+    except (ValueError, csv.Error) as error:
+        raise InputError("meta.csv cannot be read", where=path, expected="a table in UTF-8", found=error) from error
     columns = set(rows[0]) if rows else set()
     if rows and not {"image_id", "split"} <= columns:
-        raise InputError("meta.csv lacks columns", where=path, expected="image_id;…;split", found=sorted(columns))
+        found = sorted(map(str, columns))
+        raise InputError("meta.csv lacks columns", where=path, expected="image_id;…;split", found=found)
+    for number, row in enumerate(rows, start=2):
+        if not row.get("image_id") or None in row:
+            raise InputError("a line of meta.csv is damaged", where=path, expected="image_id;…", found=f"line {number}")
     return rows
 
 

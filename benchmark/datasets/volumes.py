@@ -1,4 +1,4 @@
-"""Volumes in NIfTI files with one label file each: what BTCV, Synapse, MM-WHS and ACDC have in common."""
+"""Volumes in NIfTI files with one label file each: the layout of most challenges."""
 
 from __future__ import annotations
 
@@ -6,26 +6,38 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from benchmark.datasets.base import Case, Dataset, Fault, unknown_values
-from benchmark.datasets.nifti import read_nifti
+from benchmark.datasets.label_order import order_faults
 from benchmark.errors import InputError
+from benchmark.images.files import NIFTI, images_in, unread_in
 
 Files = dict[str, list[Path]]  # by case id
 
 
 @dataclass(frozen=True)
 class LabelledVolumes(Dataset):
-    """A case is one image file and one label file. A subclass finds them and says whose they are.
+    """A case is one image file and one label file. A subclass says how they are called and where they lie.
 
     Attributes:
-        train_cases: ids that train, where the split is a list; `test_cases` has the others.
+        image_name, label_name: whole names of the files of a case.
+        case_name: id of a case, made of the groups of these names.
+        other_names: whole names of files that lie among them and are left out.
+        pairs: folders of images and of their label maps, relative to the root; those that exist are read.
+        train_cases: ids that train, where both parts are lists; without it what neither `test_cases` nor `val_cases`
+            has trains.
         label_values: value in a label file → class number, 0 for what becomes background; empty: they are the same.
         known_mistakes: values that occur by mistake → what is known of them, for the message.
     """
+
+    image_name: ClassVar[re.Pattern[str]]
+    label_name: ClassVar[re.Pattern[str]]
+    case_name: ClassVar[str] = "{case}"
+    other_names: ClassVar[re.Pattern[str] | None] = None
+    pairs: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     train_cases: Sequence[str] = ()
     label_values: Mapping[int, int] = field(default_factory=dict)
@@ -37,14 +49,35 @@ class LabelledVolumes(Dataset):
         Raises:
             InputError: the folder is not in the data set's layout.
         """
-        raise NotImplementedError
+        if not any((root / images).is_dir() for images, _ in self.pairs):
+            raise InputError(
+                f"this is not {self.title}: no {self.pairs[0][0]}",
+                where=root,
+                expected=self.layout,
+                found="no such folder" if not root.is_dir() else f"{sum(1 for _ in root.iterdir())} other entries",
+                remedy="give the folder that the archive was unpacked into",
+            )
+        images, labels = zip(*((root / images, root / labels) for images, labels in self.pairs), strict=True)
+        return self.files_of(images, self.image_name), self.files_of(labels, self.label_name)
+
+    def files_of(self, folders: Iterable[Path], pattern: re.Pattern[str]) -> Files:
+        """Files of the data set's cases in some folders, by case; of a folder that is not there, none."""
+        paths = [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+        found = files_by_case(paths, pattern, self.case_name)
+        return {case: files for case, files in found.items() if self.has_case(case)}
+
+    def has_case(self, case: str) -> bool:
+        """Whether the case belongs to this data set; others may lie in the same folders."""
+        return True
 
     def patient_of(self, case: str) -> str:
         return case
 
     def part_of(self, case: str, image: Path) -> str | None:
-        """The split of a case: that of the lists, None where neither has it."""
-        return "test" if case in self.test_cases else "train" if case in self.train_cases else None
+        """The split of a case: that of the lists, None where there is a list for each part and neither has it."""
+        if self.train_cases:
+            return "test" if case in self.test_cases else "train" if case in self.train_cases else None
+        return self.declared_part(case)
 
     def attributes_of(self, case: str, image: Path) -> dict[str, Any]:
         return {}
@@ -71,7 +104,7 @@ class LabelledVolumes(Dataset):
         """
         if not case.labels:
             raise InputError("the case has no label file", where=case.images[0])
-        labels, affine = read_nifti(case.labels[0])
+        labels, affine = self.read_label_file(case.labels[0])
         if labels.ndim != self.spatial_dims:
             raise InputError(
                 "the labels are not a volume", where=case.labels[0], expected="3 axes", found=f"shape {labels.shape}"
@@ -106,13 +139,28 @@ class LabelledVolumes(Dataset):
         return sorted({0, *self.label_values}) if self.label_values else super().allowed_values(label_file)
 
     def find_layout_faults(self, root: Path, cases: Sequence[Case]) -> Iterator[Fault]:
-        """Labels without an image, a second file of a case, and cases that no list has."""
+        """Labels without an image, a second file of a case, cases that no list has, files of other names and formats,
+        and a dataset.json that numbers our structures otherwise."""
         images, labels = self.find_files(root)
         for case in sorted(set(labels) - set(images)):
             yield Fault(case, str(labels[case][0]), "label without an image", "an image", "none")
         yield from second_files(images)
         yield from second_files(labels)
         yield from cases_in_no_list(cases)
+        folders = {path.parent for files in (*images.values(), *labels.values()) for path in files}
+        for folder in sorted(folders):
+            yield from self._strangers(folder)
+        for path in () if self.label_values else sorted({folder.parent / "dataset.json" for folder in folders}):
+            yield from order_faults(path, self.class_numbers)
+
+    def _strangers(self, folder: Path) -> Iterator[Fault]:
+        """Images of a folder that nobody would read."""
+        known = [pattern for pattern in (self.image_name, self.label_name, self.other_names) if pattern is not None]
+        for path in images_in(folder, NIFTI):
+            if not any(pattern.fullmatch(path.name) for pattern in known):
+                yield Fault("", str(path), "unknown file name", self.layout, path.name)
+        for path in unread_in(folder):
+            yield Fault("", str(path), "format is not read", ", ".join(NIFTI), path.name)
 
 
 def second_files(files: Files) -> Iterator[Fault]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
 from nibabel import orientations
 from nibabel.affines import voxel_sizes
@@ -15,6 +14,7 @@ from benchmark.datasets import Case, get_dataset
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
 from benchmark.files import read_json
+from benchmark.images.labels import read_label_file
 from benchmark.scoring.conventions import get_convention
 from benchmark.settings import RunConfig
 
@@ -116,4 +116,4 @@ class View:
 
 
 def _labels(path: Path) -> NDArray:
-    return np.asarray(nibabel.load(path).dataobj).squeeze()
+    return read_label_file(path)[0].squeeze()

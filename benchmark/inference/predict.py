@@ -7,7 +7,6 @@ file is whole and has the right key are kept, all others are predicted; `predict
 from __future__ import annotations
 
 import argparse
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
+from benchmark.images.nifti import read_nifti
 from benchmark.inference.slices import on_slices, predict_on_network_grid, predict_whole, to_grid
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
 from benchmark.layout import NETWORK_GRID
@@ -215,14 +215,13 @@ def _is_done(places: list[Path], case: PreparedCase, key: str) -> bool:
         if not path.is_file():
             return False
         try:
-            image = nibabel.load(path)
-            if bytes(image.header["descrip"].item()).decode() != key:
-                return False
-            shape = np.asanyarray(image.dataobj).shape
-        except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
+            volume = read_nifti(path)
+        except InputError:
             say(f"{path}: cannot be read and is predicted again")
             return False
-    return shape == tuple(case.meta["raw"]["shape"])
+        if volume.grid.description != key:
+            return False
+    return volume.array.shape == tuple(case.meta["raw"]["shape"])
 
 
 def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:

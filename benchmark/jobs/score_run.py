@@ -13,10 +13,11 @@ from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
+from benchmark.images.label_names import LabelNames, read_labels_file
 from benchmark.layout import CONTROLS, NETWORK_GRID
 from benchmark.scoring.controls import write_control
 from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
-from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, read_label_names, score_folders
+from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, score_folders
 from benchmark.scoring.images import find_cases
 from benchmark.scoring.score import applicable
 from benchmark.settings import RunConfig
@@ -73,11 +74,13 @@ def score_controls(config: RunConfig, store: Path, split: dict[str, Any], *, out
 
 def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
     """What `control` would predict for the cases that the run predicts, into the folder `out`."""
+    labels = read_labels_file(store / "labels.json")
     write_control(
         control,
         references=[store / "references" / f"{case}.nii.gz" for case in config.inference.cases(split)],
         out=out,
-        labels=tuple(read_label_names(store / "labels.json")),
+        labels=tuple(labels.names),
+        ignore=labels.ignore,
         training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
         instances=get_convention(config.convention).instances is not None,
     )
@@ -94,14 +97,15 @@ def score(
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
-    labels = read_label_names(store / "labels.json")
+    labels = read_labels_file(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
     if get_convention(config.convention).grid == "network":
         cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID)
     score_folders(
         cases,
         out,
-        labels=labels,
+        labels=labels.names,
+        ignore=labels.ignore,
         conventions=conventions_of(config, labels, cases),
         run=run,
         metadata={"config_digest": config.digest, "scale": config.scale, **(metadata or {})},
@@ -155,7 +159,18 @@ def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path)
     return [files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case))) for files in cases]
 
 
-def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:
-    """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps."""
+def conventions_of(config: RunConfig, labels: LabelNames, cases: Sequence[CaseFiles]) -> list[Convention]:
+    """The convention of the run's protocol and, for the same metrics, `canonical`, in which failure never helps.
+
+    Raises:
+        InputError: the run's own convention cannot score these cases.
+    """
     conventions = list(scored_conventions(config.convention).values())
-    return applicable(conventions, conventions[0].default_metrics, labels, cases)
+    usable = applicable(conventions, conventions[0].default_metrics, labels.names, cases)
+    if config.convention not in {convention.name for convention in usable}:
+        raise InputError(
+            f"the run's convention {config.convention} cannot score these cases",
+            where=cases[0].reference.parent,
+            expected="cases that it applies to; the line above says why it does not",
+        )
+    return usable

@@ -23,7 +23,7 @@ from benchmark.scoring.conventions import (
     Crop,
     Situation,
 )
-from benchmark.scoring.images import LabelMap, check_geometry
+from benchmark.scoring.images import Geometry, LabelMap, check_geometry
 from benchmark.scoring.instances import InstanceCounts
 from benchmark.scoring.overlap import Overlap, measure_overlap
 from benchmark.scoring.surface import SurfaceDistances, surface_distances
@@ -63,10 +63,12 @@ class Pair:
         counts = getattr(self.overlap, side)
         return int(counts[label]) if label < len(counts) else 0
 
-    def distances(self, label: int, spacing: tuple[float, ...], definition: str) -> SurfaceDistances:
+    def distances(
+        self, label: int, spacing: tuple[float, ...], definition: str, directions: np.ndarray | None = None
+    ) -> SurfaceDistances:
         if label != self._label:
             self._label, self._distances = label, {}  # one class at a time bounds the memory
-        key = (spacing, definition)
+        key = (spacing, definition, directions is None)
         if key not in self._distances:
             self._distances[key] = surface_distances(
                 self.reference,
@@ -75,6 +77,7 @@ class Pair:
                 spacing=spacing,
                 definition=definition,
                 box=self.overlap.box(label),
+                directions=directions,
             )
         return self._distances[key]
 
@@ -156,6 +159,12 @@ def spacing_of(convention: Convention, reference: LabelMap) -> tuple[float, ...]
     return convention.spacing
 
 
+def counts_pixels(convention: Convention, geometry: Geometry) -> bool:
+    """Whether the convention measures this grid in pixels: a picture, or an image by the spacing `unit`. One slice of
+    a volume has millimetres."""
+    return len(geometry.shape) == 2 and (geometry.is_picture or convention.spacing == "unit")
+
+
 @dataclass(frozen=True)
 class _ClassScorer:
     """One class of one case under one convention."""
@@ -190,7 +199,7 @@ class _ClassScorer:
 
     def _volume(self, metric: str) -> float:
         side = metric.removeprefix("volume_")
-        size = math.prod(self.reference.geometry.spacing)
+        size = self.reference.geometry.voxel_size
         if self.pair is not None:
             return self.pair.count(side, self.label) * size
         if side == "prediction":
@@ -221,12 +230,13 @@ class _ClassScorer:
     def _surface_value(self, metric: str, pair: Pair) -> float:
         surface = self.convention.surface
         spacing = spacing_of(self.convention, self.reference)
-        planar = len(spacing) == 2
-        if planar and surface.planar_as_volume:
-            pair, spacing = pair.as_volume, (1.0, *spacing)
-        distances = pair.distances(self.label, spacing, surface.definition)
+        in_pixels = counts_pixels(self.convention, self.reference.geometry)
+        directions = self.reference.geometry.directions if self.convention.spacing == "header" else None
+        if len(spacing) == 2 and surface.planar_as_volume:
+            pair, spacing, directions = pair.as_volume, (1.0, *spacing), None
+        distances = pair.distances(self.label, spacing, surface.definition, directions)
         if metric == "nsd":
-            return surface_metrics.nsd(distances, tolerance=self.convention.tolerance(self.name, planar=planar))
+            return surface_metrics.nsd(distances, tolerance=self.convention.tolerance(self.name, planar=in_pixels))
         if metric == "assd":
             return surface_metrics.assd(distances, pooling=surface.assd_pooling)
         return surface_metrics.hausdorff(

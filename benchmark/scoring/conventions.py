@@ -238,16 +238,18 @@ def load_conventions(file: Path = BUILT_IN) -> dict[str, Convention]:
     """
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError("The conventions file is not YAML", where=file, found=str(error)) from error
     if not isinstance(content, dict) or set(content) - {"aliases", "conventions"} or "conventions" not in content:
         raise InputError(
             "The conventions file has other keys than it may",
             where=file,
             expected="conventions, aliases",
-            found=", ".join(content) if isinstance(content, dict) else type(content).__name__,
+            found=", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__,
         )
     aliases = content.get("aliases", {})
+    if not (isinstance(content["conventions"], dict) and isinstance(aliases, dict)):
+        raise InputError("The conventions file holds no tables", where=file, expected="conventions: {name: …}")
     return {name: _parse(name, body, aliases, file) for name, body in content["conventions"].items()}
 
 
@@ -255,7 +257,7 @@ def _parse(name: str, body: Any, aliases: dict[str, str], file: Path) -> Convent
     if not isinstance(body, dict):
         raise InputError("A convention is a mapping of keys", where=f"{file}: conventions.{name}", found=repr(body))
     try:
-        return Convention(name=name, aliases=aliases, **body)
+        return Convention.model_validate({**body, "name": name, "aliases": aliases})
     except ValidationError as error:
         first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # a typo also lacks a key
         keys = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "literal[", "tuple["))]

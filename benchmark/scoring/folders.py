@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, value_digest
+from benchmark.images.files import UNREAD, ending_of, is_hidden
 from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
@@ -61,63 +63,30 @@ class CaseScores:
     undecoded: bool = False
 
 
-def read_label_names(path: Path) -> dict[int, str]:
-    """Label value → class name from a file.
-
-    Accepts `{"1": "liver", …}` (JSON or YAML) and nnU-Net's dataset.json in both versions. Background (value 0) is left
-    out.
-
-    Raises:
-        InputError: if the file is absent, is none of these, names no class, or one name twice.
-    """
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("The labels file cannot be read", where=path, found=str(error)) from error
-    if isinstance(content, dict) and isinstance(content.get("labels"), dict):
-        content = content["labels"]
-    try:
-        names = dict(_label_and_name(key, value) for key, value in content.items())
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            "The labels file has another form than expected",
-            where=path,
-            expected='{"1": "liver", …} or the labels of a dataset.json of nnU-Net, without regions',
-            found=str(content)[:120],
-        ) from error
-    names.pop(0, None)
-    twice = sorted(name for name, count in Counter(names.values()).items() if count > 1)
-    if twice or not names:
-        raise InputError(
-            "The labels file names no class" if not names else "The labels file gives one name to several values",
-            where=path,
-            expected="one name for each value above 0",
-            found=", ".join(twice) or str(content)[:120],
-        )
-    return dict(sorted(names.items()))
-
-
-def _label_and_name(key: Any, value: Any) -> tuple[int, str]:
-    if str(key).isdecimal():
-        return int(key), str(value)
-    if isinstance(value, bool) or not str(value).isdecimal():
-        raise ValueError(f"{key}: {value}")
-    return int(value), str(key)
-
-
 def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
     """All cases of the reference folder with their predictions; says which predictions belong to no reference.
 
     Raises:
-        InputError: if a folder is absent or the reference folder holds no label map; with the list of all
-            predictions that lie on another grid than their reference.
+        InputError: if a folder is absent or the reference folder holds no label map; if no prediction has the name of
+            a reference; with the list of all predictions that lie on another grid than their reference.
     """
     references, predictions = find_cases(reference), find_cases(prediction)
     if not references:
-        raise InputError("There are no label maps", where=reference, expected="NIfTI, PNG or TIFF files")
+        raise InputError(
+            "There are no label maps",
+            where=reference,
+            expected="NIfTI, PNG or TIFF files",
+            found=_contents(reference) or "nothing",
+        )
+    if not set(references) & set(predictions):
+        raise _nothing_pairs(prediction, references, predictions)
+    for folder, maps in ((reference, references), (prediction, predictions)):
+        if others := _contents(folder, besides=maps.values()):
+            say(f"not read as label maps in {folder}: {others}")
     surplus = sorted(set(predictions) - set(references))
     if surplus:
-        say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}")
+        near = _near_names(sorted(set(references) - set(predictions)), surplus)
+        say(f"{len(surplus)} predictions without a reference are not scored: {', '.join(surplus[:FAULTS_SHOWN])}{near}")
     cases = [CaseFiles(i, case, path, predictions.get(case)) for i, (case, path) in enumerate(references.items())]
     faults = [str(fault) for fault in map(_geometry_fault, cases) if fault]
     if faults:
@@ -127,6 +96,41 @@ def pair_cases(reference: Path, prediction: Path) -> list[CaseFiles]:
             found="\n" + "\n".join(faults[:FAULTS_SHOWN] + more),
         )
     return cases
+
+
+def _nothing_pairs(folder: Path, references: Mapping[str, Path], predictions: Mapping[str, Path]) -> InputError:
+    return InputError(
+        "No prediction has the name of a reference",
+        where=folder,
+        expected=f"{len(references)} label maps: {', '.join(path.name for path in list(references.values())[:3])}, …",
+        found=(_contents(folder) or "nothing") + _near_names(references, predictions),
+        remedy="put the predictions into one folder, as NIfTI, PNG, BMP or TIFF, under the names of the references",
+    )
+
+
+def _near_names(references: Iterable[str], predictions: Iterable[str]) -> str:
+    """The end of a message: references without a prediction, and the predictions whose names are nearest to theirs."""
+    predictions = list(predictions)
+    nearest = {
+        case: difflib.get_close_matches(case, predictions, n=1, cutoff=0.5) for case in islice(references, FAULTS_SHOWN)
+    }
+    pairs = [f"{case} and {names[0]}" for case, names in nearest.items() if names]
+    return f"; near each other: {', '.join(pairs[:3])}" if pairs else ""
+
+
+def _contents(folder: Path, besides: Iterable[Path] = ()) -> str:
+    """What lies in a folder, in a few words: label maps, folders, files in formats that are not read."""
+    known = set(besides)
+    paths = sorted(path for path in folder.iterdir() if not is_hidden(path) and path not in known)
+    kinds: dict[str, list[str]] = {}
+    for path in paths:
+        if ending_of(path):
+            kinds.setdefault("label maps", []).append(path.name)
+        elif path.is_dir():
+            kinds.setdefault("folders", []).append(path.name)
+        elif ending_of(path, UNREAD):
+            kinds.setdefault("files in formats that are not read", []).append(path.name)
+    return ", ".join(f"{len(names)} {kind} ({', '.join(names[:3])})" for kind, names in kinds.items())
 
 
 def _geometry_fault(files: CaseFiles) -> InputError | None:
@@ -140,23 +144,36 @@ def _geometry_fault(files: CaseFiles) -> InputError | None:
 
 
 def score_files(
-    files: CaseFiles, *, labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None
+    files: CaseFiles,
+    *,
+    labels: Mapping[int, str],
+    conventions: Sequence[Convention],
+    metrics: Sequence[str] | None,
+    ignore: int | None = None,
 ) -> CaseScores:
-    """Read and score one case; see `score_case`. An InputError names the case's file."""
+    """Read and score one case; see `score_case`. An InputError names the case's file.
+
+    Args:
+        ignore: voxels with this value in the reference count as background on both sides, as nobody labelled them.
+    """
     reference = read_labels(files.reference)
     prediction = read_labels(files.prediction) if files.prediction else None
+    labelled = without_ignored(reference, prediction, ignore)
     scores: list[Score] = []
     try:
         for grid in dict.fromkeys(convention.grid for convention in conventions):
             chosen = [convention for convention in conventions if convention.grid == grid]
-            maps = (reference, prediction) if grid == "raw" else _on_network_grid(files, reference, prediction)
+            if grid == "network":
+                maps = without_ignored(*_on_network_grid(files, reference, prediction), ignore)
+            else:
+                maps = labelled
             scores += score_case(*maps, labels=labels, conventions=chosen, metrics=metrics)
     except InputError as error:
         error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
         raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
     unlisted: tuple[int, ...] = ()
     if prediction is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
-        overlap = measure_overlap(reference.array, prediction.array)
+        overlap = measure_overlap(*(label_map.array for label_map in labelled))
         found = np.flatnonzero(overlap.reference + overlap.prediction)
         unlisted = tuple(int(value) for value in found if value and value not in labels)
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
@@ -177,6 +194,29 @@ def _on_network_grid(
     return reference, own
 
 
+def without_ignored(
+    reference: LabelMap, prediction: LabelMap | None, ignore: int | None
+) -> tuple[LabelMap, LabelMap | None]:
+    """Both maps with background where the reference has the value `ignore`; as they are where that is None.
+
+    Overlap counts are then those of nnU-Net, which leaves such voxels out of them; surfaces of both maps end at the
+    border of what was labelled.
+
+    Raises:
+        InputError: the maps lie on different grids.
+    """
+    ignored = None if ignore is None else reference.array == ignore
+    if ignored is None or not ignored.any():
+        return reference, prediction
+    if prediction is not None:
+        check_geometry(reference.geometry, prediction.geometry, where="prediction")
+    kept = [
+        label_map and LabelMap(np.where(ignored, label_map.array.dtype.type(0), label_map.array), label_map.geometry)
+        for label_map in (reference, prediction)
+    ]
+    return kept[0], kept[1]
+
+
 def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:
     """Whether a prediction has larger values than those that its instances, if any were scored, are decoded from."""
     names = {score.convention for score in scores if score.metric.split("@")[0] in INSTANCE_METRICS}
@@ -195,6 +235,7 @@ def score_folders(
     metrics: Sequence[str] | None = None,
     processes: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    ignore: int | None = None,
 ) -> None:
     """Score all cases in worker processes and stream the scores to one Parquet file, in the order of the cases.
 
@@ -207,15 +248,18 @@ def score_folders(
         run: written to every row.
         metrics: see `score_case`.
         metadata: more strings for the file's schema, e.g. the configuration digest of the run that predicted.
+        ignore: see `score_files`.
     """
     settings = {
         "conventions": {convention.name: convention.digest for convention in conventions},
         "labels": {str(value): name for value, name in labels.items()},
         "metrics": list(metrics) if metrics else None,
     }
+    if ignore is not None:
+        settings["ignore"] = ignore
     kept = {"scoring_digest": value_digest(settings), "code_version": code_version(), "run": run}
     kept.update(metadata or {})
-    work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics)
+    work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics, ignore=ignore)
     results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
     unlisted: Counter[int] = Counter()
     undecoded = 0

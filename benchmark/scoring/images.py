@@ -1,7 +1,8 @@
-"""Label maps from files: NIfTI, PNG and TIFF, with spacing and geometry."""
+"""Label maps from files, with spacing and geometry, as scores and controls need them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +14,58 @@ from PIL import Image
 from scipy import ndimage
 
 from benchmark.errors import InputError
-
-NIFTI, IMAGES = (".nii.gz", ".nii"), (".png", ".tiff", ".tif")
-SUFFIXES = (*NIFTI, *IMAGES)
-AFFINE_TOLERANCE = 1e-3  # mm; files that went through float32 or SimpleITK differ by less
-LARGEST_LABEL = 2**22  # counts take room for every value up to the largest one
-
-Image.MAX_IMAGE_PIXELS = None  # whole-slide label maps are large on purpose
+from benchmark.images.files import JPEG, NIFTI, ending_of, images_in, stem_of
+from benchmark.images.geometry import AFFINE_TOLERANCE, SHEAR_IGNORED, directions, shear
+from benchmark.images.labels import as_labels, rounding_of
+from benchmark.images.nifti import Grid, read_grid, read_nifti
+from benchmark.images.pictures import label_picture_shape, read_picture_labels
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Grid of a label map: shape, spacing (mm for NIfTI, 1 for images) and, for NIfTI, the affine to mm in RAS."""
+    """Grid of a label map.
+
+    Attributes:
+        shape: without the axis of length 1 of a volume of one slice.
+        spacing: voxel sides per axis of `shape`, mm for NIfTI, 1 for pictures.
+        affine: for NIfTI voxel → mm in RAS [4, 4].
+        file_shape: as the file has it; empty: as `shape`.
+    """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     affine: np.ndarray | None = None
+    file_shape: tuple[int, ...] = ()
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The file's axes that `shape` has."""
+        left_out = _thin_axis(self.file_shape)
+        return tuple(axis for axis in range(len(self.shape) + (left_out is not None)) if axis != left_out)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether lengths are pixels: a picture, or one that prepare or predict keep as NIfTI with two axes and the
+        identity for an affine."""
+        return self.affine is None or (len(self.file_shape) == 2 and np.array_equal(self.affine, np.eye(4)))
+
+    @property
+    def is_sheared(self) -> bool:
+        """Whether distances measured along the axes would be wrong by more than 0.1 %."""
+        return self.affine is not None and shear(self.affine) > SHEAR_IGNORED
+
+    @property
+    def directions(self) -> np.ndarray | None:
+        """Unit vectors [3, axes] of the axes where they are sheared, else None: they may be taken as orthogonal."""
+        return directions(self.affine)[:, list(self.axes)] if self.is_sheared else None
+
+    @property
+    def voxel_size(self) -> float:
+        """Volume (area of an image) of a voxel, in the unit of `spacing`."""
+        size = math.prod(self.spacing)
+        if self.is_sheared:
+            size *= math.sqrt(abs(np.linalg.det(self.directions.T @ self.directions)))
+        return size
 
 
 @dataclass(frozen=True)
@@ -46,7 +83,8 @@ class LabelMap:
 def find_cases(folder: Path) -> dict[str, Path]:
     """Case id → file for every label map in a folder, sorted by id.
 
-    The id is the file name without its suffix and without a final `_label` (the NeurIPS CellSeg naming).
+    The id is the file name without its suffix and without a final `_label` (the NeurIPS CellSeg naming), in Unicode's
+    composed form. A JPEG counts only where nothing else has its name, and reading it says what is wrong with it.
 
     Raises:
         InputError: if the folder is absent or two files have one id.
@@ -54,12 +92,11 @@ def find_cases(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError("There is no such folder", where=folder, remedy="check the path")
     cases: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
-        if suffix is None or path.name.startswith("."):
-            continue
-        case = path.name[: -len(suffix)].removesuffix("_label")
-        if case in cases:
+    for path in images_in(folder):
+        case = stem_of(path).removesuffix("_label")
+        if case in cases and ending_of(path) in JPEG:
+            continue  # a preview beside the label map
+        if case in cases and ending_of(cases[case]) not in JPEG:
             raise InputError("Two files belong to one case", where=folder, found=f"{cases[case].name}, {path.name}")
         cases[case] = path
     return dict(sorted(cases.items()))
@@ -67,47 +104,28 @@ def find_cases(folder: Path) -> dict[str, Path]:
 
 def read_geometry(path: Path) -> Geometry:
     """Shape, spacing and affine of a label map without reading its voxels; raises InputError if it is unreadable."""
-    try:
-        if path.name.lower().endswith(NIFTI):
-            image = nib.load(path)
-            shape = _without_trailing_ones(image.shape)
-            if len(shape) not in (2, 3) or 0 in shape or image.get_data_dtype().kind not in "biuf":
-                raise _not_a_label_map(path, found=f"{image.get_data_dtype()} of shape {image.shape}")
-            zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[: len(shape)])
-            return Geometry(shape=shape, spacing=zooms, affine=np.asarray(image.affine, dtype=np.float64))
-        if path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                shape = (image.height, image.width, *([len(image.getbands())] if len(image.getbands()) > 1 else []))
-        else:
-            with tifffile.TiffFile(path) as image:
-                shape = image.series[0].shape
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError, tifffile.TiffFileError) as error:
-        raise _unreadable(path, error) from error
-    if len(shape) != 2 or 0 in shape:
-        raise InputError("A label image has one channel", where=path, expected="(height, width)", found=shape)
-    return Geometry(shape=tuple(shape), spacing=(1.0, 1.0))
+    if ending_of(path) in NIFTI:
+        return _geometry_of(read_grid(path), path)
+    shape = label_picture_shape(path)
+    return Geometry(shape=shape, spacing=(1.0, 1.0), file_shape=shape)
 
 
 def read_labels(path: Path) -> LabelMap:
     """Read a label map.
 
-    A NIfTI volume of a single slice is taken as an image. Integers stored as float are accepted.
+    A NIfTI volume of a single slice along any axis is taken as an image. Whole numbers stored as float are accepted.
 
     Raises:
         InputError: if the file is unreadable, has more than one channel, or holds anything but integers from 0 on.
     """
-    geometry = read_geometry(path)
-    try:
-        if path.name.lower().endswith(NIFTI):
-            array = np.asanyarray(nib.load(path).dataobj).reshape(geometry.shape)
-        elif path.suffix.lower() == ".png":
-            with Image.open(path) as image:
-                array = np.asarray(image)
-        else:
-            array = tifffile.imread(path)
-    except (OSError, ValueError, EOFError, tifffile.TiffFileError) as error:
-        raise _unreadable(path, error) from error
-    return LabelMap(array=_as_labels(array, path), geometry=geometry)
+    if ending_of(path) in NIFTI:
+        volume = read_nifti(path)
+        geometry = _geometry_of(volume.grid, path)
+        array = as_labels(volume.array, path, tolerance=rounding_of(volume)).reshape(geometry.shape)
+    else:
+        array = as_labels(read_picture_labels(path), path)
+        geometry = Geometry(shape=array.shape, spacing=(1.0, 1.0), file_shape=array.shape)
+    return LabelMap(array=np.ascontiguousarray(array), geometry=geometry)
 
 
 def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
@@ -120,34 +138,44 @@ def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
     return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, None if array.ndim == 2 else np.eye(4)))
 
 
-def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
-    """The smallest unsigned type that holds the labels, C-contiguous."""
-    smallest, largest = array.min(), array.max()
-    whole = array.dtype.kind in "bui" or bool(np.all(np.isfinite(array)) and np.all(array == np.rint(array)))
-    if not whole or smallest < 0 or largest > LARGEST_LABEL:
+def _geometry_of(grid: Grid, path: Path) -> Geometry:
+    if len(grid.shape) not in (2, 3):
         raise InputError(
-            f"A label map holds integers from 0 to {LARGEST_LABEL}",
+            "This is not a label map",
             where=path,
-            found=f"{array.dtype} values from {smallest} to {largest}",
-            remedy="pass label maps, not probabilities or images; renumber larger values",
+            expected="whole numbers on two or three axes, one channel",
+            found=f"{grid.dtype} of shape {grid.shape}",
+            remedy="pass label maps, not images or probabilities",
         )
-    return np.ascontiguousarray(array, dtype=np.min_scalar_type(int(largest)))
+    thin = _thin_axis(grid.shape)
+    kept = [axis for axis in range(len(grid.shape)) if axis != thin]
+    return Geometry(
+        shape=tuple(grid.shape[axis] for axis in kept),
+        spacing=tuple(grid.sides[axis] for axis in kept),
+        affine=grid.affine,
+        file_shape=grid.shape,
+    )
+
+
+def _thin_axis(shape: tuple[int, ...]) -> int | None:
+    """The axis across a volume of one slice: the last of length 1; None for other volumes and for images."""
+    return max((axis for axis in range(3) if shape[axis] == 1), default=None) if len(shape) == 3 else None
 
 
 def check_geometry(reference: Geometry, prediction: Geometry, *, where: Path) -> None:
     """Raise InputError unless the prediction lies on the reference's grid."""
-    if reference.shape != prediction.shape:
+    if reference.shape != prediction.shape or reference.axes != prediction.axes:
         raise InputError(
             "The prediction has another shape than the reference",
             where=where,
-            expected=reference.shape,
-            found=prediction.shape,
+            expected=reference.file_shape or reference.shape,
+            found=prediction.file_shape or prediction.shape,
             remedy="resample the prediction to the reference's grid (nearest neighbour)",
         )
     if reference.affine is None or prediction.affine is None:
         return
     difference = float(np.abs(reference.affine - prediction.affine).max())
-    if difference > AFFINE_TOLERANCE:
+    if not difference <= AFFINE_TOLERANCE:
         raise InputError(
             "The prediction has another affine (spacing, origin or orientation) than the reference",
             where=where,
@@ -158,30 +186,17 @@ def check_geometry(reference: Geometry, prediction: Geometry, *, where: Path) ->
 
 
 def write_labels(path: Path, array: np.ndarray, *, geometry: Geometry) -> None:
-    """Write a label map in the format that the suffix of `path` names; the caller makes the path atomic."""
-    if path.name.lower().endswith(NIFTI):
-        nib.save(nib.Nifti1Image(array, geometry.affine), path)
-    elif path.suffix.lower() == ".png":
+    """Write a label map in the format that the suffix of `path` names; the caller makes the path atomic.
+
+    Raises:
+        InputError: the suffix names a lossy format.
+    """
+    ending = ending_of(path.with_name(path.name.lstrip(".")))
+    if ending in NIFTI:
+        nib.save(nib.Nifti1Image(array.reshape(geometry.file_shape or geometry.shape), geometry.affine), path)
+    elif ending in (".png", ".bmp"):
         Image.fromarray(array).save(path)
-    else:
+    elif ending in (".tif", ".tiff"):
         tifffile.imwrite(path, array)
-
-
-def _without_trailing_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    while len(shape) > 2 and shape[-1] == 1:
-        shape = shape[:-1]
-    return tuple(int(length) for length in shape)
-
-
-def _not_a_label_map(path: Path, *, found: str) -> InputError:
-    return InputError(
-        "This is not a label map",
-        where=path,
-        expected="whole numbers on two or three axes, one channel",
-        found=found,
-        remedy="pass label maps, not images or probabilities",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError("The label map cannot be read", where=path, found=f"{type(error).__name__}: {error}")
+    else:
+        raise InputError("label maps cannot be written in this format", where=path, expected="NIfTI, PNG, BMP or TIFF")

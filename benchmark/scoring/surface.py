@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from benchmark.scoring.conventions import Definition, PercentileRule, Pooling
 from benchmark.scoring.kernels import corner_codes, distances_to_sources, edge_voxels
@@ -46,6 +47,7 @@ def surface_distances(
     spacing: Sequence[float],
     definition: Definition = "surface_elements",
     box: tuple[np.ndarray, np.ndarray] | None = None,
+    directions: np.ndarray | None = None,
 ) -> SurfaceDistances:
     """Measure the distances between the surfaces of one label in two maps.
 
@@ -57,6 +59,8 @@ def surface_distances(
         spacing: pixel or voxel size per axis.
         definition: which surface; see the module's docstring.
         box: start and stop of the box around the label (three axes each), where already known.
+        directions: unit vectors of the axes as columns [3, axes], where they are not orthogonal: distances are then
+            those between the positions in space. Weights stay those of right angles.
 
     Raises:
         ValueError: if the label is absent from a map: distances to nothing have no value; conventions say what scores.
@@ -77,9 +81,17 @@ def surface_distances(
     weights = [weight_of[code[(code > 0) & (code < full)]] for code in codes]
     if not (len(weights[0]) and len(weights[1])):
         raise ValueError(f"label {label} is absent from a map; surfaces cannot be compared")
+    if directions is None:
+        from_reference = distances_to_sources(codes[1], codes[0], full, sampling)
+        from_prediction = distances_to_sources(codes[0], codes[1], full, sampling)
+    else:
+        steps = directions * np.asarray(spacing)
+        points = [np.argwhere((code > 0) & (code < full))[:, -len(spacing) :] @ steps.T for code in codes]
+        from_reference = cKDTree(points[1]).query(points[0])[0]
+        from_prediction = cKDTree(points[0]).query(points[1])[0]
     return SurfaceDistances(
-        from_reference=distances_to_sources(codes[1], codes[0], full, sampling),
-        from_prediction=distances_to_sources(codes[0], codes[1], full, sampling),
+        from_reference=from_reference,
+        from_prediction=from_prediction,
         reference_weights=weights[0],
         prediction_weights=weights[1],
     )

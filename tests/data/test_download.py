@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -254,7 +255,7 @@ def test_an_archive_that_nobody_published_a_checksum_of(server, tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as container:
         for name in ("imagesTr/amos_0507_0000.nii.gz", "labelsTr/amos_0507.nii.gz"):
-            container.writestr(f"Dataset702_AbdomenMR/{name}", b"volume")
+            container.writestr(f"Dataset702_AbdomenMR/{name}", gzip.compress(b"volume"))
     server.content = buffer.getvalue()
     (published,) = get_dataset("abdomen_mri").archives
     assert "drive.usercontent.google.com" in published.url and published.hash is None

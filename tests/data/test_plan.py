@@ -143,8 +143,8 @@ def test_a_plan_is_kept_until_cases_or_settings_change(raw_root, tmp_path, monke
 
     drawn = planned(normalise="ct_global")
 
-    def plan(preparation=drawn, chosen=cases):
-        return plan_for(TOTALSEG, chosen, preparation, labels=None, path=path, processes=1)
+    def plan(preparation=drawn, content="raw"):
+        return plan_for(TOTALSEG, cases, preparation, labels=None, content=content, path=path, processes=1)
 
     monkeypatch.setattr("benchmark.data.fingerprint.DRAWN_VOXELS", 1000)
     first = plan()
@@ -155,7 +155,7 @@ def test_a_plan_is_kept_until_cases_or_settings_change(raw_root, tmp_path, monke
     monkeypatch.setattr("benchmark.data.plan.case_facts", lambda _: pytest.fail("looked at again"))
     assert plan() == first
     with pytest.raises(pytest.fail.Exception, match="looked at again"):
-        plan(chosen=cases[:1])
+        plan(content="other raw files")
     with pytest.raises(pytest.fail.Exception, match="looked at again"):
         plan(planned(normalise="ct_global", resampling=Resampling(rules="1.7")))
 
@@ -163,10 +163,10 @@ def test_a_plan_is_kept_until_cases_or_settings_change(raw_root, tmp_path, monke
 def test_without_training_cases_or_foreground_there_is_no_plan(raw_root, tmp_path):
     path = tmp_path / "fingerprint.json"
     with pytest.raises(InputError, match="no training case to plan from"):
-        plan_for(TOTALSEG, [], planned(), labels=None, path=path)
+        plan_for(TOTALSEG, [], planned(), labels=None, content="", path=path)
     ct = planned(normalise="ct_global", resampling=Resampling(rules="1.7"))
     with pytest.raises(InputError, match="no training case has a labelled voxel"):
-        plan_for(TOTALSEG, TOTALSEG.find_cases(raw_root), ct, labels=("brain",), path=path, processes=1)
+        plan_for(TOTALSEG, TOTALSEG.find_cases(raw_root), ct, labels=("brain",), content="", path=path, processes=1)
     assert not path.exists()
 
 
@@ -201,7 +201,7 @@ def test_another_plan_prepares_the_cases_anew(raw_root, tmp_path, monkeypatch):
 def test_slices_along_another_axis_than_the_plans_are_refused(raw_root, tmp_path):
     split = make_split(TOTALSEG, TOTALSEG.find_cases(raw_root), kind="local")
     for axis in (0, 2):
-        options = {"out": tmp_path / "prepared.json", "processes": 1, "slice_axis": axis}
+        options = {"out": tmp_path / "prepared.json", "processes": 1, "planes": axis}
         if axis == 2:
             prepare(TOTALSEG, raw_root, split, planned(spacing="planned_in_plane"), **options)
         else:

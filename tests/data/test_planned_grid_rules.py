@@ -197,7 +197,7 @@ def test_what_is_left_out_is_no_class_and_no_centre(tmp_path):
     labels[:2] = 0
     labels[0, 0, 0] = 3
     image = np.ones((1, 4, 4, 4), np.float32)
-    write_case(tmp_path, "a", image, labels, {}, left_out=True)
+    write_case(tmp_path, "a", image, labels, {}, ignored=True)
     stored = PreparedStore.create(tmp_path, {}, label_names=["one"]).open("a")
     assert stored.meta["volumes"] == {"3": 1} and np.array_equal(stored.labels[:], labels)
     assert len(stored.class_voxels[0]) == 31 and len(stored.class_voxels[255]) == 0

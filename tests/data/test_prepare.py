@@ -184,4 +184,4 @@ def test_a_2d_network_has_its_slices_stored_one_by_one(raw_root, tmp_path):
     cubes, slices = (PreparedStore(tmp_path / name).open("s0001") for name in ("None", "2"))
     assert slices.image.chunks == (1, *slices.meta["shape"][:2], 1) and cubes.image.chunks == (1, *cubes.meta["shape"])
     assert np.array_equal(cubes.image[:], slices.image[:]) and np.array_equal(cubes.labels[:], slices.labels[:])
-    assert cubes.meta["digest"] != slices.meta["digest"]
+    assert cubes.meta["digests"]["image"] != slices.meta["digests"]["image"]

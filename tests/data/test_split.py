@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path, content):
 
 def test_the_command_writes_and_checks(raw_root, tmp_path, capsys):
     source, out = tmp_path / "source.json", tmp_path / "split.json"
-    write_source(source, dataset="totalseg", root=raw_root, kind="local", cases=3)
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
     namespace = {"dataset": "totalseg", "source": source, "out": None, "check": None}
     module.main(argparse.Namespace(**namespace | {"out": out}))
     assert "2 train, 0 val, 1 test (local)" in capsys.readouterr().err
@@ -129,14 +130,15 @@ def test_the_command_writes_and_checks(raw_root, tmp_path, capsys):
         module.main(argparse.Namespace(**namespace | {"check": out}))
 
 
-def test_the_raw_folder_must_be_there(tmp_path):
+def test_the_raw_folder_must_be_there(raw_root, tmp_path):
     source = tmp_path / "source.json"
     arguments = argparse.Namespace(dataset="totalseg", source=source, out=tmp_path / "split.json", check=None)
     with pytest.raises(InputError, match=r"no source\.json"):
         module.main(arguments)
-    write_source(source, dataset="totalseg", root=tmp_path / "gone", kind="local", cases=3)
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
+    raw_root.rename(tmp_path / "moved")
     with pytest.raises(InputError, match="no longer there"):
         module.main(arguments)
-    write_source(source, dataset="acdc", root=tmp_path, kind="local", cases=3)
+    write_source(source, dataset=replace(TOTALSEG, name="acdc"), root=tmp_path / "moved", kind="local")
     with pytest.raises(InputError, match="another data set"):
         module.main(arguments)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import shutil
 
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 
 from benchmark.data import verify as module
 from benchmark.data.source import write_source
@@ -141,29 +143,29 @@ def test_all_faults_of_all_cases_are_in_one_report(raw_root, tmp_path, capsys):
     write_case(raw_root, "s0003", seed=3)
     nan = np.full(SHAPE, np.nan, np.float32)
     nibabel.Nifti1Image(nan, AFFINE).to_filename(raw_root / "s0002/ct.nii.gz")
-    out, source = tmp_path / "verify.csv", tmp_path / "source.json"
-    write_source(source, dataset="totalseg", root=raw_root, kind="local", cases=4)
+    out, source = tmp_path / "verified.json", tmp_path / "source.json"
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
     arguments = argparse.Namespace(dataset="totalseg", source=source, out=out, processes=2)
     with pytest.raises(InputError, match="5 faults in 3 cases"):
         module.main(arguments)
-    for path in (out, out.with_suffix(".failed.csv")):
-        with path.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        assert [(row["case"], row["problem"]) for row in rows] == [
-            ("s0001", "unreadable"),
-            ("s0001", "unknown label value"),
-            ("s0001", "unknown structure"),
-            ("s0002", "not finite"),
-            ("s0003", "case missing in meta.csv"),
-        ]
+    assert not out.exists()
+    with out.with_name("verify.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["case"], row["problem"]) for row in rows] == [
+        ("s0001", "unreadable"),
+        ("s0001", "unknown label value"),
+        ("s0001", "unknown structure"),
+        ("s0002", "not finite"),
+        ("s0003", "case missing in meta.csv"),
+    ]
     assert "s0003" in capsys.readouterr().err
     shutil.rmtree(raw_root / "s0003")
     for case in ("s0001", "s0002"):
         shutil.rmtree(raw_root / case)
         write_case(raw_root, case, seed=int(case[-1]))
     module.main(arguments)
-    assert out.read_text() == "case,file,problem,expected,found\n"
-    assert not out.with_suffix(".failed.csv").exists()
+    assert out.with_name("verify.csv").read_text() == "case,file,problem,expected,found\n"
+    assert out.exists()
 
 
 def test_zero_cases_are_a_fault(tmp_path):
@@ -178,3 +180,44 @@ def test_a_folder_in_another_layout_is_refused(tmp_path, content):
         (tmp_path / "meta.csv").write_text(content)
     with pytest.raises(InputError, match=r"meta\.csv"):
         verify(TOTALSEG, tmp_path)
+
+
+def test_a_damaged_file_hides_no_fault_of_others(tmp_path):
+    """One label with a damaged strip, one in another shape, one that is missing: three faults."""
+    dataset, random = get_dataset("neurips_cellseg"), np.random.default_rng(0)
+    for part in ("Training-labeled", "Tuning"):
+        for folder in ("images", "labels"):
+            (tmp_path / part / folder).mkdir(parents=True)
+        for number in range(3):
+            picture = random.integers(0, 255, (40, 44)).astype(np.uint8)
+            tifffile.imwrite(tmp_path / part / f"images/c{number}.tif", picture, compression="zlib")
+            tifffile.imwrite(tmp_path / part / f"labels/c{number}_label.tiff", picture, compression="lzw")
+    damaged = tmp_path / "Tuning/labels/c0_label.tiff"
+    content = bytearray(damaged.read_bytes())
+    with tifffile.TiffFile(damaged) as file:
+        start, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    content[start : start + count] = bytes(count)
+    damaged.write_bytes(bytes(content))
+    tifffile.imwrite(tmp_path / "Tuning/labels/c1_label.tiff", np.ones((40, 43), np.uint8))
+    (tmp_path / "Tuning/images/c2.tif").write_bytes(b"II*")
+    assert [(fault.case, fault.problem) for fault in verify(dataset, tmp_path, processes=1)] == [
+        ("c0", "unreadable"),
+        ("c1", "shape differs"),
+        ("c2", "unreadable"),
+    ]
+
+
+def test_a_full_disk_is_said_with_the_faults(raw_root, tmp_path, capsys, monkeypatch):
+    truncated_image(raw_root)
+    source = tmp_path / "source.json"
+    write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("benchmark.files.os.fsync", full)
+    arguments = argparse.Namespace(dataset="totalseg", source=source, out=tmp_path / "verified.json", processes=1)
+    with pytest.raises(InputError, match="disk is full"):
+        module.main(arguments)
+    assert "s0001/ct.nii.gz: unreadable" in capsys.readouterr().err
+    assert not list(tmp_path.glob(".tmp-*"))

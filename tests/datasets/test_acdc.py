@@ -151,7 +151,7 @@ def call(command: str) -> None:
 def test_the_real_patients_are_whole_and_split_by_patient(real_data, tmp_path):
     """fetch, verify, split and split --check as a user calls them, on all 20."""
     call(f"fetch acdc --root {real_data('ACDC')} --out {tmp_path}/source.json")
-    call(f"verify acdc --source {tmp_path}/source.json --out {tmp_path}/verify.csv --processes 1")
+    call(f"verify acdc --source {tmp_path}/source.json --out {tmp_path}/verified.json --processes 1")
     call(f"split acdc --source {tmp_path}/source.json --out {tmp_path}/split.json")
     call(f"split acdc --source {tmp_path}/source.json --check {tmp_path}/split.json")
     assert len((tmp_path / "verify.csv").read_text().splitlines()) == 1  # the header: no fault

@@ -19,8 +19,8 @@ from benchmark.data.store import PreparedStore
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.datasets.neurips_cellseg import stretch, three_channels, three_classes
-from benchmark.datasets.pictures import read_picture
 from benchmark.errors import InputError
+from benchmark.images.pictures import read_picture
 from benchmark.settings import Preparation
 
 CELLSEG = get_dataset("neurips_cellseg")
@@ -187,12 +187,18 @@ def test_every_fault_is_found(root):
         (np.arange(30, dtype=np.uint16).reshape(5, 6) * 2000, ".tif"),
         (np.arange(60, dtype=np.uint16).reshape(5, 6, 2), ".tiff"),
         (np.arange(90, dtype=np.uint8).reshape(5, 6, 3), ".bmp"),
-        (np.arange(120, dtype=np.uint8).reshape(5, 6, 4), ".png"),
+        (
+            np.concatenate([np.arange(90), np.full(30, 255)]).reshape(4, 5, 6).transpose(1, 2, 0).astype(np.uint8),
+            ".png",
+        ),
     ],
 )
 def test_pictures_become_three_channels(tmp_path, array, suffix):
     path = tmp_path / f"a{suffix}"
-    tifffile.imwrite(path, array) if "tif" in suffix else Image.fromarray(array).save(path)
+    if "tif" in suffix:
+        tifffile.imwrite(path, array, photometric="minisblack", planarconfig="contig" if array.ndim == 3 else None)
+    else:
+        Image.fromarray(np.ascontiguousarray(array)).save(path)
     channels = three_channels(read_picture(path))
     assert channels.shape == (5, 6, 3)
     colours = array[..., :3] if array.ndim == 3 else np.stack([array] * 3, axis=-1)

@@ -117,8 +117,8 @@ def change(path, **arrays):
         (lambda path: path.unlink(), "slice missing"),
         (lambda path: path.write_bytes(b"PK"), "unreadable"),
         (lambda path: np.savez(path, image=np.zeros(SIZE[1:])), "unreadable"),
-        (lambda path: change(path, image=np.full(SIZE[1:], 60.0)), "unreadable"),
-        (lambda path: change(path, image=np.zeros((2, 2, *SIZE[1:]))), "unreadable"),
+        (lambda path: change(path, image=np.full(SIZE[1:], 60.0)), "the image is not mapped to [0, 1]"),
+        (lambda path: change(path, image=np.zeros((2, 2, *SIZE[1:]))), "image is neither a slice nor a volume"),
         (lambda path: change(path, label=np.full(SIZE[1:], 9)), "unknown label value"),
         (lambda path: change(path, label=np.zeros((5, 5))), "shape differs"),
         (lambda path: change(path, image=np.full(SIZE[1:], np.nan)), "not finite"),
@@ -171,7 +171,8 @@ def test_an_h5_file_without_h5py_says_what_to_do(stored, monkeypatch):
         SYNAPSE.load_image(case)
     assert "case0001.npz" in str(error.value) and "savez" in str(error.value)
     found = verify(SYNAPSE, stored, processes=1)
-    assert {(fault.case, fault.problem, fault.found) for fault in found} == {("case0001", "unreadable", "no h5py")}
+    problem = "a .h5 file cannot be read here: h5py is not installed"
+    assert {(fault.case, fault.problem, fault.found) for fault in found} == {("case0001", problem, "no h5py")}
 
 
 def test_an_h5_file_is_read_where_h5py_is(stored, monkeypatch):

@@ -21,6 +21,7 @@ from tests.datasets.layouts import LAS, NUMBERS, SHAPE, VOLUMES, case_files, raw
 # Who is in which part of the complete data sets: changing a list changes the hash.
 DIGESTS = {"btcv": "4ba609ec0d4e875c", "mmwhs": "f86bf351227c02aa", "synapse": "b2b1f7f673a99bbe"}
 SCANS = [*range(1, 11), *range(21, 41)]
+RAMP = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
 COMPLETE = {"btcv": SCANS, "synapse": SCANS, "mmwhs": range(1001, 1021), "acdc": range(1, 151)}
 
 
@@ -79,15 +80,19 @@ def test_labels_stored_as_floating_point_are_the_same(name, root):
     assert np.array_equal(dataset.read_labels(whole)[0], expected) and faults(name, root) == set()
 
 
-@pytest.mark.parametrize("value", [99, -1, 1.5])
-def test_an_unknown_label_is_refused(name, root, value):
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(99, "unknown label value"), (-1, "A label map holds integers"), (1.5, "A label map holds integers")],
+)
+def test_an_unknown_label_is_refused(name, root, value, problem):
     case, _, path = files_of(name, root)
     labels = np.asarray(nibabel.load(path).dataobj).astype(np.float32)
     labels[0, 0, 0] = value
     save(path, labels)
-    assert faults(name, root) == {(case, path.name, "unknown label value")}
+    ((found_case, found_file, found),) = faults(name, root)
+    assert (found_case, found_file) == (case, path.name) and found.startswith(problem)
     dataset = get_dataset(name)
-    with pytest.raises(InputError, match="unknown label value") as error:
+    with pytest.raises(InputError, match=problem) as error:
         dataset.read_labels(next(c for c in dataset.find_cases(root) if c.id == case))
     assert path.name in str(error.value) and f"{value:g}" in str(error.value)
 
@@ -132,7 +137,7 @@ def test_a_missing_image_is_a_fault(name, root):
 def test_two_files_of_one_case_are_a_fault(name, root):
     case, image, _ = files_of(name, root)
     other = image.with_name(image.name.removesuffix(".gz"))
-    save(other, np.zeros(SHAPE, np.int16))
+    save(other, RAMP)
     assert {(c, problem) for c, _, problem in faults(name, root)} == {(case, "second file of a case")}
 
 
@@ -230,5 +235,19 @@ def test_unknown_values_against_a_plain_loop(dtype):
 
 def test_a_case_that_no_list_has_is_a_fault(tmp_path):
     write_layout(tmp_path, "btcv", [1, 35])
-    write_scan(tmp_path, "btcv", 61, np.zeros(SHAPE, np.int16), np.ones(SHAPE, np.uint8))
+    write_scan(tmp_path, "btcv", 61, RAMP, np.ones(SHAPE, np.uint8))
     assert faults("btcv", tmp_path) == {("img0061", "img0061.nii.gz", "case in no list")}
+
+
+def test_files_that_nobody_would_read_are_faults(name, root):
+    _, image, _ = files_of(name, root)
+    for other in ("stranger.nii.gz", "scan.mha"):
+        image.with_name(other).touch()
+    assert faults(name, root) == {("", "stranger.nii.gz", "unknown file name"), ("", "scan.mha", "format is not read")}
+
+
+def test_the_film_of_acdc_is_no_stranger(tmp_path):
+    root = write_layout(tmp_path, "acdc")
+    _, image, _ = files_of("acdc", root)
+    image.with_name("patient001_4d.nii.gz").touch()
+    assert faults("acdc", root) == set()

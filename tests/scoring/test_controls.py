@@ -12,6 +12,7 @@ import pytest
 from helpers.label_files import AFFINE, write
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import write_json
 from benchmark.jobs import score_run
@@ -136,6 +137,8 @@ def test_wrong_controls_are_refused(references, tmp_path):
 def test_one_job_scores_all_controls_of_a_protocol(references, tmp_path, monkeypatch):
     """The files that a table reads, by the protocol's own convention."""
     shutil.copytree(references, tmp_path / "store/references")
+    volume = np.zeros((1, 4, 4, 4)), np.zeros((4, 4, 4), np.uint8), {}
+    PreparedStore.create(tmp_path / "store", {"a": volume, "b": volume}, label_names=list(LABELS.values()))
     write_json(tmp_path / "store/labels.json", {str(value): name for value, name in LABELS.items()})
     write_json(tmp_path / "split.json", {"train": ["a"], "val": [], "test": ["b", "a"]})
     config = load_catalog().run("swin_umamba/abdomen_mri-scratch/swin_umamba-scratch/seed0", "paper")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -11,22 +10,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from helpers.label_files import write
+from helpers.label_files import run, write
 
 from benchmark.errors import InputError
+from benchmark.images.label_names import read_labels_file
 from benchmark.scoring import score
 from benchmark.scoring.aggregate import read_scores
-from benchmark.scoring.folders import pair_cases, read_label_names
+from benchmark.scoring.folders import pair_cases
 from benchmark.scoring.images import find_cases, read_labels
 from benchmark.scoring.kernels import compiled
 from benchmark.version import code_version
-
-
-def run(folder: Path, *options: str) -> int | None:
-    parser = argparse.ArgumentParser()
-    score.add_arguments(parser)
-    common = ["--reference", str(folder / "reference"), "--prediction", str(folder / "prediction")]
-    return score.main(parser.parse_args([*common, "--labels", str(folder / "labels.json"), *options]))
 
 
 @pytest.fixture
@@ -78,8 +71,8 @@ def test_volumes_keep_their_axes_and_single_slices_become_images(tmp_path):
         ("a.nii.gz", np.full((2, 2, 2), -1, np.int16), "integers from 0"),
         ("a.nii.gz", np.full((2, 2, 2), 4_000_000_000, np.uint32), "integers from 0 to 4194304"),
         ("a.nii.gz", np.zeros((3, 3, 3, 2), np.uint8), "not a label map"),
-        ("a.nii.gz", np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "not a label map"),
-        ("a.nii.gz", np.zeros((0, 3, 3), np.uint8), "not a label map"),
+        ("a.nii.gz", np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "not an image"),
+        ("a.nii.gz", np.zeros((0, 3, 3), np.uint8), "not an image"),
         ("a.png", np.zeros((4, 4, 3), np.uint8), "one channel"),
     ],
 )
@@ -106,6 +99,9 @@ def test_case_ids(tmp_path):
     for name in ("b.nii.gz", "cell_1_label.tiff", "a.png", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     assert list(find_cases(tmp_path)) == ["a", "b", "cell_1"]
+    for name in ("a.jpg", "c.jpg"):  # a preview, and a label map that reading refuses
+        (tmp_path / name).touch()
+    assert list(find_cases(tmp_path)) == ["a", "b", "c", "cell_1"] and find_cases(tmp_path)["a"].suffix == ".png"
     (tmp_path / "a.tif").touch()
     with pytest.raises(InputError, match="one case"):
         find_cases(tmp_path)
@@ -126,7 +122,7 @@ def test_case_ids(tmp_path):
 def test_label_files(tmp_path, text):
     path = tmp_path / "labels.json"
     path.write_text(text)
-    assert read_label_names(path) == {1: "liver", 2: "spleen"}
+    assert read_labels_file(path).names == {1: "liver", 2: "spleen"}
 
 
 @pytest.mark.parametrize(
@@ -146,9 +142,9 @@ def test_other_label_files_are_refused(tmp_path, text):
     path = tmp_path / "labels.json"
     path.write_text(text)
     with pytest.raises(InputError, match=r"labels\.json"):
-        read_label_names(path)
+        read_labels_file(path)
     with pytest.raises(InputError, match="cannot be read"):
-        read_label_names(tmp_path / "absent.json")
+        read_labels_file(tmp_path / "absent.json")
 
 
 def test_scores_of_two_folders(folder, capsys):
@@ -186,7 +182,9 @@ def test_all_conventions_are_compared(folder, capsys):
     assert lines[0] == "| convention | dsc | nsd | hd95 |"
     table = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines[2:]}
     assert set(table) >= {"canonical", "umamba_abdomen", "transunet", "totalsegmentator", "nnunet", "monai", "medpy"}
-    assert float(table["transunet"][0]) > float(table["swin_smt"][0]) > float(table["canonical"][0])
+    assert (
+        float(table["transunet"][0].split()[0]) > float(table["swin_smt"][0].split()[0]) > float(table["canonical"][0])
+    )
     assert float(table["**largest − smallest**"][0]) > 0.1
     assert table["nnunet"][1:] == ["-", "-"]
 

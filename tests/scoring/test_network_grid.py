@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.label_files import write
+from helpers.label_files import AFFINE, write
 from scipy import ndimage
 
 from benchmark.catalog.catalog import load_catalog
@@ -20,6 +20,7 @@ from benchmark.scoring.images import Geometry, LabelMap, read_labels, resize_sli
 from benchmark.scoring.score import applicable
 
 LABELS = {1: "liver", 2: "spleen"}
+PREDICTED = ("run/predictions", "run/network_grid")
 SPLIT = {"train": ["a"], "val": [], "test": ["a", "b"]}
 
 
@@ -117,3 +118,19 @@ def test_slices_are_resized_one_by_one(axis):
     for part, result in zip(np.moveaxis(labels, axis, 0), np.moveaxis(resized.array, axis, 0), strict=True):
         assert np.array_equal(result, ndimage.zoom(part, (8 / sides[0], 30 / sides[1]), order=0))
     assert resized.geometry.spacing == (1.0, 1.0, 1.0) and resized.array.flags.c_contiguous
+
+
+def test_voxels_that_nobody_labelled_are_left_out_on_both_grids(folder, config):
+    """The same scores as of maps in which they are background."""
+    reference, raw, own = (folder / place / "a.nii.gz" for place in ("store/references", *PREDICTED))
+    unlabelled = np.zeros((40, 30, 5), bool)
+    unlabelled[10:30, :15] = True
+    shrunk = ndimage.zoom(unlabelled.astype(np.uint8), (16 / 40, 12 / 30, 1), order=0) > 0
+    array = read_labels(reference).array
+    write(reference, np.where(unlabelled, 9, array).astype(np.uint8))
+    write_json(folder / "store/labels.json", {"1": "liver", "2": "spleen", "9": "ignore"})
+    found = scores(folder, config)
+    for path, mask, affine in ((raw, unlabelled, AFFINE), (own, shrunk, np.eye(4))):
+        write(path, np.where(mask, 0, read_labels(path).array).astype(np.uint8), affine=affine)
+    write(reference, np.where(unlabelled, 0, array).astype(np.uint8))
+    assert found == scores(folder, config) and {convention for convention, *_ in found} == {"esam_network", "canonical"}

@@ -11,7 +11,7 @@ from scipy.ndimage import label, maximum_filter, minimum_filter
 from benchmark.data.phantoms import Subject, endovis17, get_phantom, neurips_cellseg
 from benchmark.data.phantoms.pictures import smooth_field
 from benchmark.datasets import get_dataset
-from benchmark.datasets.pictures import read_picture
+from benchmark.images.pictures import read_picture
 
 ENDOVIS, CELLS = get_phantom("endovis17"), get_phantom("neurips_cellseg")
 
