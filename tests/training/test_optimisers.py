@@ -73,7 +73,7 @@ FREEZING = sorted(
     for run in {run for target in CATALOG.targets.values() for run in CATALOG.runs(target, scored=True)}
     if CATALOG.uncountable(run) is None
     and CATALOG.run(run).training.freeze_epochs
-    and CATALOG.run(run).model.initialisation != "scratch"
+    and (CATALOG.run(run).model.initialisation != "scratch" or CATALOG.run(run).begins_from)
 )
 
 
