@@ -106,4 +106,4 @@ def test_the_table_has_the_value_and_says_why_others_are_missing(results):
     expected = mean_f1(results / f"results/demo/runs/{RUN}/scores.parquet", "umamba_microscopy")
     assert float(ours["rebuilt"]) == pytest.approx(expected, abs=1e-4) and "demo scale" in ours["verdict"]
     assert "not run" in lines["nnU-Net"]["verdict"]
-    assert "pre-training" in lines["Swin-UMamba† (w/ foundation model)"]["verdict"]
+    assert "not run" in lines["Swin-UMamba† (w/ foundation model)"]["verdict"]
