@@ -23,7 +23,7 @@ class Material:
     Attributes:
         samples: map-style, sample i a pure function of (seed, i): a tuple of tensors, the image [C, *patch] first.
         steps_per_epoch: optimiser steps per epoch.
-        in_channels, out_channels: of the network; what it gives are classes or, of masked images, channels.
+        in_channels: of the network.
         classes: of each store, background included.
         validate: mean Dice over the validation cases; None where there are none.
     """
@@ -31,7 +31,6 @@ class Material:
     samples: Dataset
     steps_per_epoch: int
     in_channels: int
-    out_channels: int
     classes: tuple[int, ...]
     validate: Callable[..., float] | None
 
@@ -54,13 +53,11 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
     if training.masked_images is not None:
         samples = MaskedImageDataset(samples, training.masked_images)
     store, split = stores[0], splits[0]
-    classes = tuple(len(one.label_names) + 1 for one in stores)
     validated = split["val"] if len(stores) == 1 and training.objective == "segmentation" else []
     return Material(
         samples=samples,
         steps_per_epoch=samples.steps_per_epoch,
         in_channels=len(store.channels),
-        out_channels=max(classes) if training.masked_images is None else len(store.channels),
-        classes=classes,
+        classes=tuple(len(one.label_names) + 1 for one in stores),
         validate=Validator(store, validated, training, slice_axis=axis) if validated else None,
     )

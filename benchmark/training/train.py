@@ -193,7 +193,7 @@ def make_network(config: RunConfig, material: Material, beginnings: Sequence[Wei
         InputError: unknown network or option, or weights that do not fit.
     """
     seed_everything(config.seed)
-    network = build_for_run(config, in_channels=material.in_channels, out_channels=material.out_channels)
+    network = build_for_run(config, in_channels=material.in_channels, out_channels=max(material.classes))
     begin(network, config, beginnings)
     return network
 
