@@ -143,7 +143,8 @@ def _needs(catalog: Catalog, column: Column, runs: Sequence[str]) -> str:
         return "a GPU"
     if column.measure not in ("score", "average"):
         return NOTHING
-    weights = {catalog.run(run).model.initialisation for run in runs} - {"scratch"}
+    made = {name for run in runs for name in (run, *catalog.trainings(run))}
+    weights = {catalog.run(name).model.initialisation for name in made} - {"scratch"}
     return "data, a GPU and training" + (f"; weights {', '.join(sorted(weights))}" if weights else "")
 
 

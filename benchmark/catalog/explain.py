@@ -103,7 +103,9 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
 def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
     config = catalog.run(run, scale)
     yield f"run         {run} ({catalog.pending(run) or 'ready'}), configuration {config.digest}"
-    yield f"network     {_network(config)}, from {config.model.initialisation}"
+    beginnings = [config.model.initialisation, *(edge.training for edge in config.begins_from)]
+    beginnings = [name for name in beginnings if name != "scratch"] or ["scratch"]
+    yield f"network     {_network(config)}, from {' and '.join(beginnings)}"
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
     if scale == "demo":
@@ -134,9 +136,11 @@ def _value(config: RunConfig, folder: PaperFolder, protocol: str, key: str) -> o
     """The value at a dotted key: of the resolved settings, of the network, or of the protocol alone (`engine`)."""
     places = (config, config.model, folder.protocols[protocol])
     first, *rest = key.split(".")
+    if first == "begins_from":
+        return next(edge.training for edge in config.begins_from if [edge.part] == rest)
     value: object = next(getattr(place, first) for place in places if hasattr(place, first))
     for part in rest:
-        value = getattr(value, part)
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 
 

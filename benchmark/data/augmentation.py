@@ -14,11 +14,13 @@ from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.monai_augmentation import Flip, Rotate90, ScaleIntensity, ShiftIntensity, Zoom
 from benchmark.data.nnunet_augmentation import NnUnet
 from benchmark.data.slice_augmentation import SliceBranches
+from benchmark.data.torchvision_augmentation import RandomResizedCrop
 from benchmark.errors import InputError
 from benchmark.settings import Step
 
 STEPS: dict[str, type[Augmentation]] = {
-    step.label: step for step in (Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity, NnUnet, SliceBranches)
+    step.label: step
+    for step in (Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity, NnUnet, SliceBranches, RandomResizedCrop)
 }
 
 

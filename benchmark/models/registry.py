@@ -177,7 +177,8 @@ def _refuse_unknown_options(entry: ModelEntry, options: Mapping[str, Any]) -> No
 def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> nn.Module:
     """The network of a run, on its training patch; narrowed at demo scale by the `demo` options of row or network.
 
-    Where the loss has no weights for several outputs, a network that could give them gives one.
+    Where the loss has no weights for several outputs, a network that could give them gives one. Where it is trained on
+    masked images, it gives as many channels as they have, and `out_channels` does not count.
 
     Raises:
         InputError: as `build`.
@@ -188,6 +189,8 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
         options |= entry.demo if config.model.demo is None else config.model.demo
     if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
         options.setdefault("deep_supervision", False)
+    if config.training.masked_images is not None:
+        out_channels = in_channels
     try:
         return build(
             name, in_channels=in_channels, out_channels=out_channels, spatial_shape=config.training.patch, **options

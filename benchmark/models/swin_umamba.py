@@ -3,7 +3,8 @@
 Papers: Liu et al., "Swin-UMamba" (MICCAI 2024); section III-E of its TMI successor. Released: JiarunLiu/Swin-UMamba at
 2c1f72e, `nets/SwinUMamba.py` (Apache-2.0); state-dict keys are its own. The tables belong to revisions from 50eecc8
 (6 March 2024) on: before it there is no sixth decoder level, and 40.4 M parameters instead of 59.9 M.
-Released weights: VMamba-Tiny of ImageNet into the encoder; the authors' checkpoints per dataset.
+Released weights: VMamba-Tiny of ImageNet into the encoder; the authors' checkpoints per dataset. Not released: the
+encoder adapted by masked-image modelling (TMI), which `masked_encoder` trains and `begin_from` takes.
 Deviations: none at sides that are multiples of 32; other sides are padded with zeros inside, where the release fails.
 The convolutional blocks are MONAI's, whose instance norms have no parameters, as in the release.
 """
@@ -17,8 +18,10 @@ from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
 from torch import Tensor, nn
 
 from benchmark.models.layers.padding import PadToMultiple
-from benchmark.models.layers.vss import VSSMEncoder, check_patch_embed, vmamba_to_encoder
+from benchmark.models.layers.vss import VSSMEncoder, strided_stem
+from benchmark.models.layers.vss_weights import begin_from_encoder, check_patch_embed, vmamba_to_network
 from benchmark.models.registry import register
+from benchmark.models.released import LoadReport
 
 LEVELS = 5  # skips: the image, the stem's output and the encoder's first three stages
 BLOCK = {"spatial_dims": 2, "kernel_size": 3, "norm_name": "instance", "res_block": True}
@@ -34,7 +37,7 @@ class _SwinUMamba(nn.Module):
     ) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(LEVELS)]
-        self.stem = nn.Sequential(nn.Conv2d(in_channels, width, 7, 2, 3), nn.InstanceNorm2d(width, affine=True))
+        self.stem = strided_stem(in_channels, width)
         self.vssm_encoder = VSSMEncoder(width, patch=2, dims=widths[1:], depths=depths, drop_path=drop_path)
         for level, (before, after) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True), start=1):
             skip = UnetrBasicBlock(in_channels=before, out_channels=after, stride=1, **BLOCK)
@@ -77,6 +80,7 @@ class SwinUMamba(PadToMultiple, _SwinUMamba):
         deep_supervision: return four levels. The heads exist either way.
         patch_embed: "as_released" also takes the bias of the patch embedding's norm from VMamba (the release skips the
             norm's weight twice and forgets the bias), "as_written" takes nothing of the patch embedding.
+        adapted_embedding: `begin_from` takes stem and patch embedding of the adapted encoder along with its blocks.
     """
 
     def __init__(
@@ -90,8 +94,10 @@ class SwinUMamba(PadToMultiple, _SwinUMamba):
         drop_path: float = 0.2,
         deep_supervision: bool = True,
         patch_embed: Literal["as_released", "as_written"] = "as_released",
+        adapted_embedding: bool = True,
     ) -> None:
         super().__init__(in_channels, out_channels, width, depths, drop_path)
+        self.adapted_embedding = adapted_embedding
         self.deep_supervision = deep_supervision
         self.patch_embed = check_patch_embed(patch_embed)
         if not deep_supervision:
@@ -103,12 +109,8 @@ class SwinUMamba(PadToMultiple, _SwinUMamba):
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A VMamba-Tiny checkpoint renamed to the encoder's keys; the authors' own are returned as they are."""
-        if any(key.startswith("vssm_encoder.") for key in state):
-            return state
-        encoder = vmamba_to_encoder(state)
-        kept = ("patch_embed.norm.bias",) if self.patch_embed == "as_released" else ()
-        return {
-            f"vssm_encoder.{key}": value
-            for key, value in encoder.items()
-            if key in kept or not key.startswith("patch_embed.")
-        }
+        return vmamba_to_network(self, state, self.patch_embed)
+
+    def begin_from(self, part: str, state: dict[str, Tensor]) -> LoadReport:
+        """Take the encoder of a `masked_encoder`, by `adapted_embedding` with its stem; see `begin_from_encoder`."""
+        return begin_from_encoder(self, part, state, embedding=self.adapted_embedding)

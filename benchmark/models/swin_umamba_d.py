@@ -5,7 +5,8 @@ JiarunLiu/Swin-UMamba at 2c1f72e, `nets/SwinUMambaD.py` (Apache-2.0); state-dict
 Rows of Table IV: `decoder_depths=(9, 2, 2)` is the symmetric decoder (23.4 G, 35.9 M), `depths=(2, 2, 2, 2)` the
 symmetric encoder. Fig. 5: `deep_supervision=False`, `pretrained_decoder=True`. Fig. 6: `mixer`. For the symmetric
 decoder, the pre-trained decoder and the mixers no code was released; they are our reading of the text.
-Released weights: VMamba-Tiny of ImageNet into the encoder; the authors' checkpoints per dataset.
+Released weights: VMamba-Tiny of ImageNet into the encoder; the authors' checkpoints per dataset. Not released: the
+encoder adapted by masked-image modelling, which `masked_encoder` trains and `begin_from` takes.
 Deviations: none at sides that are multiples of 32; other sides are padded with zeros inside, where the release fails.
 """
 
@@ -21,8 +22,15 @@ from torch import Tensor, nn
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.patches import PatchExpand
 from benchmark.models.layers.transformer import stage_rates
-from benchmark.models.layers.vss import VSSMEncoder, VSSStage, check_patch_embed, vmamba_to_encoder
+from benchmark.models.layers.vss import VSSMEncoder, VSSStage
+from benchmark.models.layers.vss_weights import (
+    PREFIX,
+    begin_from_encoder,
+    check_patch_embed,
+    vmamba_to_network,
+)
 from benchmark.models.registry import register
+from benchmark.models.released import LoadReport
 
 
 class VSSDecoder(nn.Module):
@@ -90,6 +98,7 @@ class SwinUMambaD(PadToMultiple, _SwinUMambaD):
         pretrained_decoder: `load_released` copies the encoder stages of VMamba into the decoder levels of their width.
         patch_embed: what `load_released` takes of VMamba's patch embedding: everything that fits, as released (a
             one-channel image fits nothing), or nothing, as the paper says.
+        adapted_embedding: `begin_from` takes the adapted encoder's patch embedding along with its blocks.
     """
 
     def __init__(
@@ -107,8 +116,10 @@ class SwinUMambaD(PadToMultiple, _SwinUMambaD):
         mixer: Literal["vss", "mamba", "vim"] = "vss",
         pretrained_decoder: bool = False,
         patch_embed: Literal["as_released", "as_written"] = "as_released",
+        adapted_embedding: bool = True,
     ) -> None:
         super().__init__()
+        self.adapted_embedding = adapted_embedding
         self.deep_supervision, self.pretrained_decoder = deep_supervision, pretrained_decoder
         self.patch_embed = check_patch_embed(patch_embed)
         dims = [width * 2**stage for stage in range(len(depths))]
@@ -126,22 +137,20 @@ class SwinUMambaD(PadToMultiple, _SwinUMambaD):
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A VMamba-Tiny checkpoint renamed to this network's keys; the authors' own are returned as they are."""
-        if any(key.startswith("vssm_encoder.") for key in state):
-            return state
-        encoder = vmamba_to_encoder(state)
-        own = self.vssm_encoder.patch_embed.proj.weight
-        fits = "patch_embed.proj.weight" in encoder and encoder["patch_embed.proj.weight"].shape == own.shape
-        if not fits or self.patch_embed == "as_written":
-            encoder = {key: value for key, value in encoder.items() if not key.startswith("patch_embed.")}
-        adapted = {f"vssm_encoder.{key}": value for key, value in encoder.items()}
-        if self.pretrained_decoder:
-            adapted |= self._decoder_weights(encoder)
+        adapted = vmamba_to_network(self, state, self.patch_embed)
+        if self.pretrained_decoder and adapted is not state:
+            adapted |= self._decoder_weights(adapted)
         return adapted
 
+    def begin_from(self, part: str, state: dict[str, Tensor]) -> LoadReport:
+        """Take the encoder of a `masked_encoder`; what the decoder has of VMamba stays. See `begin_from_encoder`."""
+        return begin_from_encoder(self, part, state, embedding=self.adapted_embedding)
+
     def _decoder_weights(self, encoder: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stages 2, 1, 0 of the encoder under the names of the decoder's, deepest first; blocks beyond are skipped."""
         weights = {}
         for level, stage in enumerate(self.decoder.stages):
-            source, target = f"layers.{len(self.decoder.stages) - 1 - level}.", f"decoder.stages.{level}."
+            source, target = f"{PREFIX}layers.{len(self.decoder.stages) - 1 - level}.", f"decoder.stages.{level}."
             for key in stage.state_dict():
                 if source + key in encoder:
                     weights[target + key] = encoder[source + key]

@@ -71,6 +71,8 @@ class MaskedImages(Settings):
 
 
 class Optimiser(Settings):
+    added: ClassVar[frozenset[str]] = frozenset({"decay"})
+
     name: Literal["adamw", "adam", "sgd"]
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -78,6 +80,11 @@ class Optimiser(Settings):
     epsilon: float = Field(1e-8, gt=0, description="Adam and AdamW only: added to the root of the second moment")
     momentum: float = Field(0.0, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
+    decay: Literal["all", "matrices"] = Field(
+        "all",
+        description="What weight decay acts on. matrices: parameters with more than one side longer than 1, so neither "
+        "norms, biases nor mask tokens (SimMIM)",
+    )
 
 
 class Schedule(Settings):

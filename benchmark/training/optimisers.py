@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -10,13 +12,24 @@ from benchmark.errors import InputError
 
 
 def make_optimiser(network: nn.Module, optimiser: settings.Optimiser) -> Optimizer:
-    """One parameter group over all parameters: the released trainers decay norms and biases too."""
-    parameters = network.parameters()
+    """One parameter group over all parameters: the released trainers decay norms and biases too.
+
+    With `decay: matrices` there are two, of which the second does not decay.
+    """
+    parameters = network.parameters() if optimiser.decay == "all" else _by_decay(network)
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
     if optimiser.name == "sgd":
         return SGD(parameters, lr=rate, weight_decay=decay, momentum=optimiser.momentum, nesterov=optimiser.nesterov)
     kind = AdamW if optimiser.name == "adamw" else Adam
     return kind(parameters, lr=rate, weight_decay=decay, betas=optimiser.betas, eps=optimiser.epsilon)
+
+
+def _by_decay(network: nn.Module) -> list[dict[str, Any]]:
+    """Parameter groups: matrices and kernels; then vectors, whatever number of sides of length 1 they have."""
+    matrices, vectors = [], []
+    for parameter in network.parameters():
+        (matrices if sum(side > 1 for side in parameter.shape) > 1 else vectors).append(parameter)
+    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
 
 
 def frozen_parameters(network: nn.Module, *, freeze_epochs: int) -> list[nn.Parameter]:

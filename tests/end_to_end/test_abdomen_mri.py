@@ -103,7 +103,7 @@ def test_from_raw_volumes_to_the_figure(folder, capsys):
     code, figure = draw(folder, "after")
     assert code == 0 and ">SegResNet<" in figure and "demo scale, not comparable" in figure
     assert f"mean of {SAMPLES} samples" in figure
-    assert "UNETR: not attempted (not run)" in figure and "Swin-UMamba†: not attempted (pre-training not" in figure
+    assert "UNETR: not attempted (not run)" in figure and "Swin-UMamba†: not attempted (not run)" in figure
     assert draw(folder, "again") == (0, figure)
 
     published = f"figure {FIGURE} {options(folder)} --published --results {folder}/results --out-dir {folder}/none"

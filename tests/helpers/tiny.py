@@ -22,17 +22,22 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from benchmark.data.masks import cell_mask
 from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT, InputError
 from benchmark.lineage import training_settings
-from benchmark.settings import RunConfig
+from benchmark.settings import MaskedImages, RunConfig
 from benchmark.training.checkpoints import Checkpoints, write_weights
 from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
+from benchmark.training.objectives import make_objective
 from benchmark.training.processes import seed_everything, start_processes
 from benchmark.training.signals import StopRequest
 
 ROOT = Path(__file__).parents[2]
 CASES, CLASSES, PATCH = 6, 3, (6, 6, 6)
+STORES = (CLASSES, CLASSES - 1)  # classes of the two stores of the joint objective
+MASKED = MaskedImages(masking="cells", ratio=0.5, cell=3, token=3, error="l1")
+OBJECTIVES = {"segmentation": {}, "joint": {}, "masked_images": {"objective": "masked_images", "masked_images": MASKED}}
 
 
 def tiny_config(*, training: dict | None = None, seed: int = 7, **overrides) -> RunConfig:
@@ -73,8 +78,34 @@ class TinyNetwork(nn.Sequential):
         return self[0].parameters()
 
 
+class TinyJointNetwork(TinyNetwork):
+    """Heads that differ in what they add to the logits."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.heads = nn.Parameter(torch.zeros(len(STORES), CLASSES))
+
+    def forward(self, images: torch.Tensor, stores: list[int]) -> torch.Tensor:
+        return super().forward(images) + self.heads[stores][:, :, None, None, None]
+
+
+class TinyMaskedNetwork(TinyNetwork):
+    """Images [B, 1, H, W], with one learned value where the mask hides them."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.token = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        hidden = mask.repeat_interleave(MASKED.token, dim=1).repeat_interleave(MASKED.token, dim=2)[:, None] > 0
+        return super().forward(torch.where(hidden, self.token, images)[:, :, None]).mean(dim=1)
+
+
+NETWORKS = {"segmentation": TinyNetwork, "joint": TinyJointNetwork, "masked_images": TinyMaskedNetwork}
+
+
 class TinySamples(Dataset):
-    """Blobs that are a pure function of (seed, index); faults can be put in."""
+    """Blobs that are a pure function of (seed, index), as an objective takes them; faults can be put in."""
 
     def __init__(
         self,
@@ -85,11 +116,13 @@ class TinySamples(Dataset):
         nan_at: int | None = None,
         pause: float = 0,
         slow_from: int = 0,
+        objective: str = "segmentation",
     ) -> None:
+        self.objective = objective
         self.seed, self.fails_at, self.dies_at, self.nan_at = seed, fails_at, dies_at, nan_at
         self.pause, self.slow_from = pause, slow_from
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         if index >= self.slow_from:
             time.sleep(self.pause)
         if index == self.fails_at:
@@ -101,6 +134,12 @@ class TinySamples(Dataset):
         image = labels[None].astype(np.float32) + 0.3 * generator.standard_normal((1, *PATCH), dtype=np.float32)
         if index == self.nan_at:
             image[:] = np.nan
+        if self.objective == "masked_images":
+            mask = cell_mask(PATCH[0], MASKED, generator).astype(np.float32)
+            return torch.from_numpy(image[:, 0]), torch.from_numpy(mask)
+        if self.objective == "joint":
+            store = index % len(STORES)
+            return torch.from_numpy(image), torch.from_numpy(labels % STORES[store]), torch.tensor(store)
         return torch.from_numpy(image), torch.from_numpy(labels)
 
 
@@ -114,7 +153,14 @@ def tiny_validation(network: nn.Module, *, device, rank: int, world: int) -> flo
 
 
 def make_loop(
-    folder: Path, config: RunConfig, samples: Dataset, *, dropout: float = 0.2, idle: bool = False, **options
+    folder: Path,
+    config: RunConfig,
+    samples: Dataset,
+    *,
+    dropout: float = 0.2,
+    idle: bool = False,
+    objective: str = "segmentation",
+    **options,
 ) -> TrainingLoop:
     """The loop over `samples` in this process (group), as `train` would assemble it."""
     fabric = start_processes(config.training)
@@ -122,12 +168,13 @@ def make_loop(
     return TrainingLoop(
         fabric,
         config,
-        TinyNetwork(dropout=dropout, idle=idle),
+        NETWORKS[objective](dropout=dropout, idle=idle),
         samples,
         steps_per_epoch=config.training.steps_per_epoch(CASES),
         folder=folder,
         checkpoints=Checkpoints(folder / "checkpoints", identity=training_settings(config), details={"run": "tiny"}),
-        validate=tiny_validation,
+        objective=make_objective(config.training, STORES if objective == "joint" else (CLASSES,)),
+        validate=tiny_validation if objective == "segmentation" else None,
         **options,
     )
 
@@ -143,6 +190,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--micro-batch", type=int)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-dice", action="store_true")
+    parser.add_argument("--objective", choices=OBJECTIVES, default="segmentation")
     parser.add_argument("--idle", action="store_true", help="with a parameter that no forward reaches")
     arguments = parser.parse_args(words)
     # what the process happens to hold must not matter
@@ -150,7 +198,8 @@ def main(words: list[str] | None = None) -> int:
     np.random.seed(arguments.process_seed)
     torch.manual_seed(arguments.process_seed)
     stop = StopRequest()
-    config = tiny_config(training={"epochs": arguments.epochs, "loss": {"batch_dice": arguments.batch_dice}})
+    training = {"epochs": arguments.epochs, "loss": {"batch_dice": arguments.batch_dice}}
+    config = tiny_config(training={**training, **OBJECTIVES[arguments.objective]})
     try:
         finished = _run(arguments, config, stop)
     except InputError as error:
@@ -166,7 +215,13 @@ def _run(arguments: argparse.Namespace, config: RunConfig, stop: StopRequest) ->
         loop = make_loop(
             arguments.folder,
             config,
-            TinySamples(config.seed, pause=arguments.pause, slow_from=arguments.slow_from * config.training.batch),
+            TinySamples(
+                config.seed,
+                pause=arguments.pause,
+                slow_from=arguments.slow_from * config.training.batch,
+                objective=arguments.objective,
+            ),
+            objective=arguments.objective,
             dropout=arguments.dropout,
             idle=arguments.idle,
             machine=Machine(arguments.workers, arguments.micro_batch),

@@ -8,7 +8,8 @@ from helpers.released_facts import assert_parity, read_keys
 
 from benchmark.models.layers.mamba import Mamba
 from benchmark.models.layers.ss2d import SS2D, cross_merge, cross_scan
-from benchmark.models.layers.vss import VSSBlock, vmamba_to_encoder
+from benchmark.models.layers.vss import VSSBlock
+from benchmark.models.layers.vss_weights import vmamba_to_encoder
 from benchmark.models.umamba import MambaLayer
 
 LAYERS = {

@@ -37,12 +37,29 @@ def test_sgd_has_momentum_and_no_epsilon() -> None:
     assert "eps" not in group
 
 
+def test_vectors_need_not_decay() -> None:
+    """SimMIM's rule: no decay for norms, biases and the mask token."""
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.LayerNorm(4))
+    network.mask_token = nn.Parameter(torch.ones(1, 1, 4))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimiser = make_optimiser(network, Optimiser(name="adamw", decay="matrices", **ADAM))
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    decayed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert decayed == {"0.weight"}
+    assert sum(len(group["params"]) for group in optimiser.param_groups) == 5
+
+
 @pytest.mark.parametrize(
     ("run", "epsilon"),
     [
         ("swin_umamba/abdomen_mri/swin_umamba-imagenet/seed0", 1e-5),
         ("swin_umamba_dagger/neurips_cellseg/swin_umamba_d-imagenet/seed0", 1e-5),
-        ("swin_umamba/endovis17-unetr/unetr/seed0", 1e-8),
+        ("swin_umamba/endovis17-segresnet/segresnet/seed0", 1e-5),
+        ("swin_umamba/abdomen_mri-unetr/unetr/seed0", 1e-5),
+        ("swin_umamba/neurips_cellseg-swinunetr/swin_unetr/seed0", 1e-5),
+        ("swin_umamba/endovis17-nnformer/nnformer/seed0", 1e-8),
         ("swin_smt/totalseg/unetr/seed0", 1e-8),
     ],
 )
@@ -56,7 +73,7 @@ FREEZING = sorted(
     for run in {run for target in CATALOG.targets.values() for run in CATALOG.runs(target, scored=True)}
     if CATALOG.uncountable(run) is None
     and CATALOG.run(run).training.freeze_epochs
-    and CATALOG.run(run).model.initialisation != "scratch"
+    and (CATALOG.run(run).model.initialisation != "scratch" or CATALOG.run(run).begins_from)
 )
 
 

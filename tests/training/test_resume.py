@@ -62,7 +62,9 @@ def _assert_equal_runs(left: Path, right: Path) -> None:
         assert same, key
     weights, others = load_file(left / "final.safetensors"), load_file(right / "final.safetensors")
     assert all(torch.equal(weights[name], others[name]) for name in weights)
-    assert (left / "validation.csv").read_text() == (right / "validation.csv").read_text()
+    validated = [folder / "validation.csv" for folder in (left, right)]
+    assert validated[0].exists() == validated[1].exists()
+    assert not validated[0].exists() or validated[0].read_text() == validated[1].read_text()
     logs = [_log(folder) for folder in (left, right)]
     assert [row["step"] for row in logs[0]] == [str(step) for step in range(STEPS)]
     for column in ("step", "epoch", "loss", "learning_rate"):
@@ -93,6 +95,20 @@ def test_sigkill_at_random_moments_changes_nothing(undisturbed, tmp_path, proces
         _kill(started)
     _train(folder, "--process-seed", 999, processes=processes)
     _assert_equal_runs(folder, undisturbed[processes])
+
+
+@pytest.mark.parametrize("objective", [name for name in tiny.OBJECTIVES if name != "segmentation"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigkill_changes_nothing_whatever_is_learnt(tmp_path, objective, processes):
+    options = ("--objective", objective)
+    _train(tmp_path / "undisturbed", *options, "--process-seed", 1, processes=processes)
+    started = start(tmp_path / "killed", *options, "--pause", 0.01, "--process-seed", 100, processes=processes)
+    _wait_for_step(tmp_path / "killed", 10)
+    _kill(started)
+    _train(tmp_path / "killed", *options, "--process-seed", 999, processes=processes)
+    _assert_equal_runs(tmp_path / "killed", tmp_path / "undisturbed")
+    losses = [float(row["loss"]) for row in _log(tmp_path / "killed")]
+    assert min(losses[-6:]) < min(losses[:6])  # something is learnt
 
 
 def test_sigterm_finishes_the_step_saves_and_says_continue(undisturbed, tmp_path):

@@ -1,13 +1,12 @@
 """Visual state-space stages: the blocks and the VMamba-Tiny encoder that both Swin-UMambas share.
 
 Papers: Liu et al., "VMamba"; Swin-UMamba section 3. Released: JiarunLiu/Swin-UMamba at 2c1f72e (Apache-2.0), whose
-state-dict keys these are; VMamba's first release (MIT) differs by names only, see `vmamba_to_encoder`.
+state-dict keys these are; VMamba's first release (MIT) differs by names only, see `layers.vss_weights`.
 Feature maps have channels last, [B, H, W, C].
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -100,7 +99,11 @@ class VSSMEncoder(nn.Module):
         self.apply(init_linear)  # SS2D's raw parameters and the time-step projections keep their own
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        grid, levels = self.patch_embed(image), []
+        return self.encode(self.patch_embed(image))
+
+    def encode(self, grid: Tensor) -> list[Tensor]:
+        """The stages' outputs from the grid of embedded patches, some of which may have been replaced (masked)."""
+        levels = []
         for stage, downsample in zip(self.layers, [*self.downsamples, None], strict=True):
             levels.append(stage(grid))
             if downsample is not None:
@@ -112,35 +115,6 @@ class VSSMEncoder(nn.Module):
         return (parameter for name, parameter in self.named_parameters() if "patch_embed" not in name)
 
 
-VMAMBA_NAMES = (
-    # the names of VMamba's later code for the same network -> those of its first release
-    (r"^patch_embed\.0\.", "patch_embed.proj."),
-    (r"^patch_embed\.2\.", "patch_embed.norm."),
-    (r"(\.blocks\.\d+)\.norm\.", r"\1.ln_1."),
-    (r"(\.blocks\.\d+)\.op\.", r"\1.self_attention."),
-    # -> the encoder's
-    (r"^layers\.(\d+)\.downsample\.", r"downsamples.\1."),
-)
-
-
-def vmamba_to_encoder(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename a VMamba-Tiny checkpoint (first or later key names) to `VSSMEncoder`'s keys; the classifier is dropped."""
-    renamed = {}
-    for key, tensor in state.items():
-        if re.match(r"(norm|head|classifier)\.", key):
-            continue
-        for pattern, replacement in VMAMBA_NAMES:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = tensor
-    return renamed
-
-
-def check_patch_embed(choice: str) -> str:
-    """What of VMamba's patch embedding is taken: "as_released" or "as_written".
-
-    Raises:
-        ValueError: something else.
-    """
-    if choice not in ("as_released", "as_written"):
-        raise ValueError(f"patch_embed is 'as_released' or 'as_written', not {choice!r}")
-    return choice
+def strided_stem(in_channels: int, channels: int) -> nn.Sequential:
+    """Swin-UMamba's: image [B, in_channels, H, W] -> [B, channels, H / 2, W / 2], H and W even."""
+    return nn.Sequential(nn.Conv2d(in_channels, channels, 7, 2, 3), nn.InstanceNorm2d(channels, affine=True))
