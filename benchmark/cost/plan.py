@@ -14,17 +14,22 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
 from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
-from benchmark.settings import Scale
+from benchmark.models.released import weight_source
+from benchmark.settings import RunConfig, Scale
 
 STAGES = ("fetch", "verify", "split", "check split", "prepare")  # one job per dataset, the last per preparation
-RUN_STAGES = ("train", "predict", "score")
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run before it starts.
+    """One run, or one training that others begin from or are predicted with, before it starts.
 
     Attributes:
+        stores: (dataset, preparation) of every prepared store that it reads.
+        trained: whether it is a training; a run that is predicted with another's weights is none.
+        scored: whether it is a run; a training that others only begin from is none.
+        needs: trainings before it: those that it begins from, or the one whose weights it is predicted with.
+        weights: released weights that it begins from or is predicted with; empty for none.
         pending: why it cannot run yet; None if it can.
         budget: estimate; None where the recipe or the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
@@ -38,6 +43,11 @@ class RunPlan:
     budget: RunBudget | None
     method: str
     drawn: bool = False
+    stores: tuple[tuple[str, str], ...] = ()
+    trained: bool = True
+    scored: bool = True
+    needs: tuple[str, ...] = ()
+    weights: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,11 +81,19 @@ class Planner:
         return source_of(self.sources, dataset)
 
     def runs(self, targets: Iterable[str]) -> list[RunPlan]:
-        """Runs that are trained for these targets, each once."""
+        """Runs that are scored for these targets, each once, then the trainings behind them that are no runs."""
         wanted = [self.catalog.target(target) for target in targets]
         names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
         drawn = {run for target in wanted if target.draws_receptive_fields for run in self.catalog.runs(target)}
-        return [replace(self.plan(run), drawn=run in drawn) for run in names]
+        ready = [run for run in names if self.catalog.pending(run) is None]
+        trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
+        plans = [replace(self.plan(run), drawn=run in drawn) for run in names]
+        return plans + [self._only_trained(name) for name in trainings if name not in names]
+
+    def _only_trained(self, training: str) -> RunPlan:
+        plan = self.plan(training)
+        budget = plan.budget and replace(plan.budget, prediction_hours=plan.budget.prediction_hours and 0.0)
+        return replace(plan, scored=False, budget=budget, pending=None)
 
     def plan(self, run: str) -> RunPlan:
         if run not in self._plans:
@@ -86,12 +104,16 @@ class Planner:
         config = self.catalog.run(run, self.scale)
         source, dimension = self.source(config.dataset), len(config.training.patch)
         volumes = config.dataset not in PICTURES
-        samples = source.training_samples(config.training, volumes=volumes)
+        samples, trained = self._samples(config), config.training_id == run
         counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
         budget = None
         if samples is not None and self.catalog.recipe_known(run):
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
             budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted)
+            if not trained:
+                budget = replace(budget, steps=0, training_hours=budget.training_hours and 0.0, disk_bytes=0)
+        stores = config.stores if trained else (config.store,)
+        released = config.model.initialisation
         return RunPlan(
             run=run,
             dataset=config.dataset,
@@ -99,7 +121,19 @@ class Planner:
             pending=self.catalog.pending(run),
             budget=budget,
             method=method,
+            stores=tuple((store.dataset, store.id) for store in dict.fromkeys((*stores, config.store))),
+            trained=trained,
+            needs=tuple(edge.training for edge in config.begins_from) if trained else (config.training_id or "",),
+            weights="" if released == "scratch" or config.training_id not in (None, run) else released,
         )
+
+    def _samples(self, config: RunConfig) -> int | None:
+        """Samples of one epoch, over all stores that a training reads; None where one is unknown."""
+        samples = [
+            self.source(store.dataset).training_samples(config.training, volumes=store.dataset not in PICTURES)
+            for store in config.stores
+        ]
+        return None if None in samples else sum(filter(None, samples))
 
     def _network(self, run: str) -> tuple[Counted | None, str]:
         first_seed = f"{run.rsplit('/', 1)[0]}/seed0"
@@ -116,7 +150,7 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
     steps = [budget.steps for budget in budgets if budget]
     hours = [budget.gpu_hours for budget in budgets if budget and budget.gpu_hours is not None]
     return Totals(
-        runs=len(plans),
+        runs=sum(plan.scored for plan in plans),
         pending=sum(plan.pending is not None for plan in plans),
         jobs=jobs(plans),
         steps=sum(steps),
@@ -129,12 +163,13 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
 
 
 def jobs(plans: Sequence[RunPlan]) -> int:
-    """Jobs of the stages before table or figure, for runs that can run today: per dataset, per preparation, per run."""
+    """Jobs of the stages before table or figure, for runs that can run today: per dataset, per preparation, per file of
+    released weights, per training, and two per run."""
     ready = [plan for plan in plans if plan.pending is None]
-    datasets = {plan.dataset for plan in ready}
-    preparations = {plan.preparation for plan in ready}
-    per_run = len(ready) * len(RUN_STAGES) + sum(plan.drawn for plan in ready)
-    return len(datasets) * (len(STAGES) - 1) + len(preparations) + per_run
+    stores = {store for plan in ready for store in plan.stores}
+    weights = {plan.weights for plan in ready} - {""}
+    per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in ready)
+    return len({dataset for dataset, _ in stores}) * (len(STAGES) - 1) + len(stores) + len(weights) + per_run
 
 
 def _printed_costs(catalog: Catalog) -> dict[tuple[str, str, str], Counted]:
@@ -172,6 +207,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.runs:
         console.print(_run_table(plans))
     console.print(_dataset_table(planner, plans))
+    console.print(_weights_table(plans))
     for line in footnotes(plans):
         console.print(line, highlight=False)
 
@@ -251,6 +287,14 @@ def _run_table(plans: Sequence[RunPlan]) -> Table:
             "unknown" if hours is None else f"{hours:,.1f}",
             plan.method,
         )
+    return table
+
+
+def _weights_table(plans: Sequence[RunPlan]) -> Table:
+    table = Table("weights", "file", "size", "licence", title="released weights", title_justify="left")
+    for name in sorted({plan.weights for plan in plans if plan.pending is None} - {""}):
+        source = weight_source(name)
+        table.add_row(name, source.file, size(source.bytes), source.licence)
     return table
 
 

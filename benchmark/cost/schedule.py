@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import heapq
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 from rich.console import Console
@@ -64,16 +65,29 @@ def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list
         if plan.budget is None or plan.budget.gpu_hours is None:
             unknown.append(plan.run)
             continue
-        fetch, prepare = f"fetch {plan.dataset}", f"prepare {plan.dataset} {plan.preparation}"
-        size_ = planner.source(plan.dataset).download_bytes or 0
-        jobs[fetch] = Job(fetch, "fetch", 0, size_ / DOWNLOAD_BYTES_PER_HOUR)
-        jobs[prepare] = Job(prepare, "prepare", 0, size_ / PREPARE_BYTES_PER_HOUR, (fetch,))
-        devices = planner.catalog.run(plan.run).training.devices
-        train = Job(f"train {plan.run}", "train", devices, plan.budget.training_hours / devices, (prepare,))
-        jobs[train.name] = train
-        predict = Job(f"predict {plan.run}", "predict", 1, plan.budget.prediction_hours, (train.name,))
-        jobs[predict.name] = predict
-    return list(jobs.values()), unknown
+        needs = tuple(f"train {name}" for name in plan.needs if name)
+        for dataset, preparation in plan.stores:
+            fetch, prepare = f"fetch {dataset}", f"prepare {dataset} {preparation}"
+            size_ = planner.source(dataset).download_bytes or 0
+            jobs[fetch] = Job(fetch, "fetch", 0, size_ / DOWNLOAD_BYTES_PER_HOUR)
+            jobs[prepare] = Job(prepare, "prepare", 0, size_ / PREPARE_BYTES_PER_HOUR, (fetch,))
+            needs += (prepare,)
+        if plan.trained:
+            devices = planner.catalog.run(plan.run).training.devices
+            train = Job(f"train {plan.run}", "train", devices, plan.budget.training_hours / devices, needs)
+            jobs[train.name] = train
+            needs = (train.name,)
+        if plan.scored:
+            predict = Job(f"predict {plan.run}", "predict", 1, plan.budget.prediction_hours, needs)
+            jobs[predict.name] = predict
+    return _in_order(jobs), unknown
+
+
+def _in_order(jobs: dict[str, Job]) -> list[Job]:
+    """Each after those that it needs; a need whose own hours are unknown is no job, and waits for nothing."""
+    known = {name: [need for need in job.needs if need in jobs] for name, job in jobs.items()}
+    order = TopologicalSorter(known).static_order()
+    return [replace(jobs[name], needs=tuple(known[name])) for name in order]
 
 
 def remaining_hours(jobs: Iterable[Job]) -> dict[str, float]:
