@@ -71,6 +71,8 @@ class MaskedImages(Settings):
 
 
 class Optimiser(Settings):
+    added: ClassVar[frozenset[str]] = frozenset({"head_rate", "decay_vectors"})
+
     name: Literal["adamw", "adam", "sgd"]
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -78,10 +80,14 @@ class Optimiser(Settings):
     epsilon: float = Field(1e-8, gt=0, description="Adam and AdamW only: added to the root of the second moment")
     momentum: float = Field(0.0, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
+    head_rate: float = Field(1.0, gt=0, description="Factor of the learning rate of what `network.head()` gives")
+    decay_vectors: bool = Field(
+        True, description="false: no weight decay of biases, norms and other vectors, nor of relative position tables"
+    )
 
 
 class Schedule(Settings):
-    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear"]
+    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear", "exponential"]
     warmup_epochs: float = Field(0, ge=0, description="Linear rise from warmup_start before the schedule proper")
     warmup_steps: int = Field(0, ge=0, description="The same in optimiser steps, for granularity step")
     warmup_start: float = Field(0.0, description="Learning rate at step 0 of the warm-up")
@@ -97,7 +103,7 @@ class Schedule(Settings):
         False, description="The rate is written after each optimiser step: step 1 repeats step 0, all are one step late"
     )
     minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
-    power: float = Field(0.9, description="Exponent of poly")
+    power: float = Field(0.9, description="Exponent of poly; of exponential, the factor of each tick")
     total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")
     granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
 
