@@ -119,6 +119,10 @@ class DoDNet(nn.Module):
         self.GAP = nn.Sequential(_norm(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool3d(1))
         self.controller = nn.Conv3d(widths[-1] + tasks, parameter_count(self.head_widths), 1)
 
+    def parameters_added(self, classes: int) -> int:
+        """By a longer code: a task for each new class but the background."""
+        return (classes - 1) * self.controller.out_channels
+
     def forward(self, image: Tensor, task: Tensor | None = None) -> Tensor:
         features = self.conv1(pad_to_multiple(image, (DIVISOR,) * 3))
         padded, skips = features.shape[2:], []

@@ -185,6 +185,13 @@ class M4oE(SwinUNet):
         """Each sample's logits of its own classes, [classes, H, W] (the paper's dynamic selection)."""
         return [sample[: self.classes[head]] for sample, head in zip(logits, _as_list(predict_head), strict=True)]
 
+    def parameters_added(self, classes: int) -> int:
+        """How many parameters `add_modality` adds."""
+        blocks = [module for module in self.modules() if isinstance(module, Experts)]
+        experts = sum(parameter.numel() for block in blocks for parameter in block.experts[0].parameters())
+        gates = sum(block.channels + 1 for block in blocks if block.gate == "as_written")
+        return experts + gates + classes * self.width
+
     def add_modality(self, classes: int) -> int:
         """Add an expert to every block that has some, and a head; nothing else changes. Returns the new index."""
         for module in self.modules():
