@@ -67,7 +67,8 @@ class Column(Settings):
     )
     metric: str | None = Field(
         None,
-        description="score: dsc, nsd, f1, …; option: its name; setting: its key, or dimension; cases: train, val, test or classes",
+        description="score: dsc, nsd, f1, …; option: its name; setting: its key, or dimension; cases: train, val, "
+        "test or classes",
     )
     of: tuple[str, ...] = Field((), description="average: the columns it is the mean of")
     group: str | None = Field(None, description="Label group of the dataset; null: all classes")

@@ -122,7 +122,9 @@ def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     root = Path(read_json(request.layout.source(config.dataset))["root"])
     cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
     named = request.parameter("cases", sorted(predicted))
-    fitting = [cases[name] for name in named if name in cases and part.attributes.items() <= cases[name].attributes.items()]
+    fitting = [
+        cases[name] for name in named if name in cases and part.attributes.items() <= cases[name].attributes.items()
+    ]
     return fitting if "cases" in _parameters(request) else fitting[: part.count]
 
 

@@ -23,8 +23,8 @@ from benchmark.evidence.currency import scores_differ
 from benchmark.evidence.markdown import table_markdown
 from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
 from benchmark.evidence.resolve import cell_sources
-from benchmark.evidence.training_time import training_times
 from benchmark.evidence.scores import RunScores, read_scores
+from benchmark.evidence.training_time import training_times
 from benchmark.files import write_text
 from benchmark.layout import Layout
 from benchmark.progress import say

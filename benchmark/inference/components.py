@@ -33,6 +33,8 @@ def numbers_of(names: Literal["all"] | Sequence[str], label_names: Sequence[str]
     unknown = sorted(set(wanted) - set(label_names))
     if unknown:
         raise InputError(
-            "inference.keep_largest names unknown structures", expected="any of " + ", ".join(label_names), found=unknown
+            "inference.keep_largest names unknown structures",
+            expected="any of " + ", ".join(label_names),
+            found=unknown,
         )
     return [label_names.index(name) + 1 for name in wanted]
