@@ -13,6 +13,7 @@ from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from benchmark.data.source import read_source
 from benchmark.datasets import Case, get_dataset
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
@@ -119,7 +120,7 @@ def _reason(request: Request, runs: Mapping[str, str]) -> str:
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
     predicted = read_json(request.layout.predicted(config.run))["cases"]
-    root = Path(read_json(request.layout.source(config.dataset))["root"])
+    root = read_source(Path(request.layout.source(config.dataset)), config.dataset)
     cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
     named = request.parameter("cases", sorted(predicted))
     fitting = [
