@@ -30,7 +30,7 @@ class Sheet(NamedTuple):
     Attributes:
         panels: one per case.
         columns: the reference, then every row of the target.
-        names: label number → structure. Those of a second dataset are numbered on from the first's.
+        names: number → structure; a structure of several datasets has one number, the first dataset's are its labels.
         missing: (panel's name, column) → why there is no prediction.
         notes: what is not shown at all, and why.
     """
@@ -64,27 +64,26 @@ def panels_of(request: Request) -> Sheet:
     if request.published_only:
         raise NotDrawable("the paper prints no numbers of this figure")
     sheet = Sheet([], [REFERENCE, *request.target.rows], {}, {}, [])
-    first: dict[str, int] = {}  # dataset → number before that of its first structure
+    numbers: dict[str, int] = {}  # structure → its number in the figure
     for part in _parts(request):
         predicted = {row: run for row, run in part.runs.items() if _is_predicted(request, run)}
         if not predicted:
             sheet.notes.append(f"{part.title}: {_reason(request, part.runs)}")
             continue
         config = request.catalog.run(next(iter(predicted.values())), request.scale)
-        if config.dataset not in first:
-            first[config.dataset] = len(sheet.names)
-            labels = config.labels or get_dataset(config.dataset).label_names
-            sheet.names.update(dict(enumerate(labels, start=len(sheet.names) + 1)))
+        labels = config.labels or get_dataset(config.dataset).label_names
+        shown = np.array([0, *(numbers.setdefault(name, len(numbers) + 1) for name in labels)])
         cases = _cases(request, config, part)
         if len(cases) < part.count and "cases" not in _parameters(request):
             sheet.notes.append(f"{part.title}: {len(cases)} of {part.count} cases")
         for case in cases:
-            panel = _panel(request, config, predicted, case, first=first[config.dataset])
+            panel = _panel(request, config, predicted, case, shown)
             sheet.panels.append(panel)
             absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
             sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
     if not sheet.panels:
         raise NotDrawable("not run")
+    sheet.names.update({number: name for name, number in numbers.items()})
     return sheet
 
 
@@ -129,7 +128,8 @@ def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     return fitting if "cases" in _parameters(request) else fitting[: part.count]
 
 
-def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case, *, first: int) -> Panel:
+def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case, shown: NDArray) -> Panel:
+    """One case; `shown`: each label's number in the figure."""
     dataset = get_dataset(config.dataset)
     image, affine = dataset.load_image(case)
     if get_convention(config.convention).instances is not None:
@@ -148,7 +148,7 @@ def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case
     return Panel(
         name=case.id if view.index is None else f"{case.id}, slice {view.index}",
         image=np.stack(grey, axis=-1) if len(grey) == 3 else grey[0],
-        labels={name: np.where(plane > 0, plane.astype(np.int64) + first, 0) for name, plane in labels.items()},
+        labels={name: shown[plane.astype(np.int64)] for name, plane in labels.items()},
         aspect=view.aspect,
         window=tuple(window) or None,
     )
