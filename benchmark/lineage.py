@@ -99,6 +99,7 @@ def counted(config: RunConfig) -> Made:
         "deep_supervision": config.training.loss.deep_supervision is not None,
         "dataset": config.dataset,
         "labels": config.labels and list(config.labels),
+        **({"heads": list(config.heads)} if config.heads else {}),
     }
     return {**made, **code("cost"), **code("network", config.model.name)}
 

@@ -30,6 +30,7 @@ NOTHING = "nothing"
 DESCRIPTION = "not attempted (a description)"  # a setting that is printed in words, such as a crop size
 RULES = {
     "parameters": "count_cost",
+    "parameters_added": "count_cost",
     "flops": "count_cost",
     "latency": "none: python -m benchmark latency, on a GPU",
     "score": "score_run",
@@ -37,7 +38,7 @@ RULES = {
     "option": "build_table",
     "setting": "build_table",
     "cases": "build_table",
-    "training_time": "none",
+    "training_time": "train_run",
     "text": "none",
 }
 STATES = ("rebuilt", "rebuilt at demo scale", "recomputed", "not attempted", "printed text", "unreadable")

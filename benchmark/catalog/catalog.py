@@ -12,7 +12,7 @@ from benchmark.catalog.papers import NamedModel, Protocol
 from benchmark.catalog.provenance import merge
 from benchmark.catalog.reading import pick, validate
 from benchmark.catalog.targets import Column, Row, Target
-from benchmark.datasets import available_datasets
+from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 from benchmark.settings import RELEASED, RunConfig, Scale
@@ -152,6 +152,7 @@ class Catalog:
             "trained_by": _trained_by(run, protocol.trained_by),
             "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
             "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
+            **self._heads(protocol, trainer, folder, where),
             "model": {
                 **model.spec.model_dump(mode="json", exclude=None if scale == "demo" else {"demo"}),
                 **settings.get("model", {}),
@@ -183,6 +184,26 @@ class Catalog:
             pick(folder.models, other, f"model of {folder.paper.paper}", f"{where}: begins_from: {part}")
             found.append({"part": part, "training": f"{folder.paper.paper}/{by}/{other}/seed0"})
         return found
+
+    def _heads(self, protocol: Protocol, trainer: Protocol, folder: PaperFolder, where: str) -> dict[str, Any]:
+        """Heads of the network of a joint training, and which of them is the protocol's: that of its dataset."""
+        parts = [pick(folder.protocols, name, "protocol", f"{where}: joint") for name in trainer.joint]
+        if not parts or trainer.training.objective != "segmentation":
+            return {}
+        datasets = [part.dataset for part in parts]
+        if not set(datasets) <= set(available_datasets()):
+            return {}
+        heads = [len(part.labels or get_dataset(part.dataset).label_names) + 1 for part in parts]
+        if trainer is protocol:
+            return {"heads": heads}
+        if datasets.count(protocol.dataset) != 1:
+            raise InputError(
+                f"{trainer.name} has no head, or several, of {protocol.dataset}",
+                where=f"{where}: trained_by",
+                expected="a joint training over this dataset once",
+                found=datasets,
+            )
+        return {"heads": heads, "head": datasets.index(protocol.dataset)}
 
     def _store(self, folder: PaperFolder, name: str, joint: Protocol, scale: Scale, where: str) -> dict[str, Any]:
         """One of the stores that a joint training reads."""

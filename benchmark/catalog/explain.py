@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.loading import PaperFolder
 from benchmark.catalog.papers import LedgerEntry
 from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
-from benchmark.settings import RunConfig, Scale
+from benchmark.settings import RunConfig, Scale, Settings
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {
     "parameters": ("options", "training.patch"),
+    "parameters_added": ("options", "training.patch"),
     "flops": ("options", "training.patch"),
     "latency": ("options", "training.patch", "inference."),
     "option": ("options",),
 }
 WITHOUT_A_RUN = {
     "text": "printed words, compared with nothing",
-    "training_time": "hours of the authors' machine, which nothing here measures",
+    "training_time": "the logs of our own trainings, on another machine than the authors'",
 }
 
 
@@ -106,12 +106,15 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     beginnings = [config.model.initialisation, *(edge.training for edge in config.begins_from)]
     beginnings = [name for name in beginnings if name != "scratch"] or ["scratch"]
     yield f"network     {_network(config)}, from {' and '.join(beginnings)}"
+    yield from (f"trained by  {training}" for training in catalog.trainings(run, scale) if training != run)
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
     if scale == "demo":
         paper, protocol, *_ = run.split("/")
         yield f"  demo scale sets {_plain(catalog.papers[paper].protocols[protocol].demo)}"
-    files = (layout.prepared_for(config), layout.trained(run), layout.predicted(run), layout.scored(run))
+    training = config.training_id
+    weights = layout.weights(config.model.initialisation) if training is None else layout.trained(training)
+    files = (layout.prepared_for(config), weights, layout.predicted(run), layout.scored(run))
     yield "files       " + " → ".join(files)
 
 
@@ -127,18 +130,23 @@ def _settings(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str])
     own = {key.removeprefix(f"{model}."): origin for key, origin in folder.models[model].origins.items()}
     for key, origin in {**own, **folder.protocols[protocol].origins}.items():
         if key.startswith(tuple(prefixes)):
-            value, own_scale = (_plain(_value(at, folder, protocol, key)) for at in (config, published))
+            places = (folder.models[model], folder.protocols[protocol])
+            value, own_scale = (_plain(_value(at, places, key)) for at in (config, published))
             ours = "" if value == own_scale else f" — demo scale, ours; the paper's scale has {own_scale}"
             yield f"  {key}: {value}{ours} — {origin.kind}: {origin.text}"
 
 
-def _value(config: RunConfig, folder: PaperFolder, protocol: str, key: str) -> object:
-    """The value at a dotted key: of the resolved settings, of the network, or of the protocol alone (`engine`)."""
-    places = (config, config.model, folder.protocols[protocol])
+EDGES = ("begins_from", "pretraining", "joint", "trained_by")  # by name in the files, by run id in a resolved run
+
+
+def _value(config: RunConfig, places: Sequence[Settings], key: str) -> object:
+    """The value at a dotted key: of the resolved settings or of the network; of the row's model and protocol (`places`)
+    where they alone have it (`engine`) or name other rows and protocols."""
     first, *rest = key.split(".")
     if first == "begins_from":
         return next(edge.training for edge in config.begins_from if [edge.part] == rest)
-    value: object = next(getattr(place, first) for place in places if hasattr(place, first))
+    known = places if first in EDGES else (config, config.model, *places)
+    value: object = next(getattr(place, first) for place in known if hasattr(place, first))
     for part in rest:
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value

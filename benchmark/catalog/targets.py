@@ -48,15 +48,27 @@ class Column(Settings):
     """One column of a table: which measure, in which unit, printed how."""
 
     measure: Literal[
-        "score", "average", "parameters", "flops", "latency", "option", "setting", "cases", "text", "training_time"
+        "score",
+        "average",
+        "parameters",
+        "parameters_added",
+        "flops",
+        "latency",
+        "option",
+        "setting",
+        "cases",
+        "text",
+        "training_time",
     ] = Field(
         description="score: a metric from scores.parquet; average: the mean of other columns; parameters, flops: "
-        "counted; latency: measured; option: a setting of the row's model (0 where its network has none); setting: a "
-        "value of the protocol; cases: a dataset size; text: printed words, compared with nothing"
+        "counted; parameters_added: by one more dataset, counted; latency: measured; option: a setting of the row's "
+        "model (0 where its network has none); setting: a value of the protocol; cases: a dataset size; text: printed "
+        "words, compared with nothing; training_time: of our own trainings, from their logs"
     )
     metric: str | None = Field(
         None,
-        description="score: dsc, nsd, f1, …; option: its name; setting: its key; cases: train, val, test or classes",
+        description="score: dsc, nsd, f1, …; option: its name; setting: its key, or dimension; cases: train, val, "
+        "test or classes",
     )
     of: tuple[str, ...] = Field((), description="average: the columns it is the mean of")
     group: str | None = Field(None, description="Label group of the dataset; null: all classes")

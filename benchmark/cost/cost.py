@@ -31,6 +31,8 @@ class RunCost:
         flops: fvcore's convention, as the Swin-UMamba papers count (one multiply-add = 1).
         flops_complete: every floating-point operator (one multiply-add = 2).
         multiply_adds: matrix products and convolutions alone.
+        parameters_added: what one more dataset with as many classes adds: as the network says, else the whole network
+            again.
         made: digest of what decides the count (`benchmark.lineage.counted`).
     """
 
@@ -43,6 +45,7 @@ class RunCost:
     multiply_adds: int | None = None
     note: str = ""
     made: str = ""
+    parameters_added: int | None = None
 
 
 def cost_of_run(config: RunConfig) -> RunCost:
@@ -68,6 +71,9 @@ def cost_of_run(config: RunConfig) -> RunCost:
         multiply_adds=flops.total("multiply_adds"),
         note="; ".join(f"{name} is not in flops_complete" for name in flops.unknown),
         made=lineage.digest_of(lineage.counted(config)),
+        parameters_added=(
+            network.parameters_added(classes) if hasattr(network, "parameters_added") else parameters.parameters
+        ),
     )
 
 

@@ -14,7 +14,7 @@ from benchmark.catalog.targets import UNREADABLE, Claim, Column
 from benchmark.evidence.noise import band_of, with_interval
 from benchmark.evidence.resampling import Order, average, row_means
 from benchmark.evidence.scores import RunScores, ScoreMatrix
-from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge
+from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge, judge_words
 
 DEMO = "demo scale"
 
@@ -32,6 +32,7 @@ class CellSource:
         case_decimals: decimals to which the convention rounds each case's mean over classes; None: not at all.
         test_cases: the published test set; the noise of sampling cases does not arise if exactly these are scored.
         setting: value of a column that prints a setting (number of experts) or a dataset size.
+        words: the same where it is no number (a crop size, 2D).
         reading: how the ledger explains the printed value where it differs.
     """
 
@@ -45,6 +46,7 @@ class CellSource:
     case_decimals: int | None = None
     test_cases: frozenset[str] = frozenset()
     setting: float | None = None
+    words: str = ""
     reading: str = ""
 
     @property
@@ -64,6 +66,7 @@ class Evidence:
         outdated: run id → what has changed since its scores were made, which are not shown.
         cost: run id → counted quantities (`parameters`, `flops`).
         latency: run id → (seconds, machine).
+        training_time: run id → seconds of the trainings behind it.
         contradictions: (row, column) → where the paper contradicts the cell.
     """
 
@@ -73,6 +76,7 @@ class Evidence:
     scores: Mapping[str, RunScores] = field(default_factory=dict)
     cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     latency: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    training_time: Mapping[str, float] = field(default_factory=dict)
     contradictions: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
@@ -88,6 +92,7 @@ class Measured:
     band: Band | None = None
     not_attempted: str = ""
     not_comparable: str = ""
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,16 +127,7 @@ def build_cell(
     text = claim.value if claim else ""
     published = parse_published(text, unreadable=text == UNREADABLE)
     measured = measured or measure(column, source, evidence, published)
-    verdict = judge(
-        published,
-        measured.rebuilt,
-        mode=measured.mode,
-        band=measured.band,
-        rounding=column.rounding,
-        not_attempted=measured.not_attempted,
-        not_comparable=measured.not_comparable,
-        contradiction=evidence.contradictions.get((row, name), ""),
-    )
+    verdict = _verdict(column, published, measured, evidence.contradictions.get((row, name), ""))
     used = [evidence.scores[run] for run in source.runs if run in evidence.scores] if column.measure == "score" else []
     return JudgedCell(
         row=row,
@@ -147,19 +143,36 @@ def build_cell(
     )
 
 
+def _verdict(column: Column, published: Published, measured: Measured, contradiction: str) -> Verdict:
+    if measured.words and published.kind in ("text", "number"):
+        return judge_words(published, measured.words)
+    return judge(
+        published,
+        measured.rebuilt,
+        mode=measured.mode,
+        band=measured.band,
+        rounding=column.rounding,
+        not_attempted=measured.not_attempted,
+        not_comparable=measured.not_comparable,
+        contradiction=contradiction,
+    )
+
+
 def measure(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
     """The rebuilt value of a cell, or why there is none."""
     unit = UNITS[column.unit]
     if column.measure == "text":
         return Measured(not_attempted="a description")
     if column.measure == "training_time":
-        return Measured(not_attempted="no record of training time on the published hardware")
+        return _training_time(source, evidence, unit)
+    if source.words:
+        return Measured(words=source.words)
     if column.measure in ("option", "setting", "cases"):
         reason = "a description" if published.kind == "text" else source.pending or "not a setting of this row"
         return _count(source.setting, 1.0, reason)
     if not source.runs:
         return Measured(not_attempted="nothing to run for this row")
-    if column.measure in ("parameters", "flops"):
+    if column.measure in ("parameters", "parameters_added", "flops"):
         counted = evidence.cost.get(source.runs[0], {}).get(column.measure)
         return _count(counted, unit, source.pending or "not counted")
     if source.pending and not any(run in evidence.scores for run in source.runs):
@@ -180,6 +193,14 @@ def _latency(found: tuple[float, str] | None, unit: float) -> Measured:
         return Measured(not_attempted="no GPU")
     seconds, machine = found
     return Measured(mode="score", rebuilt=Rebuilt.point(seconds / unit), not_comparable=f"measured on {machine}")
+
+
+def _training_time(source: CellSource, evidence: Evidence, unit: float) -> Measured:
+    seconds = evidence.training_time.get(source.runs[0]) if source.runs else None
+    if seconds is None:
+        return Measured(not_attempted=source.pending or "not trained")
+    scale = {"demo": DEMO, "pilot": f"{evidence.share:.0%} of the steps"}.get(evidence.scale, "measured on our machine")
+    return Measured(mode="score", rebuilt=Rebuilt.point(seconds / unit), not_comparable=scale)
 
 
 def _score(column: Column, source: CellSource, evidence: Evidence, published: Published) -> Measured:
@@ -260,6 +281,8 @@ def _cell_text(column: Column, published: Published, measured: Measured, verdict
     """What the rebuilt table prints: the value as the authors would have, else the reason why there is none."""
     if column.measure == "text":
         return published.text
+    if measured.words:
+        return measured.words
     if measured.rebuilt is None or math.isnan(measured.rebuilt.value):
         return str(verdict) if measured.not_attempted else "not attempted (no value)"
     decimals = column.decimals

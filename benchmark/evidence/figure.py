@@ -132,8 +132,15 @@ def _subgroups(request: Request) -> Figure:
 
 
 def _qualitative(request: Request) -> Figure:
-    panels, columns, names = panels_of(request)
-    return draw_panels(panels, columns=columns, label_names=names, demo=request.demo)
+    sheet = panels_of(request)
+    return draw_panels(
+        sheet.panels,
+        columns=sheet.columns,
+        label_names=sheet.names,
+        missing=sheet.missing,
+        notes=sheet.notes,
+        demo=request.demo,
+    )
 
 
 def _curves(request: Request) -> Figure:

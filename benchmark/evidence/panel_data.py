@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
+from benchmark.data.source import read_source
 from benchmark.datasets import Case, get_dataset
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
@@ -21,45 +24,112 @@ from benchmark.settings import RunConfig
 REFERENCE = "reference"
 
 
-def panels_of(request: Request) -> tuple[list[Panel], list[str], dict[int, str]]:
-    """Panels, their columns and the structures' names: the figure's cases, each on its reference's fullest slice.
+class Sheet(NamedTuple):
+    """What a figure of panels shows.
 
-    The figure's parameters: `cases` (ids) or `count` (the first predicted ones of each dataset, 2 by default), and
-    `window` (grey values shown as black and white). Structures of a second dataset are numbered on from the first's.
+    Attributes:
+        panels: one per case.
+        columns: the reference, then every row of the target.
+        names: number → structure; a structure of several datasets has one number, the first dataset's are its labels.
+        missing: (panel's name, column) → why there is no prediction.
+        notes: what is not shown at all, and why.
+    """
+
+    panels: list[Panel]
+    columns: list[str]
+    names: dict[int, str]
+    missing: dict[tuple[str, str], str]
+    notes: list[str]
+
+
+class Part(NamedTuple):
+    """Cases of one dataset in a figure: how many, by which runs (row → run), and which of them."""
+
+    title: str
+    count: int
+    runs: dict[str, str]
+    attributes: Mapping[str, Any]
+
+
+def panels_of(request: Request) -> Sheet:
+    """Panels of a figure: its cases, each on its reference's fullest slice.
+
+    The figure's parameters: `panels` (column → cases of it, in the figure's order) or `count` (cases of each dataset, 2
+    by default); `attributes` (column → what its cases have, e.g. {modality: MR}); `cases` (ids in place of the first
+    ones); `window` (grey values shown as black and white). A dataset without any prediction is named in the notes.
+
+    Raises:
+        NotDrawable: nothing is predicted, or only published numbers are asked for.
     """
     if request.published_only:
         raise NotDrawable("the paper prints no numbers of this figure")
-    panels: list[Panel] = []
-    rows: dict[str, None] = {}
-    names: dict[int, str] = {}
-    for runs in _predicted_runs(request):
-        config = request.catalog.run(next(iter(runs.values())), request.scale)
-        predicted = read_json(request.layout.predicted(config.run))["cases"]
-        wanted = request.parameter("cases", sorted(predicted)[: request.parameter("count", 2)])
-        root = Path(read_json(request.layout.source(config.dataset))["root"])
-        cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
-        panels += [_panel(request, config, runs, cases[name], first=len(names)) for name in wanted if name in cases]
+    sheet = Sheet([], [REFERENCE, *request.target.rows], {}, {}, [])
+    numbers: dict[str, int] = {}  # structure → its number in the figure
+    for part in _parts(request):
+        predicted = {row: run for row, run in part.runs.items() if _is_predicted(request, run)}
+        if not predicted:
+            sheet.notes.append(f"{part.title}: {_reason(request, part.runs)}")
+            continue
+        config = request.catalog.run(next(iter(predicted.values())), request.scale)
         labels = config.labels or get_dataset(config.dataset).label_names
-        names |= dict(enumerate(labels, start=len(names) + 1))
-        rows |= dict.fromkeys(runs)
-    if not panels:
+        shown = np.array([0, *(numbers.setdefault(name, len(numbers) + 1) for name in labels)])
+        cases = _cases(request, config, part)
+        if len(cases) < part.count and "cases" not in _parameters(request):
+            sheet.notes.append(f"{part.title}: {len(cases)} of {part.count} cases")
+        for case in cases:
+            panel = _panel(request, config, predicted, case, shown)
+            sheet.panels.append(panel)
+            absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
+            sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
+    if not sheet.panels:
         raise NotDrawable("not run")
-    return panels, [REFERENCE, *(row for row in request.target.rows if row in rows)], names
+    sheet.names.update({number: name for name, number in numbers.items()})
+    return sheet
 
 
-def _predicted_runs(request: Request) -> list[dict[str, str]]:
-    """Row → run of each dataset of which anything is predicted; a figure's columns name the datasets' protocols."""
-    by_dataset: dict[str, dict[str, str]] = {}
-    for column in request.target.columns or [None]:
-        for row in request.target.rows:
-            for run in request.catalog.cell_runs(request.target, row, column)[:1]:
-                if Path(request.layout.predicted(run)).is_file():
-                    dataset = request.catalog.run(run, request.scale).dataset
-                    by_dataset.setdefault(dataset, {})[row] = run
-    return list(by_dataset.values())
+def _parameters(request: Request) -> Mapping[str, Any]:
+    return request.target.figure.parameters if request.target.figure else {}
 
 
-def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case, *, first: int) -> Panel:
+def _parts(request: Request) -> list[Part]:
+    """The figure's datasets in order: its parameter `panels` by column, else one part for every dataset."""
+    wanted, attributes = _parameters(request).get("panels"), _parameters(request).get("attributes", {})
+    parts: dict[str, Part] = {}
+    for column in wanted or request.target.columns or [None]:
+        found = {row: request.catalog.cell_runs(request.target, row, column)[:1] for row in request.target.rows}
+        runs = {row: run for row, named in found.items() for run in named}
+        if runs:
+            dataset = request.catalog.run(next(iter(runs.values())), request.scale).dataset
+            count = wanted[column] if wanted else request.parameter("count", 2)
+            key = column if wanted else dataset
+            parts.setdefault(key, Part(column or dataset, count, runs, attributes.get(column, {})))
+    return list(parts.values())
+
+
+def _is_predicted(request: Request, run: str) -> bool:
+    return Path(request.layout.predicted(run)).is_file()
+
+
+def _reason(request: Request, runs: Mapping[str, str]) -> str:
+    """Why none of some runs has a prediction to show."""
+    reasons = dict.fromkeys(request.catalog.pending(run) or "not run" for run in runs.values())
+    return ", ".join(reasons)
+
+
+def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
+    """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
+    predicted = read_json(request.layout.predicted(config.run))["cases"]
+    root = read_source(Path(request.layout.source(config.dataset)), config.dataset)
+    cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
+    named = request.parameter("cases", sorted(predicted))
+    fitting = [
+        cases[name] for name in named if name in cases and part.attributes.items() <= cases[name].attributes.items()
+    ]
+    return fitting if "cases" in _parameters(request) else fitting[: part.count]
+
+
+def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case, shown: NDArray) -> Panel:
+    """One case; `shown`: each label's number in the figure."""
     dataset = get_dataset(config.dataset)
     image, affine = dataset.load_image(case)
     if get_convention(config.convention).instances is not None:
@@ -78,7 +148,7 @@ def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case
     return Panel(
         name=case.id if view.index is None else f"{case.id}, slice {view.index}",
         image=np.stack(grey, axis=-1) if len(grey) == 3 else grey[0],
-        labels={name: np.where(plane > 0, plane.astype(np.int64) + first, 0) for name, plane in labels.items()},
+        labels={name: shown[plane.astype(np.int64)] for name, plane in labels.items()},
         aspect=view.aspect,
         window=tuple(window) or None,
     )

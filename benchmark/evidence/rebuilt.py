@@ -179,7 +179,7 @@ def _compare_line(cell: JudgedCell) -> list[str]:
         cell.row,
         cell.column,
         cell.published.text,
-        _number(rebuilt.value if rebuilt else None, digits),
+        measured.words or _number(rebuilt.value if rebuilt else None, digits),
         _number(measured.spread, digits),
         str(measured.cases) if scored else "",
         str(rebuilt.runs) if rebuilt and scored else "",

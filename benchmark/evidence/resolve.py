@@ -14,6 +14,7 @@ from benchmark.evidence.cells import CellSource
 from benchmark.scoring.conventions import get_convention
 from benchmark.settings import RunConfig, Scale
 
+DIMENSION = "dimension"  # the setting that no single key holds: sides of the patch
 NO_PHANTOM = "no phantom of this dataset; give roots"
 
 
@@ -51,6 +52,7 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
         case_decimals=convention.rounding.decimals if per_case else None,
         test_cases=frozenset(dataset.test_cases) if dataset else frozenset(),
         setting=_setting(column, catalog.run(runs[0], "paper"), known),
+        words=_words(column, catalog.run(runs[0], "paper")),
     )
 
 
@@ -68,15 +70,31 @@ def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | Non
     return tuple(name for name in groups[group] if config.labels is None or name in config.labels)
 
 
+def _words(column: Column, config: RunConfig) -> str:
+    """A setting that is no number, as words: the sides of a patch, or 2D and 3D; empty for all others."""
+    if column.measure != "setting":
+        return ""
+    if column.metric == DIMENSION:
+        return f"{len(config.training.patch)}D"
+    value = _value(config, str(column.metric))
+    return f"({', '.join(map(str, value))})" if isinstance(value, tuple | list) else ""
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    """The value of a dotted key; None where there is none."""
+    value: Any = config.model_dump()
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
 def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
     """Value of a column that prints a setting of the paper or a size of the data set; None if it is not a number."""
     key = str(column.metric)
     if column.measure == "option":
         return float(config.model.options.get(key, 0))
     if column.measure == "setting":
-        value: Any = config.model_dump()
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+        value = _value(config, key)
         return float(value) if isinstance(value, int | float) else None
     if column.measure == "cases" and known:
         dataset = get_dataset(config.dataset)

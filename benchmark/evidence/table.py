@@ -24,6 +24,7 @@ from benchmark.evidence.markdown import table_markdown
 from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import RunScores, read_scores
+from benchmark.evidence.training_time import training_times
 from benchmark.files import write_text
 from benchmark.layout import Layout
 from benchmark.progress import say
@@ -77,6 +78,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         outdated=outdated,
         cost=read_costs(paths, wanted),
         contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
+        training_time=training_times(catalog, target, layout, arguments.scale),
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
     sources = cell_sources(catalog, target, arguments.scale)
@@ -135,7 +137,8 @@ def read_controls(paths: Iterable[str | Path]) -> dict[str, dict[str, RunScores]
 
 
 def read_costs(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = None) -> dict[str, dict[str, float]]:
-    """run → parameters and flops, from files with the columns `run`, `parameters`, `flops` (empty: not counted).
+    """run → parameters and flops, from files with the columns `run`, `parameters`, `flops` (empty: not counted), and
+    `parameters_added` where they have it.
 
     Args:
         wanted: run → digest of what its count would be made of today; a line that says another is left out.
@@ -147,7 +150,7 @@ def read_costs(paths: Iterable[str | Path], wanted: Mapping[str, str] | None = N
             if made and current and made != current:
                 say(f"{line['run']}: counted with other settings, and not shown")
                 continue
-            counted = {name: line[name] for name in ("parameters", "flops")}
+            counted = {name: line.get(name, "") for name in ("parameters", "parameters_added", "flops")}
             costs[line["run"]] = {name: _number(text, path) for name, text in counted.items() if text}
     return costs
 

@@ -9,6 +9,7 @@ when the interval's level is 90 % and the tests' is 5 %. docs/verdicts.md explai
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -116,6 +117,12 @@ def judge(
     if contradiction and verdict[0] is not Outcome.WITHIN:
         verdict = (Outcome.INCONSISTENT, contradiction)
     return Verdict(*verdict, delta)
+
+
+def judge_words(published: Published, words: str) -> Verdict:
+    """Judge a setting that is no number, such as a crop size: its numbers and words are the printed ones or not."""
+    printed, ours = (re.findall(r"[\d.]+|[a-z]+", text.lower()) for text in (published.text, words))
+    return Verdict(Outcome.WITHIN) if printed == ours else Verdict(Outcome.NOT_COMPARABLE, f"{words} here")
 
 
 def _compare(printed: Interval, rebuilt: Rebuilt, mode: Mode, band: Band | None) -> tuple[Outcome, str]:

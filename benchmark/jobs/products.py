@@ -11,7 +11,7 @@ from benchmark.settings import ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
-COUNTED = {"parameters", "flops"}
+COUNTED = {"parameters", "parameters_added", "flops"}
 
 
 class Products:

@@ -74,6 +74,7 @@ class DoDNet(nn.Module):
         width: channels at full resolution.
         tasks: length of the one-hot code.
         task: code of samples for which `forward` is given none.
+        organs: a task for each class but the background, whose heads have one output each; the background's logit is 0.
         weight_standardisation: of every convolution but the head's.
 
     Raises:
@@ -89,14 +90,17 @@ class DoDNet(nn.Module):
         width: int = 32,
         tasks: int = 7,
         task: int = 0,
+        organs: bool = False,
         weight_standardisation: bool = True,
     ):
         super().__init__()
+        if organs:
+            tasks, out_channels = out_channels - 1, 1
         if not 0 <= task < tasks:
             raise ValueError(f"task {task} is outside 0..{tasks - 1}")
         if width % min(GROUPS, width):
             raise ValueError(f"width {width} cannot be divided into {GROUPS} groups")
-        self.tasks, self.task = tasks, task
+        self.tasks, self.task, self.organs = tasks, task, organs
         widths = [width * factor for factor in WIDTH_FACTORS]
         self.head_widths = (HEAD_WIDTH, HEAD_WIDTH, HEAD_WIDTH, out_channels)
         self.conv1 = _conv(in_channels, width, 3, 1, weight_standardisation)
@@ -115,6 +119,10 @@ class DoDNet(nn.Module):
         self.GAP = nn.Sequential(_norm(widths[-1]), nn.ReLU(), nn.AdaptiveAvgPool3d(1))
         self.controller = nn.Conv3d(widths[-1] + tasks, parameter_count(self.head_widths), 1)
 
+    def parameters_added(self, classes: int) -> int:
+        """By a longer code: a task for each new class but the background."""
+        return (classes - 1) * self.controller.out_channels
+
     def forward(self, image: Tensor, task: Tensor | None = None) -> Tensor:
         features = self.conv1(pad_to_multiple(image, (DIVISOR,) * 3))
         padded, skips = features.shape[2:], []
@@ -127,12 +135,18 @@ class DoDNet(nn.Module):
             features = functional.interpolate(features, scale_factor=2, mode="trilinear", align_corners=False)
             features = stage(features + skips.pop())
         logits = dynamic_head(self.precls_conv(features), head, self.head_widths, chunk=1)
+        if self.organs:
+            logits = functional.pad(logits, (0, 0) * 3 + (1, 0))
         return crop_to_shape(logits, padded, image.shape[2:])
 
     def _head(self, bottleneck: Tensor, task: Tensor | None) -> Tensor:
-        """Weights of each sample's head, [B, 1, count]."""
-        if task is None:
-            task = torch.full((len(bottleneck),), self.task, device=bottleneck.device)
-        pooled = self.GAP(bottleneck)
-        code = functional.one_hot(task.long(), self.tasks).to(pooled)[:, :, None, None, None]
-        return self.controller(torch.cat((pooled, code), dim=1)).flatten(1).unsqueeze(1)
+        """Weights of each sample's heads, [B, heads, count]: one, or that of every organ."""
+        if self.organs:
+            tasks = torch.arange(self.tasks, device=bottleneck.device).expand(len(bottleneck), -1)
+        elif task is None:
+            tasks = torch.full((len(bottleneck), 1), self.task, device=bottleneck.device)
+        else:
+            tasks = task.long()[:, None]
+        pooled = self.GAP(bottleneck)[:, None].expand(-1, tasks.shape[1], -1, -1, -1, -1).flatten(0, 1)
+        code = functional.one_hot(tasks.flatten(), self.tasks).to(pooled)[:, :, None, None, None]
+        return self.controller(torch.cat((pooled, code), dim=1)).view(*tasks.shape, -1)

@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.errors import InputError
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
 from benchmark.models.layers.swin2d import MULTIPLE, SwinUNet, drop_masks
 from benchmark.models.layers.transformer import Perceptron, init_linear
 from benchmark.models.registry import register
+from benchmark.models.released import LoadReport
 
 GATES = ("as_released", "as_written", "none")
 
@@ -77,10 +79,11 @@ class Experts(nn.Module):
 
 @register(
     "m4oe",
-    demo={"width": 8, "attention_heads": (1, 2, 4, 8), "window": 4, "experts": 3},
+    demo={"width": 8, "attention_heads": (1, 2, 4, 8), "window": 4},
     spatial_dims=(2,),
     decoder="layers_up.0",
     channels_last=True,
+    joint=True,
 )
 class M4oE(SwinUNet):
     """[B, in, H, W] -> [B, out, H, W]. Any H and W.
@@ -90,6 +93,7 @@ class M4oE(SwinUNet):
             uses by default, the first of `heads` with so many.
         spatial_shape: nominal input size, 224 x 224 in the paper; it fixes the windows of small maps.
         heads: classes of each dataset's head, such as (14, 3, 16); by default one head of `out_channels`.
+        head: the only one that is used and trained; by default all are, by the datasets of the samples.
         experts: by default one per head, as released; without a gate there have to be as many.
         gate: see `Experts`.
         encoder_experts, decoder_experts: whether the blocks there have experts or one perceptron (Table 4).
@@ -104,6 +108,7 @@ class M4oE(SwinUNet):
         out_channels: int,
         spatial_shape: Sequence[int],
         heads: Sequence[int] | None = None,
+        head: int | None = None,
         experts: int | None = None,
         gate: Literal["as_released", "as_written", "none"] = "as_released",
         encoder_experts: bool = True,
@@ -113,8 +118,8 @@ class M4oE(SwinUNet):
     ) -> None:
         heads = tuple(heads or (out_channels,))
         experts = experts or len(heads)
-        if out_channels not in heads:
-            raise ValueError(f"no head of {heads} has out_channels {out_channels}")
+        if out_channels not in (heads if head is None else heads[head : head + 1]):
+            raise ValueError(f"no head of {heads}, or not head {head}, has out_channels {out_channels}")
         if gate == "none" and experts < len(heads):
             raise ValueError(f"without a gate each of {len(heads)} datasets has its own expert, here are {experts}")
 
@@ -131,7 +136,8 @@ class M4oE(SwinUNet):
             **options,
         )
         self.outputs = nn.ModuleDict({str(i): nn.Conv2d(self.width, n, 1, bias=False) for i, n in enumerate(heads)})
-        self.default = heads.index(out_channels)
+        self.default = heads.index(out_channels) if head is None else head
+        self.single = head is not None or len(heads) == 1
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -140,7 +146,9 @@ class M4oE(SwinUNet):
 
     @property
     def unused_parameters(self) -> tuple[str, ...]:
-        """By a pass in which every sample is of the default dataset."""
+        """Where only one head is used: the other heads and, without a gate, their experts."""
+        if not self.single:
+            return ()
         unused = [f"outputs.{head}.*" for head in self.outputs if int(head) != self.default]
         routed = [module for module in self.modules() if isinstance(module, Experts) and module.gate == "none"]
         if routed:
@@ -177,6 +185,13 @@ class M4oE(SwinUNet):
         """Each sample's logits of its own classes, [classes, H, W] (the paper's dynamic selection)."""
         return [sample[: self.classes[head]] for sample, head in zip(logits, _as_list(predict_head), strict=True)]
 
+    def parameters_added(self, classes: int) -> int:
+        """How many parameters `add_modality` adds."""
+        blocks = [module for module in self.modules() if isinstance(module, Experts)]
+        experts = sum(parameter.numel() for block in blocks for parameter in block.experts[0].parameters())
+        gates = sum(block.channels + 1 for block in blocks if block.gate == "as_written")
+        return experts + gates + classes * self.width
+
     def add_modality(self, classes: int) -> int:
         """Add an expert to every block that has some, and a head; nothing else changes. Returns the new index."""
         for module in self.modules():
@@ -186,6 +201,44 @@ class M4oE(SwinUNet):
         device = self.outputs["0"].weight.device
         self.outputs[str(index)] = nn.Conv2d(self.width, classes, 1, bias=False, device=device)
         return index
+
+    def begin_from(self, part: str, state: dict[str, Tensor]) -> LoadReport:
+        """Take over a Swin-MAE pre-training.
+
+        Args:
+            part: `encoder`, all that the release's loader takes (by name and shape, no gate, no decoder stage, so no
+                perceptron where there are experts); `expert<k>`, the perceptrons of its encoder as expert k.
+            state: of a `swin_mae`.
+
+        Raises:
+            InputError: there is no such part, or nothing of the file fits it.
+        """
+        own, reshaped = self.state_dict(), ()
+        if part == "encoder":
+            state, reshaped = self._widen_input(state)
+            fitting = self.adapt_released(state)
+            self.load_state_dict(fitting, strict=False)
+            loaded = tuple(fitting)
+        elif part.removeprefix("expert").isdecimal():
+            loaded = self.load_expert(int(part.removeprefix("expert")), state)
+        else:
+            loaded = ()
+        if not loaded:
+            raise InputError(
+                f"{part} of m4oe cannot begin from these weights",
+                where="paper_tables: begins_from",
+                expected="encoder, or expert<k> of a network with experts in the encoder, and weights of swin_mae",
+                found=f"{len(state)} tensors, none of which fits",
+            )
+        return LoadReport(loaded, missing=tuple(key for key in own if key not in loaded), reshaped=reshaped)
+
+    def _widen_input(self, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple]:
+        """Grey patches for an input that repeats its one channel: a third of the weight for each, the same output."""
+        key = "patch_embed.proj.weight"
+        if self.repeat == 1 or state[key].shape[1] != 1:
+            return state, ()
+        wide = state[key].repeat(1, self.repeat, 1, 1) / self.repeat
+        return state | {key: wide}, ((key, tuple(state[key].shape), tuple(wide.shape)),)
 
     @torch.no_grad()
     def load_expert(self, expert: int, state: dict[str, Tensor]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ are not multiples of 8 are zero-padded at the end and cropped again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -142,6 +143,16 @@ class DilatedResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def head(self) -> nn.Module:
+        """What the release trains with a hundred times the rate of the rest."""
+        return self.conv_seg
+
+    def parameters_added(self, classes: int) -> int:
+        """By a second head, on the shared encoder."""
+        last = self.conv_seg[-1]
+        before = sum(parameter.numel() for part in self.conv_seg[:-1] for parameter in part.parameters())
+        return before + classes * last.in_channels * prod(last.kernel_size)
 
     def forward(self, image: Tensor) -> Tensor:
         features = functional.relu(self.bn1(self.conv1(image)))

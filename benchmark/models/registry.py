@@ -36,6 +36,8 @@ class ModelEntry:
             levels that ends in them; None where no such place is declared.
         channels_last: those features are [B, *spatial, C], not [B, C, *spatial].
         prompted: it answers to points, by the methods `encode` and `decode` of `layers.sam.prompted`.
+        joint: it has a head per dataset, by the options `heads` (classes of each) and `head` (the one that is used, or
+            None where a training uses all), and its `forward` takes the number of each sample's dataset.
     """
 
     name: str
@@ -45,6 +47,7 @@ class ModelEntry:
     decoder: str | None = None
     channels_last: bool = False
     prompted: bool = False
+    joint: bool = False
 
 
 _entries: dict[str, ModelEntry] = {}
@@ -58,6 +61,7 @@ def register(
     decoder: str | None = None,
     channels_last: bool = False,
     prompted: bool = False,
+    joint: bool = False,
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
     """Class or function decorator that enters a network under `name`; the keywords are those of `ModelEntry`.
 
@@ -71,7 +75,7 @@ def register(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
         _entries[name] = ModelEntry(
-            name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last, prompted
+            name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last, prompted, joint
         )
         return builder
 
@@ -178,7 +182,8 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
     """The network of a run, on its training patch; narrowed at demo scale by the `demo` options of row or network.
 
     Where the loss has no weights for several outputs, a network that could give them gives one. Where it is trained on
-    masked images, it gives as many channels as they have, and `out_channels` does not count.
+    masked images, it gives as many channels as they have, and `out_channels` does not count. Of a joint training the
+    network has the heads that the configuration counts, whichever of them a run uses.
 
     Raises:
         InputError: as `build`.
@@ -187,6 +192,12 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
     entry = model_entry(name)
     if config.scale == "demo":
         options |= entry.demo if config.model.demo is None else config.model.demo
+    if config.heads:
+        options |= {"heads": config.heads, "head": config.head}
+        if not entry.joint:
+            raise InputError(
+                f"{name} has one head", expected="a network with a head per dataset", found=f"{len(config.heads)} heads"
+            )
     if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
         options.setdefault("deep_supervision", False)
     if config.training.masked_images is not None:

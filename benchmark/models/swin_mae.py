@@ -49,9 +49,9 @@ class Reconstruction(NamedTuple):
     channels_last=True,
 )
 class SwinMAE(nn.Module):
-    """`forward`: image [B, in, H, W] -> predicted pixels [B, out, H, W] of the unmasked image, any H and W.
+    """`forward`: image [B, in, H, W] and mask -> predicted pixels [B, out, H, W], any H and W.
 
-    `reconstruct` masks and is what the pre-training uses; there `out_channels` equals `in_channels`.
+    `reconstruct` draws the mask and gives the loss as the release does; there `out_channels` equals `in_channels`.
 
     Args:
         in_channels, out_channels: of the image and of the prediction.
@@ -60,8 +60,6 @@ class SwinMAE(nn.Module):
         drop_path: of the deepest block, growing linearly from 0; the decoder has the rates of the mirrored stage.
         mask_ratio: share of the blocks of patches that is masked.
     """
-
-    unused_parameters = ("mask_token",)  # by `forward`
 
     def __init__(
         self,
@@ -109,11 +107,10 @@ class SwinMAE(nn.Module):
         self.apply(_init_linear)
         nn.init.normal_(self.mask_token, std=0.02)
 
-    def _predict(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _predict(self, image: Tensor, mask: Tensor) -> Tensor:
         """[B, rows, columns, 16 C]; `mask` [B, rows, columns]."""
         grid = self.patch_embed(image)
-        if mask is not None:
-            grid = torch.where(mask.unsqueeze(-1) > 0, self.mask_token.to(grid.dtype), grid)
+        grid = torch.where(mask.unsqueeze(-1) > 0, self.mask_token.to(grid.dtype), grid)
         for stage in self.layers:
             grid = stage(grid)
         grid = self.first_patch_expanding(grid)
@@ -121,9 +118,13 @@ class SwinMAE(nn.Module):
             grid = stage(grid)
         return self.decoder_pred(self.norm_up(grid))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask`: [B, H / 4, W / 4], 1 where a patch of 4 x 4 pixels is hidden; by default none is."""
         padded = pad_to_multiple(image, MULTIPLE)
-        pixels = self._predict(padded).unflatten(-1, (PATCH, PATCH, -1)).permute(0, 5, 1, 3, 2, 4)
+        hidden = image.new_zeros(len(image), *(side // PATCH for side in padded.shape[2:]))
+        if mask is not None:
+            hidden[:, : mask.shape[1], : mask.shape[2]] = mask
+        pixels = self._predict(padded, hidden).unflatten(-1, (PATCH, PATCH, -1)).permute(0, 5, 1, 3, 2, 4)
         return crop_to_shape(pixels.flatten(4, 5).flatten(2, 3), padded.shape[2:], image.shape[2:])
 
     def reconstruct(self, image: Tensor, noise: Tensor | None = None) -> Reconstruction:

@@ -14,7 +14,7 @@ from benchmark.settings.training import Resize
 class Inference(Settings):
     """How a trained network labels a case."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid"})
+    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid", "keep_largest"})
 
     method: Literal["sliding_window", "slices", "whole"] = Field(
         "sliding_window", description="volumes by sliding window, volumes slice by slice, or whole resized images"
@@ -44,6 +44,9 @@ class Inference(Settings):
         "labels",
         description="What goes back to the raw grid: labels by the nearest voxel, or the scores of all classes "
         "resampled before the highest is taken, as in nnU-Net",
+    )
+    keep_largest: Literal["all"] | tuple[str, ...] = Field(
+        (), description="Structures of which only the largest connected part is kept, on the raw grid"
     )
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

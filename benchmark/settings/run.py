@@ -56,7 +56,7 @@ class RunConfig(Settings):
     A training is described by the same type: `run` is then its id. Where one training serves one run, both are equal.
     """
 
-    added: ClassVar[frozenset[str]] = frozenset({"trained_by", "begins_from", "joint"})
+    added: ClassVar[frozenset[str]] = frozenset({"trained_by", "begins_from", "joint", "heads", "head"})
 
     run: str = Field(description="<paper>/<protocol>/<model>/seed<k>")
     scale: Scale
@@ -65,6 +65,10 @@ class RunConfig(Settings):
     trained_by: str = Field("", description="Id of the training whose weights these are; empty: the run's own")
     begins_from: tuple[Beginning, ...] = Field((), description="Trainings whose weights the network begins from")
     joint: tuple[PreparedData, ...] = Field((), description="Stores of a training over several; empty: the run's own")
+    heads: tuple[int, ...] = Field(
+        (), description="Classes of each store of a joint training, background included: one head for each; empty: one"
+    )
+    head: int | None = Field(None, description="Which of them the run labels with; null: all, in the training itself")
     model: ModelSpec
     preparation: Preparation
     training: Training

@@ -71,7 +71,7 @@ class MaskedImages(Settings):
 
 
 class Optimiser(Settings):
-    added: ClassVar[frozenset[str]] = frozenset({"decay"})
+    added: ClassVar[frozenset[str]] = frozenset({"decay", "head_rate"})
 
     name: Literal["adamw", "adam", "sgd"]
     learning_rate: float = Field(gt=0)
@@ -80,15 +80,16 @@ class Optimiser(Settings):
     epsilon: float = Field(1e-8, gt=0, description="Adam and AdamW only: added to the root of the second moment")
     momentum: float = Field(0.0, description="SGD only")
     nesterov: bool = Field(False, description="SGD only")
-    decay: Literal["all", "matrices"] = Field(
+    head_rate: float = Field(1.0, gt=0, description="Factor of the learning rate of what `network.head()` gives")
+    decay: Literal["all", "matrices", "no_vectors"] = Field(
         "all",
         description="What weight decay acts on. matrices: parameters with more than one side longer than 1, so neither "
-        "norms, biases nor mask tokens (SimMIM)",
+        "norms, biases nor mask tokens (SimMIM); no_vectors: all but norms, biases and relative position tables (timm)",
     )
 
 
 class Schedule(Settings):
-    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear"]
+    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear", "exponential"]
     warmup_epochs: float = Field(0, ge=0, description="Linear rise from warmup_start before the schedule proper")
     warmup_steps: int = Field(0, ge=0, description="The same in optimiser steps, for granularity step")
     warmup_start: float = Field(0.0, description="Learning rate at step 0 of the warm-up")
@@ -104,7 +105,7 @@ class Schedule(Settings):
         False, description="The rate is written after each optimiser step: step 1 repeats step 0, all are one step late"
     )
     minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
-    power: float = Field(0.9, description="Exponent of poly")
+    power: float = Field(0.9, description="Exponent of poly; of exponential, the factor of each tick")
     total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")
     granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
 

@@ -172,7 +172,7 @@ class TrainingLoop:
             epochs=self.training.epochs,
         )
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * group.get("rate_factor", 1.0)
 
     def _batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         return micro_batches(

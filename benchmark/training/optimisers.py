@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -12,11 +13,12 @@ from benchmark.errors import InputError
 
 
 def make_optimiser(network: nn.Module, optimiser: settings.Optimiser) -> Optimizer:
-    """One parameter group over all parameters: the released trainers decay norms and biases too.
+    """Over all parameters, norms and biases too, unless the recipe parts them.
 
-    With `decay: matrices` there are two, of which the second does not decay.
+    Raises:
+        InputError: the recipe has a rate for the head, and the network does not say what that is.
     """
-    parameters = network.parameters() if optimiser.decay == "all" else _by_decay(network)
+    parameters = _groups(network, optimiser)
     rate, decay = optimiser.learning_rate, optimiser.weight_decay
     if optimiser.name == "sgd":
         return SGD(parameters, lr=rate, weight_decay=decay, momentum=optimiser.momentum, nesterov=optimiser.nesterov)
@@ -24,12 +26,32 @@ def make_optimiser(network: nn.Module, optimiser: settings.Optimiser) -> Optimiz
     return kind(parameters, lr=rate, weight_decay=decay, betas=optimiser.betas, eps=optimiser.epsilon)
 
 
-def _by_decay(network: nn.Module) -> list[dict[str, Any]]:
-    """Parameter groups: matrices and kernels; then vectors, whatever number of sides of length 1 they have."""
-    matrices, vectors = [], []
-    for parameter in network.parameters():
-        (matrices if sum(side > 1 for side in parameter.shape) > 1 else vectors).append(parameter)
-    return [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+DECAYS: dict[str, Callable[[str, nn.Parameter], bool]] = {
+    "all": lambda name, parameter: True,
+    "matrices": lambda name, parameter: sum(side > 1 for side in parameter.shape) > 1,
+    "no_vectors": lambda name, parameter: parameter.ndim > 1 and not name.endswith("relative_position_bias_table"),
+}
+
+
+def _groups(network: nn.Module, optimiser: settings.Optimiser) -> list[dict[str, Any]]:
+    """Parameter groups, which have the factor of their rate as `rate_factor` (read by the loop)."""
+    if optimiser.head_rate != 1 and not hasattr(network, "head"):
+        raise InputError(
+            f"{type(network).__name__} does not say what its head is",
+            expected="a method head() of the network",
+            found=f"training.optimiser.head_rate = {optimiser.head_rate}",
+            remedy="set head_rate: 1, or add the method",
+        )
+    head = {id(parameter) for parameter in network.head().parameters()} if optimiser.head_rate != 1 else set()
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        decays = DECAYS[optimiser.decay](name, parameter)
+        factor = optimiser.head_rate if id(parameter) in head else 1.0
+        groups.setdefault((factor, decays), []).append(parameter)
+    return [
+        {"params": parameters, "rate_factor": factor, **({} if decays else {"weight_decay": 0.0})}
+        for (factor, decays), parameters in groups.items()
+    ]
 
 
 def frozen_parameters(network: nn.Module, *, freeze_epochs: int) -> list[nn.Parameter]:

@@ -35,6 +35,8 @@ def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch
     begun = 0 if schedule.fall == "hidden" else warmup
     total = round((schedule.total_epochs or epochs) * ticks_per_epoch)
     length = total - warmup if schedule.fall == "remaining" else total
+    if schedule.name == "exponential":
+        return base * schedule.power ** min(tick - begun, length)
     progress = min((tick - begun) / max(length, 1), 1.0)
     if schedule.name in ("cosine", "warmup_cosine"):
         return schedule.minimum + 0.5 * (base - schedule.minimum) * (1 + math.cos(math.pi * progress))

@@ -195,7 +195,9 @@ def make_network(config: RunConfig, material: Material, beginnings: Sequence[Wei
         InputError: unknown network or option, or weights that do not fit.
     """
     seed_everything(config.seed)
-    network = build_for_run(config, in_channels=material.in_channels, out_channels=max(material.classes))
+    reconstructs = config.training.objective == "masked_images"
+    outputs = material.in_channels if reconstructs else max(material.classes)
+    network = build_for_run(config, in_channels=material.in_channels, out_channels=outputs)
     begin(network, config, beginnings)
     return network
 

@@ -51,7 +51,8 @@ def test_a_cell_without_training_claims_none(name: str, row: str, column: str) -
 def test_every_setting_is_shown_with_its_value() -> None:
     """Values that are no part of the run's settings (initialisation, engine) were once shown as a dash."""
     text = "\n".join(explain(CATALOG, CATALOG.target("table3_atlas"), "Ours", "DSC (%) Liver", "paper"))
-    assert "  initialisation: mae — paper: Section 2" in text and "  engine: multi_dataset — code: trainer.py" in text
+    assert "  begins_from.expert1: swin_mae — paper: Section 2" in text
+    assert "  trained_by: joint — code: trainer.py" in text and "trained by  m4oe/mae_atlas2023/swin_mae/seed0" in text
     text = "\n".join(explain(CATALOG, CATALOG.target("table1_datasets"), "Endoscopy", "Epochs", "paper"))
     assert "  training.epochs: 350 — paper: Table 1" in text
 

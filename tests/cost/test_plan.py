@@ -53,7 +53,8 @@ def test_unknown_is_said() -> None:
 @pytest.mark.parametrize(
     ("run", "steps"),
     [
-        ("m4oe/flare22-baseline/dodnet/seed0", None),  # its settings are placeholders: nobody says how it was trained
+        ("m4oe/flare22-prompt/sam_med2d/seed0", None),  # its settings are placeholders: nothing is trained
+        ("m4oe/flare22-dodnet/dodnet/seed0", 250_000),
         ("moe_sam/acdc-prompt/sam/seed0", None),
         ("moe_sam/acdc-task/nnunet/seed0", None),
         ("swin_smt/totalseg/unetr/seed0", 136_000),

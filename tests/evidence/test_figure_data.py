@@ -137,15 +137,33 @@ def results(tmp_path) -> Path:
 
 
 def test_panels_show_the_same_slice_the_way_radiologists_do(results):
-    (panel,), columns, names = panels_of(request(figure("qualitative"), results))
-    assert panel.name == "s0001, slice 4" and columns == ["reference", "Swin SMT"]
+    (panel,), columns, names, missing, notes = panels_of(request(figure("qualitative"), results))
+    assert panel.name == "s0001, slice 4" and columns == ["reference", "Swin SMT", "UNETR"]
+    assert missing == {("s0001, slice 4", "UNETR"): "not run"} and notes == ["DSC: 1 of 2 cases"]
     assert panel.image.shape == (10, 8) and panel.aspect == 1.0
     assert set(np.unique(panel.labels["reference"])) == {0, 1, 5}
     assert set(np.unique(panel.labels["Swin SMT"])) == {0, 5}
     rows, places = np.nonzero(panel.labels["reference"] == 5)
     assert rows.max() <= 2 and places.max() <= 1  # front at the top, the patient's right at the left
     assert names[5] == load_catalog().run(RUN, "demo").labels[4]
-    draw(request(figure("qualitative"), results)).draw_without_rendering()
+    drawn = draw(request(figure("qualitative"), results))
+    drawn.draw_without_rendering()
+    assert "not run" in {axes.get_xlabel() for axes in drawn.axes}
+    assert drawn.get_supxlabel() == "not shown: DSC: 1 of 2 cases"
+
+
+def test_a_figure_has_the_composition_that_it_names(results):
+    """Another column is another dataset; of one without predictions the figure says so."""
+    wanted = {"panels": {"DSC": 1, "other": 3}, "attributes": {"DSC": {"study_type": "ct"}}}
+    target = figure("qualitative", **wanted)
+    other = Column(measure="score", metric="dsc", protocol="totalseg")
+    target = target.model_copy(update={"columns": {**target.columns, "other": other}})
+    sheet = panels_of(request(target, results))
+    assert [panel.name for panel in sheet.panels] == ["s0001, slice 4"] * 2
+    assert sheet.notes == ["other: 1 of 3 cases"]
+    nobody = figure("qualitative", attributes={"DSC": {"study_type": "mr"}})
+    with pytest.raises(NotDrawable):
+        panels_of(request(nobody, results))
 
 
 def test_pixels_keep_their_aspect_whatever_the_stored_axes():

@@ -54,3 +54,17 @@ def test_weights_are_standardised():
 def test_illegal_options_are_named(options):
     with pytest.raises(InputError, match="dodnet cannot be built"):
         small(**options)
+
+
+def test_every_organ_has_its_task():
+    model, image = small(organs=True), torch.randn(2, 1, 32, 32, 32)
+    alone = build("dodnet", in_channels=1, out_channels=1, spatial_shape=(32,) * 3, width=8, tasks=2).eval()
+    alone.load_state_dict(model.state_dict())
+    found = model(image)
+    assert found.shape == (2, 3, 32, 32, 32) and not found[:, 0].any()
+    for task in range(2):
+        expected = alone(image, torch.full((2,), task))
+        torch.testing.assert_close(found[:, task + 1 : task + 2], expected, atol=1e-5, rtol=1e-4)
+    longer = build("dodnet", in_channels=1, out_channels=5, spatial_shape=(32,) * 3, width=8, organs=True)
+    sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in (model, longer)]
+    assert sizes[1] - sizes[0] == model.parameters_added(classes=3)  # two more organs

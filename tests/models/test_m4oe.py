@@ -101,6 +101,12 @@ def test_without_a_gate_each_sample_has_the_expert_of_its_dataset():
 def test_the_default_head_is_the_one_with_the_classes_asked_for():
     model, image = small(out_channels=3, gate="none"), torch.rand(2, 3, 64, 64)
     assert torch.equal(model(image), model(image, [2, 2], [2, 2]))
+    assert model.unused_parameters == ()  # of a joint training, where other samples use the others
+
+
+def test_a_single_head_leaves_the_others_alone():
+    model, image = small(out_channels=3, head=2, gate="none"), torch.rand(2, 3, 64, 64)
+    assert torch.equal(model(image), model(image, [2, 2], [2, 2]))
     assert set(model.unused_parameters) >= {"outputs.0.*", "outputs.1.*", "*.mlp.experts.0.*"}
     model(image).square().mean().backward()
     unused = {name for name, value in model.named_parameters() if value.grad is None}
@@ -125,13 +131,14 @@ def test_a_new_modality_touches_nothing_else(gate):
     output = model(image)
     index = model.add_modality(classes=7)
     assert (index, model.classes) == (3, (*HEADS, 7))
+    promised = small(gate=gate).parameters_added(classes=7)
     after = dict(model.named_parameters())
     for name, value in before.items():
         assert torch.equal(after[name][: len(value)], value), name
     grown = sum(p.numel() for p in after.values()) - sum(p.numel() for p in before.values())
     one_expert = sum(p.numel() for module in experts_of(model) for p in module.experts[3].parameters())
     gates = sum(m.channels + 1 for m in experts_of(model)) if gate == "as_written" else 0
-    assert grown == one_expert + gates + 7 * 8
+    assert grown == one_expert + gates + 7 * 8 == promised
     assert model(image, [3]).shape == (1, 7, 64, 64)
     if gate == "none":
         assert torch.equal(model(image), output)
@@ -147,6 +154,56 @@ def test_an_expert_takes_the_perceptrons_of_a_masked_autoencoder():
     expert = model.layers[2].blocks[1].mlp.experts[1]
     assert torch.equal(expert[2].weight, pretrained.layers[2].blocks[1].mlp.fc2.weight)
     assert torch.equal(model.layers[0].blocks[0].mlp.experts[0][0].weight, others)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = model.begin_from("expert2", pretrained.state_dict())
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert len(changed) == 16 and changed < set(report.loaded)  # biases are 0 in both
+    assert all(".experts.2." in name for name in report.loaded)
+    with pytest.raises(InputError, match="cannot begin"):
+        model.begin_from("expert3", pretrained.state_dict())
+    with pytest.raises(InputError, match="cannot begin"):
+        small(encoder_experts=False).begin_from("expert0", pretrained.state_dict())
+
+
+def pattern(key: str) -> str:
+    return ".".join("*" if part.isdecimal() else part for part in key.split("."))
+
+
+@pytest.mark.parity
+def test_the_released_loader_takes_no_perceptron_of_a_masked_autoencoder(parity_around):
+    """Of 380 entries 87 change; the loader's rule is by name and shape."""
+    facts = parity_around("weights_m4oe")["results"]["m4oe_from_swin_mae"]
+    options = {"in_channels": 3, "spatial_shape": (64, 64), "width": 8, "window": 2}
+    pretrained = build("swin_mae", out_channels=3, heads=(1, 2, 2, 4), **options)
+    model = build("m4oe", out_channels=16, heads=(14, 3, 16), attention_heads=(1, 2, 2, 4), **options)
+    for parameter in pretrained.parameters():
+        parameter.data.uniform_(1, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    report = model.begin_from("encoder", pretrained.state_dict())
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
+    assert {pattern(name) for name in changed} == set(facts["changed_patterns"])
+    assert len(changed) == facts["changed"]
+    assert set(changed) <= set(report.loaded) and not any("experts" in name for name in report.loaded)
+
+
+def test_grey_patches_of_an_autoencoder_give_the_same_features():
+    options = {"in_channels": 1, "spatial_shape": (64, 64), "width": 8, "window": 4}
+    pretrained = build("swin_mae", out_channels=1, heads=(1, 2, 2, 4), **options)
+    model = build("m4oe", out_channels=4, heads=HEADS, attention_heads=(1, 2, 2, 4), **options)
+    report = model.begin_from("encoder", pretrained.state_dict())
+    assert report.reshaped == (("patch_embed.proj.weight", (8, 1, 4, 4), (8, 3, 4, 4)),)
+    image = torch.rand(2, 1, 64, 64)
+    expected = pretrained.patch_embed.proj(image)  # the norms have other epsilons
+    torch.testing.assert_close(model.patch_embed.proj(image.expand(2, 3, 64, 64)), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_perceptrons_go_where_there_are_no_experts():
+    """The row of Table 4 without experts begins from a whole encoder."""
+    options = {"width": 8, "heads": (1, 2, 2, 4), "window": 4}
+    pretrained = build("swin_mae", in_channels=3, out_channels=3, spatial_shape=(64, 64), **options)
+    model = small(encoder_experts=False)
+    model.begin_from("encoder", pretrained.state_dict())
+    assert torch.equal(model.layers[1].blocks[1].mlp.fc1.weight, pretrained.layers[1].blocks[1].mlp.fc1.weight)
 
 
 @pytest.mark.parity

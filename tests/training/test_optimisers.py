@@ -9,6 +9,7 @@ from torch import nn
 from benchmark.catalog import load_catalog
 from benchmark.cost.meta import build_on_meta
 from benchmark.datasets import get_dataset
+from benchmark.errors import InputError
 from benchmark.models.registry import build_for_run
 from benchmark.settings import Optimiser
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
@@ -49,6 +50,40 @@ def test_vectors_need_not_decay() -> None:
     decayed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert decayed == {"0.weight"}
     assert sum(len(group["params"]) for group in optimiser.param_groups) == 5
+
+
+class Parted(nn.Sequential):
+    """A convolution and a norm, a position table, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2), nn.Conv3d(2, 2, 1))
+        self.relative_position_bias_table = nn.Parameter(torch.ones(3, 2))
+
+    def head(self) -> nn.Module:
+        return self[2]
+
+
+def test_vectors_and_position_tables_may_stay_without_decay() -> None:
+    network = Parted()
+    settings = Optimiser(name="adamw", learning_rate=1e-3, weight_decay=0.01, decay="no_vectors")
+    groups = make_optimiser(network, settings).param_groups
+    decayed = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    assert decayed == {id(network[0].weight), id(network[2].weight)}
+    assert sum(len(group["params"]) for group in groups) == len(list(network.parameters()))
+
+
+def test_a_head_may_have_its_own_rate() -> None:
+    network = Parted()
+    settings = Optimiser(name="sgd", learning_rate=1e-3, head_rate=100)
+    rates = {
+        id(parameter): group["rate_factor"]
+        for group in make_optimiser(network, settings).param_groups
+        for parameter in group["params"]
+    }
+    head = {id(parameter) for parameter in network[2].parameters()}
+    assert {key for key, factor in rates.items() if factor == 100} == head
+    with pytest.raises(InputError, match="does not say what its head is"):
+        make_optimiser(nn.Linear(2, 2), settings)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ SCHEDULES = {
     "constant": ({}, lambda o, ticks: lr_scheduler.ConstantLR(o, factor=1.0)),
     "cosine": ({"minimum": 1e-4}, lambda o, ticks: lr_scheduler.CosineAnnealingLR(o, T_max=ticks, eta_min=1e-4)),
     "poly": ({"power": 0.9}, lambda o, ticks: lr_scheduler.PolynomialLR(o, total_iters=ticks, power=0.9)),
+    "exponential": ({"power": 0.93}, lambda o, ticks: lr_scheduler.ExponentialLR(o, gamma=0.93)),
     "linear": (
         {"minimum": 1e-3},
         lambda o, ticks: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=ticks),
@@ -114,7 +115,7 @@ def test_a_fall_longer_than_the_training_reaches_the_published_rates():
         assert rate == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.parametrize("name", ["constant", "warmup_cosine", "cosine", "poly", "linear"])
+@pytest.mark.parametrize("name", ["constant", "warmup_cosine", "cosine", "poly", "linear", "exponential"])
 def test_edges_are_finite(name):
     for warmup in (0, 0.3, 1, 20, 50):
         rates = _ours(name=name, warmup_epochs=warmup, granularity="step")

@@ -47,9 +47,19 @@ class Panel:
 
 @in_house_style
 def draw_panels(
-    panels: Sequence[Panel], *, columns: Sequence[str], label_names: Mapping[int, str], demo: bool = False
+    panels: Sequence[Panel],
+    *,
+    columns: Sequence[str],
+    label_names: Mapping[int, str],
+    missing: Mapping[tuple[str, str], str] | None = None,
+    notes: Sequence[str] = (),
+    demo: bool = False,
 ) -> Figure:
     """Draw a grid: one row per case; the image, then one overlay per column; structures in view in the legend.
+
+    Args:
+        missing: (panel's name, column) → why there is no prediction, written under the image.
+        notes: what is not shown at all, written below the grid.
 
     Raises:
         InputError: there is no case, or a label map has another shape than its image.
@@ -66,10 +76,12 @@ def draw_panels(
         for axes, column in zip(row[1:], columns, strict=True):
             _show(axes, panel, panel.labels.get(column), colours)
             if column not in panel.labels:
-                axes.set_xlabel("no prediction", fontsize=7)
+                axes.set_xlabel((missing or {}).get((panel.name, column), "no prediction"), fontsize=7, wrap=True)
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
         axes.set_title(name, fontsize=8)
     _legend(figure, colours, label_names)
+    if notes:
+        figure.supxlabel("not shown: " + "; ".join(notes), fontsize=7)
     return figure
 
 
