@@ -20,7 +20,7 @@ from benchmark.settings import RELEASED, RunConfig, Scale
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
 # Engines of which nothing is known but the name; the settings of their protocols are placeholders.
-UNKNOWN_RECIPES = {"baseline", "task", "prompt"}
+UNKNOWN_RECIPES = {"baseline", "prompt"}
 PRETRAINING = {"mim", "mae"}  # parts of an initialisation's name that we would have to compute ourselves
 DEFAULT_SHARE = 0.1
 

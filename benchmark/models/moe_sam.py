@@ -27,6 +27,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from benchmark.models.layers.fit import crop_to_shape
 from benchmark.models.layers.sam.adapters import AdapterBlock
 from benchmark.models.layers.sam.feb import TOP_K, FeatureEnhancing
 from benchmark.models.layers.sam.image_encoder import Block, ImageEncoder
@@ -45,7 +46,7 @@ NOT_ASKED = ("point_embeddings.*", "not_a_point_embed.*", "mask_downscaling.*") 
 
 @register("moe_sam", demo={"size": DEMO_SIZE, "top_k": 0.5}, spatial_dims=(2,), decoder="image_encoder.neck")
 class MoESAM(SegmentAnything):
-    """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape.
+    """[B, in, H, W] in 0 … 1 -> [B, out, H, W], H and W no larger than the built shape, or a list with this first.
 
     Args:
         in_channels, out_channels: 1 (repeated) or 3; classes including background.
@@ -63,6 +64,7 @@ class MoESAM(SegmentAnything):
         feb_heads: of the attention in the FEB.
         unused_layers: hold the parameters that the release has and never uses, 75,552 at full width.
         statistics: apply SAM's pixel statistics; the release does not.
+        deep_supervision: return [full, quarter resolution], as SAMed does, whose loss is that of the latter.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class MoESAM(SegmentAnything):
         feb_heads: int = HEADS,
         unused_layers: bool = False,
         statistics: bool = False,
+        deep_supervision: bool = False,
     ) -> None:
         check_channels(in_channels)
         if lpeg_input not in ("embedding", "fused"):
@@ -104,6 +107,7 @@ class MoESAM(SegmentAnything):
             statistics=statistics,
         )
         self.lpeg, self.lpeg_input, self.tuning, self.rank = lpeg, lpeg_input, tuning, rank
+        self.deep_supervision = deep_supervision
         self.unused_parameters = ("mask_decoder.iou_prediction_head.*",)
         if feb and unused_layers:
             self.unused_parameters += ("fusion.moe_encoder.*", "fusion.norm.*")
@@ -118,8 +122,10 @@ class MoESAM(SegmentAnything):
             for part in self.prompt_encoder.generator():
                 part.requires_grad_()
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.enlarge(self.predict(images)[0], images.shape[2:])
+    def forward(self, images: Tensor) -> Tensor | list[Tensor]:
+        quarter, shape = self.predict(images)[0], images.shape[2:]
+        full = self.enlarge(quarter, shape)
+        return [full, crop_to_shape(quarter, self.built_shape, shape)] if self.deep_supervision else full
 
     def predict(self, images: Tensor, draw: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Logits of all classes at a quarter of the built shape, and their predicted IoU.
