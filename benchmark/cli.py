@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": ("benchmark.data.verify", "list every fault of every raw case"),
     "split": ("benchmark.data.split", "write or check the split by patient"),
     "prepare": ("benchmark.data.prepare", "raw cases to the prepared-case store"),
+    "prompts": ("benchmark.data.draw_prompts", "points of the test cases' structures, for networks asked by points"),
     "train": ("benchmark.training.train", "train one run, or continue it"),
     "predict": ("benchmark.inference.predict", "label the cases of a trained run"),
     "receptive-field": ("benchmark.inference.receptive_field", "how far the encoder of a trained run sees"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark.settings import RunConfig, Scale
 
 CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
+POINT_CONTROL = "point_disc"  # of networks that are asked by points: a disc around each
 NETWORK_GRID = "network_grid"  # folder beside a run's predictions: the same as large as the network saw the images
 
 
@@ -44,6 +45,13 @@ class Layout:
 
     def prepared_for(self, config: RunConfig) -> str:
         return self.prepared(config.dataset, config.preparation_id)
+
+    def prompts_for(self, config: RunConfig) -> str:
+        """Points of the cases that a run predicts, for networks asked by points: one file for all of a store.
+
+        Its name says which kind of points; runs that predict other parts of a split differ in their store or rule.
+        """
+        return f"{self.root}/data/{config.dataset}/prompts/{config.preparation_id}-{config.inference.point}.json"
 
     def weights(self, name: str) -> str:
         """Record of a released file of weights that is at hand."""

@@ -192,6 +192,17 @@ class Chain:
             return self.weights(config.model.initialisation)
         return self.trained(config.training_id)
 
+    def prompts(self, run: str) -> State:
+        """The points that a run is told, which all runs on its store share."""
+        path = self.layout.prompts_for(self.catalog.run(run, self.scale))
+        return self._state("prompts", path, lambda _: self._prompts(run, path))
+
+    def _prompts(self, run: str, path: str) -> State:
+        config = self.catalog.run(run, self.scale)
+        references = self._data(config.store, config.inference.splits, "reference")
+        made = lineage.prompts(config, references=references)
+        return self._compare("draw_prompts", path, made, inputs=(self.prepared(config.store),))
+
     def predicted(self, run: str) -> State:
         return self._state("predicted", run, self._predicted)
 
@@ -201,8 +212,10 @@ class Chain:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
         data = self._data(config.store, config.inference.splits, "image")
-        made = lineage.predicted(config, weights=weights.digest, data=data)
-        state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=(weights,))
+        told = self.prompts(run) if config.inference.method == "prompted" else None
+        made = lineage.predicted(config, weights=weights.digest, data=data, prompts=told and told.digest)
+        follows = (weights,) if told is None else (weights, told)
+        state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=follows)
         return state if state.why or config.training_id is None else self._other_weights(run, config.training_id, state)
 
     def _other_weights(self, run: str, training: str, state: State) -> State:

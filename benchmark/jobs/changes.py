@@ -65,6 +65,10 @@ class Changes:
         store = self._wiring.store(wildcards)
         return self._note(f"prepared/{store.dataset}/{store.id}", self.chain.prepared(store))
 
+    def prompts(self, wildcards: Wildcards) -> list[str]:
+        run = self._wiring.run_told(wildcards)
+        return self._note(f"prompts/{wildcards.preparation}-{wildcards.point}", self.chain.prompts(run))
+
     def trained(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"trained/{wildcards.run}", self.chain.trained(wildcards.run))
 

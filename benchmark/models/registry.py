@@ -180,12 +180,20 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
     Where the loss has no weights for several outputs, a network that could give them gives one.
 
     Raises:
-        InputError: as `build`.
+        InputError: as `build`, or the run needs a network that answers to points.
     """
     name, options = config.model.name, dict(config.model.options)
     entry = model_entry(name)
     if config.scale == "demo":
         options |= entry.demo if config.model.demo is None else config.model.demo
+    asked = config.training.objective == "prompted" or config.inference.method == "prompted"
+    if asked and not entry.prompted:
+        raise InputError(
+            f"{name} does not answer to points",
+            where=config.run,
+            expected="a network with `prompted=True`, such as sam",
+            remedy="choose the objective segmentation and the method whole",
+        )
     if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
         options.setdefault("deep_supervision", False)
     try:

@@ -1,12 +1,42 @@
 # Trained weights to label maps on the raw grid and to receptive fields, label maps to scores. Scoring reads files alone.
 
 
+# From references of the cases that are scored: one file for all networks that are asked by points.
+rule draw_prompts:
+    input:
+        prepared=ancient(wiring.store_told),
+        split=ancient(wiring.split_told),
+        changed=changes.prompts,
+    output:
+        prompts=f"{RESULTS}/data/{{dataset}}/prompts/{{preparation}}-{{point}}.json",
+    log:
+        f"{RESULTS}/logs/data/{{dataset}}/prompts-{{preparation}}-{{point}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/data/{{dataset}}/prompts-{{preparation}}-{{point}}.tsv"
+    wildcard_constraints:
+        point="random|middle",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        run=wiring.run_told,
+    message:
+        "{wildcards.dataset}: points of the test cases, from their references"
+    shell:
+        f"python -m benchmark prompts {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
+        " --out {output.prompts} > {log} 2>&1"
+
+
 rule predict_cases:
     input:
         prepared=ancient(wiring.prepared),
         source=ancient(wiring.source),
         split=ancient(wiring.split),
         weights=ancient(wiring.weights),
+        prompts=ancient(wiring.prompts),
         changed=changes.predicted,
     output:
         predicted=f"{RESULTS}/runs/{{run}}/predicted.json",
@@ -25,7 +55,8 @@ rule predict_cases:
         "{wildcards.run}: labelling the test cases"
     shell:
         f"python -m benchmark predict {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
-        " --split {input.split} --weights {input.weights} --out {output.predicted} > {log} 2>&1"
+        " --split {input.split} --weights {input.weights} --prompts {input.prompts} --out {output.predicted}"
+        " > {log} 2>&1"
 
 
 rule measure_receptive_field:
