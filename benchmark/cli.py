@@ -26,6 +26,7 @@ COMMANDS = {
     "train": ("benchmark.training.train", "train one run, or continue it"),
     "predict": ("benchmark.inference.predict", "label the cases of a trained run"),
     "receptive-field": ("benchmark.inference.receptive_field", "how far the encoder of a trained run sees"),
+    "features": ("benchmark.inference.features", "what the layers of a trained network see"),
     "score": ("benchmark.scoring.score", "score a folder of predictions against references"),
     "score-run": ("benchmark.jobs.score_run", "score the predictions of one run, or its controls, by its convention"),
     "controls": ("benchmark.scoring.controls", "predictions of the oracle, empty and class-prior controls"),

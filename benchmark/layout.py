@@ -73,6 +73,10 @@ class Layout:
         """Map [H, W]; its record has the suffix .json."""
         return f"{self.root}/runs/{run}/receptive_field.npy"
 
+    def features(self, run: str) -> str:
+        """Pictures of a network's features; their record has the suffix .json."""
+        return f"{self.root}/runs/{run}/features.npz"
+
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
 

@@ -99,6 +99,12 @@ def receptive_field(config: RunConfig, *, weights: str, data: str, options: str)
     return {**made, **code("receptive_field"), **code("network", config.model.name)}
 
 
+def features(config: RunConfig, *, weights: str, data: str, options: str) -> Made:
+    """What makes the pictures of a network's features; `options` are those of the command."""
+    made = {"weights": weights, "data": data, "options": options, **prediction_settings(config)}
+    return {**made, **code("features"), **code("network", config.model.name)}
+
+
 def counted(config: RunConfig) -> Made:
     """What decides the parameters and operations of a run's network: the network, and the size of its input."""
     made = {

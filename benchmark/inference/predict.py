@@ -24,7 +24,6 @@ from benchmark.data.planned_grid import restore_scores
 from benchmark.data.prompts import Points, read_points
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
-from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
@@ -72,8 +71,7 @@ def predict_small(
         return predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device)
     if points is None:
         raise InputError("the case has no points", expected="--prompts", remedy="run `benchmark prompts`")
-    classes = len(config.labels or get_dataset(config.dataset).label_names)
-    return predict_prompted(network, image, points, patch, inference, classes=classes, device=device)
+    return predict_prompted(network, image, points, patch, inference, classes=network.classes, device=device)
 
 
 def predict_raw_labels(

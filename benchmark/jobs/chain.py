@@ -265,6 +265,17 @@ class Chain:
         record = str(Path(self.layout.receptive_field(run)).with_suffix(".json"))
         return self._compare("measure_receptive_field", record, made, inputs=(store,), follows=(weights,))
 
+    def features(self, run: str, options: str) -> State:
+        return self._state("features", run, lambda _: self._features(run, options))
+
+    def _features(self, run: str, options: str) -> State:
+        config = self.catalog.run(run, self.scale)
+        weights, store = self.weights_of(config), self.prepared(config.store)
+        data = self._data(config.store, config.inference.splits, "image")
+        made = lineage.features(config, weights=weights.digest, data=data, options=options)
+        record = str(Path(self.layout.features(run)).with_suffix(".json"))
+        return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))
+
     # Products
 
     def product(self, rule: str, record: str, rests_on: Mapping[str, Any], inputs: Iterable[State]) -> State:

@@ -81,6 +81,12 @@ class Changes:
     def _receptive_field(self, run: str) -> State:
         return self.chain.receptive_field(run, self._products.receptive_field_options_of(run))
 
+    def features(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"features/{wildcards.run}", self._features(wildcards.run))
+
+    def _features(self, run: str) -> State:
+        return self.chain.features(run, self._products.feature_options_of(run))
+
     def scored(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"scored/{wildcards.run}", self.chain.scored(wildcards.run))
 
@@ -126,8 +132,9 @@ class Changes:
     def _figure(self, target: Target) -> State:
         tables = [self._table(self._catalog.target(name)) for name in self._products.drawn(target)]
         fields = [self._receptive_field(run) for run in self._products.fields_of(target)]
+        features = [self._features(run) for run in self._products.featured(target)]
         rests_on = {**self._specification(target), **lineage.code("figure")}
-        inputs = [*self._scores(target), *tables, *fields]
+        inputs = [*self._scores(target), *tables, *fields, *features]
         return self.chain.product("build_figure", self._layout.made(target.target), rests_on, inputs)
 
     def curves(self, wildcards: Wildcards) -> list[str]:

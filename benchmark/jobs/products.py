@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.catalog.targets import Target
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS
-from benchmark.settings import ReceptiveField
+from benchmark.settings import Features, ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
@@ -87,6 +87,23 @@ class Products:
         drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
         parameters = next(drawn, {})
         return ReceptiveField(**{name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}).options
+
+    def features(self, wildcards: Wildcards) -> list[str]:
+        return [self._layout.features(run) for run in self.featured(self.target(wildcards))]
+
+    def featured(self, target: Target) -> list[str]:
+        """Runs whose features a figure shows; without trained weights there are none."""
+        shown = target.draws_features and self._settings.start_from == "data"
+        return self._wiring.ready_runs(target) if shown else []
+
+    def feature_options(self, wildcards: Wildcards) -> str:
+        return self.feature_options_of(wildcards.run)
+
+    def feature_options_of(self, run: str) -> str:
+        """As `receptive_field_options_of`, for the figure that shows a run's features."""
+        figures = [target for target in self._catalog.targets.values() if target.draws_features]
+        drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
+        return Features(**next(drawn, {})).options
 
     def caption(self, wildcards: Wildcards) -> str:
         return self.target(wildcards).caption

@@ -7,7 +7,7 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 from __future__ import annotations
 
 from benchmark.settings.base import RELEASED, Scale, Settings, Step
-from benchmark.settings.inference import Inference, ReceptiveField
+from benchmark.settings.inference import Features, Inference, ReceptiveField
 from benchmark.settings.preparation import Preparation, Resampling
 from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
 from benchmark.settings.training import (
@@ -25,6 +25,7 @@ from benchmark.settings.training import (
 __all__ = [
     "RELEASED",
     "Beginning",
+    "Features",
     "Inference",
     "Loss",
     "MaskedImages",

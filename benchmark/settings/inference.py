@@ -18,8 +18,8 @@ class Inference(Settings):
 
     method: Literal["sliding_window", "slices", "whole", "prompted"] = Field(
         "sliding_window",
-        description="volumes by sliding window, volumes slice by slice, whole resized images, or these by a network that "
-        "is told one point of every class that the reference shows in a slice",
+        description="volumes by sliding window, volumes slice by slice, whole resized images, or these by a network "
+        "that is told one point of every class that the reference shows in a slice",
     )
     point: Point = Field("random", description=f"prompted only. {POINT}")
     patch: tuple[int, ...] | None = Field(None, description="Window size; null: the training patch")
@@ -62,6 +62,20 @@ class Inference(Settings):
     def cases(self, split: Mapping[str, Any]) -> list[str]:
         """Ids of the cases that are predicted and scored, in the order of split.json's content."""
         return [case for part in self.splits for case in split[part]]
+
+
+class Features(Settings):
+    """How the pictures of a network's features are made."""
+
+    slices: int = Field(4, gt=0, description="Test cases of which the middle slice is shown")
+    reduction: Literal["component", "mean"] = Field(
+        "component", description="How channels become one picture: first principal component over the places, or mean"
+    )
+
+    @property
+    def options(self) -> str:
+        """The same, as options of the command."""
+        return f"--slices {self.slices} --reduction {self.reduction}"
 
 
 class ReceptiveField(Settings):

@@ -88,6 +88,34 @@ rule measure_receptive_field:
         " --split {input.split} --weights {input.weights} --out {output.map} > {log} 2>&1"
 
 
+rule extract_features:
+    input:
+        prepared=ancient(wiring.prepared),
+        split=ancient(wiring.split),
+        weights=ancient(wiring.weights),
+        changed=changes.features,
+    output:
+        maps=f"{RESULTS}/runs/{{run}}/features.npz",
+        record=f"{RESULTS}/runs/{{run}}/features.json",
+    log:
+        f"{RESULTS}/logs/runs/{{run}}/features.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/runs/{{run}}/features.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 8
+    resources:
+        mem_mb=2500 if DEMO else 16000,
+        runtime=30,
+    params:
+        options=products.feature_options,
+    message:
+        "{wildcards.run}: what its layers see"
+    shell:
+        f"python -m benchmark features {{wildcards.run}} {OPTIONS} {{params.options}} --store {{input.prepared}}"
+        " --split {input.split} --weights {input.weights} --out {output.maps} > {log} 2>&1"
+
+
 rule score_run:
     input:
         prepared=ancient(wiring.prepared),

@@ -58,6 +58,7 @@ rule build_figure:
         prepared=ancient(products.stores),
         tables=ancient(products.drawn_tables),
         fields=ancient(products.receptive_fields),
+        features=ancient(products.features),
         changed=changes.figure,
     output:
         svg=report(
