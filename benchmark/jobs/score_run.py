@@ -96,8 +96,8 @@ def score(
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_label_names(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
-    if get_convention(config.convention).grid == "network":
-        cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID)
+    if any(convention.grid == "network" for convention in scored_conventions(config.convention).values()):
+        cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID, store)
     score_folders(
         cases,
         out,
@@ -126,17 +126,20 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
     return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
 
 
-def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path) -> list[CaseFiles]:
+def on_network_grid(
+    cases: Sequence[CaseFiles], config: RunConfig, folder: Path, store: Path | None = None
+) -> list[CaseFiles]:
     """The cases with what a convention of the network's grid needs. A run's own labels there lie in `folder`; without
-    them (controls, predictions made elsewhere) those on the raw grid are resized as the reference is.
+    them (controls, predictions made elsewhere) those on the raw grid are turned and resized as the reference is.
 
     Raises:
-        InputError: slices are prepared otherwise than they are stored, so that the two grids do not correspond, or
-            only some cases have labels of their own.
+        InputError: volumes are resampled or cropped in preparation, so that the two grids do not correspond; they are
+            turned and the store does not say how; or only some cases have labels of their own.
     """
     preparation, inference = config.preparation, config.inference
+    unknown = ("orientation",) if store is None else ()
     changed = [
-        name for name in ("spacing", "orientation", "foreground_above") if getattr(preparation, name) is not None
+        name for name in ("spacing", *unknown, "foreground_above") if getattr(preparation, name) is not None
     ]
     if changed:
         raise InputError(
@@ -152,7 +155,19 @@ def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path)
             "cases have no labels on the network's grid", where=folder, found=absent, remedy="predict again"
         )
     size = inference.patch or config.training.patch
-    return [files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case))) for files in cases]
+    turned = {files.case: _turned(store, files.case) for files in cases} if preparation.orientation and store else {}
+    return [
+        files._replace(
+            network=NetworkGrid(size, inference.slice_axis, own.get(files.case), turned.get(files.case))
+        )
+        for files in cases
+    ]
+
+
+def _turned(store: Path, case: str) -> tuple[str, str] | None:
+    """Axis codes of the raw and the prepared volume of a case; None where it was not turned."""
+    codes = PreparedStore(store).open(case).meta["orientation"]
+    return (codes["raw"], codes["prepared"]) if codes["raw"] else None
 
 
 def conventions_of(config: RunConfig, labels: dict[int, str], cases: Sequence[CaseFiles]) -> list[Convention]:

@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import tifffile
 from PIL import Image
+from nibabel import orientations
 from scipy import ndimage
 
 from benchmark.errors import InputError
@@ -120,6 +121,14 @@ def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
         factors.insert(axis, 1)
     array = np.ascontiguousarray(ndimage.zoom(labels.array, factors, order=0))
     return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, None if array.ndim == 2 else np.eye(4)))
+
+
+def turn_axes(labels: LabelMap, source: str, target: str) -> LabelMap:
+    """A volume with its axes permuted and flipped from axis codes `source` to `target` (e.g. "LAS" to "RAS"); the unit
+    is then the voxel."""
+    change = orientations.ornt_transform(orientations.axcodes2ornt(source), orientations.axcodes2ornt(target))
+    array = np.ascontiguousarray(orientations.apply_orientation(labels.array, change))
+    return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, np.eye(4)))
 
 
 def _as_labels(array: np.ndarray, path: Path) -> np.ndarray:
