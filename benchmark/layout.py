@@ -90,6 +90,9 @@ class Layout:
     def controls_record(self, paper: str, protocol: str) -> str:
         return f"{self.controls_of(paper, protocol)}/controls.json"
 
+    def point_control_record(self, paper: str, protocol: str) -> str:
+        return f"{self.controls_of(paper, protocol)}/{POINT_CONTROL}.json"
+
     def control(self, paper: str, protocol: str, control: str) -> str:
         return f"{self.controls_of(paper, protocol)}/{control}/scores.parquet"
 

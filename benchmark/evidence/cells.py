@@ -33,6 +33,7 @@ class CellSource:
         test_cases: the published test set; the noise of sampling cases does not arise if exactly these are scored.
         setting: value of a column that prints a setting (number of experts) or a dataset size.
         reading: how the ledger explains the printed value where it differs.
+        told: whether the network is told a point of every structure that the reference shows in a slice.
     """
 
     runs: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class CellSource:
     test_cases: frozenset[str] = frozenset()
     setting: float | None = None
     reading: str = ""
+    told: bool = False
 
     @property
     def protocol(self) -> str:

@@ -254,6 +254,16 @@ class Chain:
         record = self.layout.controls_record(paper, protocol)
         return self._compare("score_controls", record, made, inputs=(self.prepared(config.store),))
 
+    def point_control(self, paper: str, protocol: str, run: str) -> State:
+        return self._state("point control", f"{paper}/{protocol}", lambda _: self._point_control(paper, protocol, run))
+
+    def _point_control(self, paper: str, protocol: str, run: str) -> State:
+        told, controls = self.prompts(run), self.controls(paper, protocol, run)
+        made = {**controls.made, "prompts": told.digest}
+        record = self.layout.point_control_record(paper, protocol)
+        store = self.prepared(self.catalog.run(run, self.scale).store)
+        return self._compare("score_point_control", record, made, inputs=(store,), follows=(told,))
+
     def receptive_field(self, run: str, options: str) -> State:
         return self._state("field", run, lambda _: self._receptive_field(run, options))
 

@@ -97,6 +97,13 @@ class Changes:
     def _controls(self, paper: str, protocol: str) -> State:
         return self.chain.controls(paper, protocol, self._wiring.any_run_of(paper, protocol))
 
+    def point_control(self, wildcards: Wildcards) -> list[str]:
+        state = self._point_control(wildcards.paper, wildcards.protocol)
+        return self._note(f"point_control/{wildcards.paper}/{wildcards.protocol}", state)
+
+    def _point_control(self, paper: str, protocol: str) -> State:
+        return self.chain.point_control(paper, protocol, self._wiring.any_run_of(paper, protocol))
+
     # Products
 
     def cost(self, wildcards: Wildcards) -> list[str]:
@@ -181,7 +188,8 @@ class Changes:
         return [self.chain.scored(run) for run in self._wiring.ready_runs(target)]
 
     def _controls_of(self, target: Target) -> Iterable[State]:
-        return [self._controls(paper, protocol) for paper, protocol in self._products.protocols(target)]
+        told = [self._point_control(paper, protocol) for paper, protocol in self._products.told_protocols(target)]
+        return [*(self._controls(paper, protocol) for paper, protocol in self._products.protocols(target)), *told]
 
     def _specification(self, target: Target) -> Mapping[str, Any]:
         """Rows, columns, claims and ledger of a target: comments and layout of the yaml do not count."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmark.catalog.targets import Target
 from benchmark.jobs.wiring import Wildcards, Wiring
-from benchmark.layout import CONTROLS
+from benchmark.layout import CONTROLS, POINT_CONTROL
 from benchmark.settings import Features, ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
@@ -38,15 +38,20 @@ class Products:
 
     def controls(self, wildcards: Wildcards) -> list[str]:
         """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
-        return [
-            self._layout.control(paper, protocol, control)
-            for paper, protocol in self.protocols(self.target(wildcards))
-            for control in CONTROLS
-        ]
+        target = self.target(wildcards)
+        found = [(*protocol, control) for protocol in self.protocols(target) for control in CONTROLS]
+        found += [(*protocol, POINT_CONTROL) for protocol in self.told_protocols(target)]
+        return [self._layout.control(*names) for names in found]
 
     def protocols(self, target: Target) -> list[tuple[str, str]]:
         """(paper, protocol) of a target's runs, sorted."""
         return sorted({(run.split("/")[0], run.split("/")[1]) for run in self._wiring.ready_runs(target)})
+
+    def told_protocols(self, target: Target) -> list[tuple[str, str]]:
+        """Of `protocols`, those whose networks are asked by points."""
+        runs = {tuple(run.split("/")[:2]): run for run in self._wiring.ready_runs(target)}
+        configs = {names: self._catalog.run(run, self._settings.scale) for names, run in sorted(runs.items())}
+        return [names for names, config in configs.items() if config.inference.method == "prompted"]
 
     def stores(self, wildcards: Wildcards) -> list[str]:
         """Prepared stores of a target's runs: they know which scans show the entire body."""

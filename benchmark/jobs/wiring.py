@@ -220,5 +220,9 @@ class Wiring:
     def control_split(self, wildcards: Wildcards) -> str:
         return self.layout.split(self.catalog.run(self.run_of_protocol(wildcards), self.settings.scale).dataset)
 
+    def control_prompts(self, wildcards: Wildcards) -> str:
+        run = self.run_of_protocol(wildcards)
+        return self.layout.prompts_for(self.catalog.run(run, self.settings.scale))
+
     def control_folder(self, wildcards: Wildcards) -> str:
         return self.layout.controls_of(wildcards.paper, wildcards.protocol)

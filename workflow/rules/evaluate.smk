@@ -171,3 +171,33 @@ rule score_controls:
     shell:
         f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
         " --controls --out {params.folder} > {log} 2>&1"
+
+
+# One point and a disc of median size: what a network that is told the points has to beat.
+rule score_point_control:
+    input:
+        prepared=ancient(wiring.control_store),
+        split=ancient(wiring.control_split),
+        prompts=ancient(wiring.control_prompts),
+        changed=changes.point_control,
+    output:
+        record=f"{RESULTS}/controls/{{paper}}/{{protocol}}/point_disc.json",
+        scores=f"{RESULTS}/controls/{{paper}}/{{protocol}}/point_disc/scores.parquet",
+    log:
+        f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}-point_disc.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/controls/{{paper}}/{{protocol}}-point_disc.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 16
+    resources:
+        mem_mb=2000 if DEMO else 32000,
+        runtime=240,
+    params:
+        run=wiring.run_of_protocol,
+        folder=wiring.control_folder,
+    message:
+        "{wildcards.paper}, {wildcards.protocol}: scoring one point and a disc"
+    shell:
+        f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
+        " --controls --prompts {input.prompts} --out {params.folder} > {log} 2>&1"
