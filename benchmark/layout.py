@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from benchmark.settings import RunConfig, Scale
 
 CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
+POINT_CONTROL = "point_disc"  # of networks that are asked by points: a disc around each
 NETWORK_GRID = "network_grid"  # folder beside a run's predictions: the same as large as the network saw the images
 
 
@@ -45,6 +46,13 @@ class Layout:
     def prepared_for(self, config: RunConfig) -> str:
         return self.prepared(config.dataset, config.preparation_id)
 
+    def prompts_for(self, config: RunConfig) -> str:
+        """Points of the cases that a run predicts, for networks asked by points: one file for all of a store.
+
+        Its name says which kind of points; runs that predict other parts of a split differ in their store or rule.
+        """
+        return f"{self.root}/data/{config.dataset}/prompts/{config.preparation_id}-{config.inference.point}.json"
+
     def weights(self, name: str) -> str:
         """Record of a released file of weights that is at hand."""
         return f"{self.root}/weights/{name}.json"
@@ -65,6 +73,10 @@ class Layout:
         """Map [H, W]; its record has the suffix .json."""
         return f"{self.root}/runs/{run}/receptive_field.npy"
 
+    def features(self, run: str) -> str:
+        """Pictures of a network's features; their record has the suffix .json."""
+        return f"{self.root}/runs/{run}/features.npz"
+
     def scored(self, run: str) -> str:
         return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
 
@@ -77,6 +89,9 @@ class Layout:
 
     def controls_record(self, paper: str, protocol: str) -> str:
         return f"{self.controls_of(paper, protocol)}/controls.json"
+
+    def point_control_record(self, paper: str, protocol: str) -> str:
+        return f"{self.controls_of(paper, protocol)}/{POINT_CONTROL}.json"
 
     def control(self, paper: str, protocol: str, control: str) -> str:
         return f"{self.controls_of(paper, protocol)}/{control}/scores.parquet"

@@ -79,9 +79,17 @@ def trained(config: RunConfig, *, data: Mapping[str, str], begins_from: Mapping[
     }
 
 
-def predicted(config: RunConfig, *, weights: str, data: str) -> Made:
-    """What makes the label maps of a run; `weights` and `data` are the digests of the weights and of its cases."""
+def prompts(config: RunConfig, *, references: str) -> Made:
+    """What makes the points that the networks of a store are told; `references` is the digest of the cases' labels."""
+    settings = {"slice_axis": config.inference.slice_axis, "point": config.inference.point}
+    return {"references": references, **settings, **code("prompts")}
+
+
+def predicted(config: RunConfig, *, weights: str, data: str, prompts: str | None = None) -> Made:
+    """What makes the label maps of a run; `weights`, `data` and `prompts` are the digests of the weights, of its cases
+    and of the points that it is told."""
     made = {"weights": weights, "data": data, **prediction_settings(config)}
+    made |= {} if prompts is None else {"prompts": prompts}
     return {**made, **code("predict"), **code("network", config.model.name)}
 
 
@@ -89,6 +97,12 @@ def receptive_field(config: RunConfig, *, weights: str, data: str, options: str)
     """What makes a map of a receptive field; `options` are those of the command."""
     made = {"weights": weights, "data": data, "options": options, "training.patch": list(config.training.patch)}
     return {**made, **code("receptive_field"), **code("network", config.model.name)}
+
+
+def features(config: RunConfig, *, weights: str, data: str, options: str) -> Made:
+    """What makes the pictures of a network's features; `options` are those of the command."""
+    made = {"weights": weights, "data": data, "options": options, **prediction_settings(config)}
+    return {**made, **code("features"), **code("network", config.model.name)}
 
 
 def counted(config: RunConfig) -> Made:

@@ -20,8 +20,7 @@ from benchmark.settings import RELEASED, RunConfig, Scale
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
 ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
 # Engines of which nothing is known but the name; the settings of their protocols are placeholders.
-UNKNOWN_RECIPES = {"baseline", "task", "prompt"}
-PRETRAINING = {"mae"}  # parts of an initialisation's name that we would have to compute ourselves
+UNKNOWN_RECIPES = {"prompt"}
 DEFAULT_SHARE = 0.1
 
 
@@ -252,13 +251,11 @@ class Catalog:
 
     def pending(self, run: str) -> str | None:
         """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
-        protocol, model, _ = self._parts(run, where="run id")
+        protocol = self._parts(run, where="run id")[0]
         if self.uncountable(run) is not None:
             return self.uncountable(run)
         if protocol.engine not in ENGINES:
             return f"{protocol.engine} training not yet available"
-        if PRETRAINING & set(model.spec.initialisation.split("-")):
-            return "pre-training not yet available"
         return None
 
     def recipe_known(self, run: str) -> bool:

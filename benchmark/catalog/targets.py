@@ -139,5 +139,10 @@ class Target(Settings):
         """Whether it is made from maps that only trained networks can give."""
         return self.figure is not None and self.figure.style == "receptive_field"
 
+    @property
+    def draws_features(self) -> bool:
+        """Whether it is made from what a trained network's layers see."""
+        return self.figure is not None and self.figure.style == "features"
+
     def claim(self, row: str, column: str) -> Claim | None:
         return next((claim for claim in self.published if (claim.row, claim.column) == (row, column)), None)

@@ -84,7 +84,8 @@ class Planner:
         """Runs that are scored for these targets, each once, then the trainings behind them that are no runs."""
         wanted = [self.catalog.target(target) for target in targets]
         names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
-        drawn = {run for target in wanted if target.draws_receptive_fields for run in self.catalog.runs(target)}
+        figures = [target for target in wanted if target.draws_receptive_fields or target.draws_features]
+        drawn = {run for target in figures for run in self.catalog.runs(target)}
         ready = [run for run in names if self.catalog.pending(run) is None]
         trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
         plans = [replace(self.plan(run), drawn=run in drawn) for run in names]

@@ -73,7 +73,9 @@ class PreparedStore:
         self.folder = Path(folder)
         path = self.folder / "prepared.json"
         if not path.exists():
-            raise InputError("there is no finished prepared store", where=path, remedy="run `benchmark prepare` first")
+            raise InputError(
+                "there is no finished prepared store", where=path, remedy="run `python -m benchmark prepare` first"
+            )
         self.info: dict[str, Any] = read_json(path)
 
     @property
@@ -113,7 +115,9 @@ class PreparedStore:
         """
         path = self.folder / "cases" / f"{case}.json"
         if not path.exists():
-            raise InputError(f"the prepared store has no case {case!r}", where=path, remedy="run `benchmark prepare`")
+            raise InputError(
+                f"the prepared store has no case {case!r}", where=path, remedy="run `python -m benchmark prepare`"
+            )
         return PreparedCase(path.parent, case, read_json(path))
 
     @classmethod

@@ -34,6 +34,7 @@ class CellSource:
         setting: value of a column that prints a setting (number of experts) or a dataset size.
         words: the same where it is no number (a crop size, 2D).
         reading: how the ledger explains the printed value where it differs.
+        told: whether the network is told a point of every structure that the reference shows in a slice.
     """
 
     runs: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class CellSource:
     setting: float | None = None
     words: str = ""
     reading: str = ""
+    told: bool = False
 
     @property
     def protocol(self) -> str:

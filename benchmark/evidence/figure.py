@@ -18,6 +18,7 @@ from benchmark.evidence.figure_data import (
     bubbles_of,
     curves_of,
     drawn_tables,
+    features_of,
     known_name,
     receptive_fields_of,
     subgroups_of,
@@ -25,6 +26,7 @@ from benchmark.evidence.figure_data import (
 from benchmark.evidence.figures.bars import draw_bars
 from benchmark.evidence.figures.bubbles import draw_bubbles
 from benchmark.evidence.figures.curves import draw_curves
+from benchmark.evidence.figures.features import draw_features
 from benchmark.evidence.figures.qualitative import draw_panels
 from benchmark.evidence.figures.reason import draw_reason
 from benchmark.evidence.figures.receptive_field import draw_receptive_fields
@@ -152,6 +154,11 @@ def _receptive_fields(request: Request) -> Figure:
     return draw_receptive_fields(fields.maps, missing=fields.missing, title=fields.note, demo=request.demo)
 
 
+def _features(request: Request) -> Figure:
+    shown = features_of(request)
+    return draw_features(shown.maps, note=shown.note, demo=request.demo)
+
+
 def _not_yet(request: Request) -> Figure:
     raise NotDrawable(f"figures of the style {request.target.figure.style} are not drawn yet")
 
@@ -163,7 +170,7 @@ STYLES: dict[str, Callable[[Request], Figure]] = {
     "qualitative": _qualitative,
     "curves": _curves,
     "receptive_field": _receptive_fields,
-    "features": _not_yet,
+    "features": _features,
     "diagram": _not_yet,
 }
 

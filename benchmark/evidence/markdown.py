@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from benchmark.catalog.targets import Target
+from benchmark.datasets import available_datasets, get_dataset
 from benchmark.evidence.cells import JudgedCell
 from benchmark.evidence.rebuilt import Table
 from benchmark.evidence.significance import Comparison, SignificanceReport
@@ -24,6 +25,11 @@ BANNERS = {"demo": DEMO_BANNER, "pilot": PILOT_BANNER}
 CANONICAL_NOTE = """\
 In it failure never improves a score: missing predictions, missed structures and structures predicted where there are
 none all count as zero. The difference is what the table's own convention leaves out."""
+TOLD_NOTE = (
+    "told one point of every structure that the reference shows in a slice, the same point for all networks, "
+    "and nothing of structures that it does not show, so that they cannot predict one there. The control `point disc` "
+    "knows as much: a disc of the structure's median size around each point."
+)
 FAILURES = (
     ("cases without prediction", "missing"),
     ("present structures missed", "missed"),
@@ -200,6 +206,10 @@ def _footnotes(table: Table) -> str:
     lines += [f"- Noise band: {band}." for band in bands]
     lines += [f"- {row}: {spec.note}" for row, spec in table.target.rows.items() if spec.note]
     lines += [f"- {cell.row}, {cell.column}: {cell.source.reading}." for cell in cells if cell.source.reading]
+    told = dict.fromkeys(cell.row for cell in cells if cell.source.told)
+    if told:
+        lines.append(f"- {', '.join(told)}: {TOLD_NOTE}")
+    lines += _shared_scans(table)
     if table.controls:
         lines.append(
             "- Controls: what no network can beat (oracle: the reference) and what needs none (empty, class prior)."
@@ -208,3 +218,14 @@ def _footnotes(table: Table) -> str:
     if versions:
         lines.append(f"- Code version {', '.join(versions)}; {len(digests)} run configurations.")
     return "\n".join(line for line in lines if line)
+
+
+def _shared_scans(table: Table) -> list[str]:
+    """Of columns whose data sets have scans in common, what follows from it."""
+    columns: dict[str, list[str]] = {}
+    for (_, name), cell in table.cells.items():
+        if cell.source.dataset and name not in columns.setdefault(cell.source.dataset, []):
+            columns[cell.source.dataset].append(name)
+    known = [name for name in columns if name in available_datasets()]
+    shared = [(name, other, text) for name in known for other, text in get_dataset(name).shared_scans.items()]
+    return [f"- {', '.join(columns[name])}: {text} ({other})." for name, other, text in shared if other in columns]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.catalog.published import UNITS
@@ -48,6 +48,7 @@ COMPARE_COLUMNS = (
     "config_digest",
     "code_version",
     "convention",
+    "also",
 )
 
 
@@ -68,6 +69,7 @@ class Table:
         cells: the paper's rows and columns.
         controls: control predictors under the score columns.
         canonical: the score cells once more, under our own convention.
+        also: (row, column) → the value by the conventions beside the cell's own, with their names.
     """
 
     target: Target
@@ -77,6 +79,7 @@ class Table:
     canonical: dict[tuple[str, str], JudgedCell]
     failures: tuple[FailureRates, ...]
     significance: SignificanceReport | None
+    also: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def control_rows(self) -> tuple[str, ...]:
@@ -111,6 +114,7 @@ def build_table(
         canonical=_canonical_cells(target, sources, evidence),
         failures=tuple(_failures(target, sources, evidence)),
         significance=_significance(target, sources, evidence),
+        also=_beside(target, sources, evidence),
     )
 
 
@@ -141,7 +145,7 @@ def table_csv(table: Table) -> str:
 
 def compare_csv(table: Table) -> str:
     """One line per claim: published, rebuilt, spread, n, delta, band, verdict, the ledger's reading and provenance."""
-    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell) for cell in table.claimed_cells)])
+    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell, table) for cell in table.claimed_cells)])
 
 
 def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
@@ -170,7 +174,7 @@ def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dic
     return {(line["row"], line["column"]): line for line in lines}
 
 
-def _compare_line(cell: JudgedCell) -> list[str]:
+def _compare_line(cell: JudgedCell, table: Table) -> list[str]:
     measured, rebuilt = cell.measured, cell.measured.rebuilt
     digits = (cell.published.decimals if cell.published.kind == "number" else 2) + 2
     interval = (rebuilt.lower, rebuilt.upper) if rebuilt and measured.interval_over else (math.nan, math.nan)
@@ -194,6 +198,7 @@ def _compare_line(cell: JudgedCell) -> list[str]:
         " ".join(cell.digests),
         " ".join(cell.versions),
         cell.source.convention if scored else "",
+        table.also.get((cell.row, cell.column), ""),
     ]
 
 
@@ -204,7 +209,7 @@ def _control_cells(
     cells = {}
     for label, by_protocol in controls.items():
         for name, column in target.columns.items():
-            source = _first_source(target, sources, name)
+            source = _first_source(target, sources, name, by_protocol)
             scores = by_protocol.get(source.protocol) if source else None
             if column.measure == "score" and source and scores:
                 shown = replace(evidence, scores={scores.run: scores})
@@ -213,8 +218,12 @@ def _control_cells(
     return cells
 
 
-def _first_source(target: Target, sources: Mapping[tuple[str, str], CellSource], column: str) -> CellSource | None:
-    return next((sources[row, column] for row in target.rows if sources[row, column].runs), None)
+def _first_source(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], column: str, by_protocol: Mapping[str, RunScores]
+) -> CellSource | None:
+    """Of the first row whose protocol has the control; rows of one column may differ in their recipe."""
+    rows = (sources[row, column] for row in target.rows)
+    return next((source for source in rows if source.runs and source.protocol in by_protocol), None)
 
 
 def _canonical_cells(
@@ -230,6 +239,24 @@ def _canonical_cells(
             if cell.measured.rebuilt is not None:
                 cells[row, name] = cell
     return cells
+
+
+def _beside(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
+) -> dict[tuple[str, str], str]:
+    """Score cells by the conventions that stand beside their own: "esam_network: 8.12"; only those with scores."""
+    found = {}
+    for (row, name), source in sources.items():
+        if target.columns[name].measure != "score" or not source.convention:
+            continue
+        texts = []
+        for other in get_convention(source.convention).beside:
+            own = replace(source, convention=other, order=get_convention(other).averaging)
+            cell = build_cell(row, name, target.columns[name], None, own, evidence)
+            texts += [f"{other}: {cell.text}"] if cell.measured.rebuilt is not None else []
+        if texts:
+            found[row, name] = "; ".join(texts)
+    return found
 
 
 def _failures(

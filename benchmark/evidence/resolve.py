@@ -51,6 +51,7 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
         classes=group_classes(config, column.group) if known else None,
         case_decimals=convention.rounding.decimals if per_case else None,
         test_cases=frozenset(dataset.test_cases) if dataset else frozenset(),
+        told=config.inference.method == "prompted",
         setting=_setting(column, catalog.run(runs[0], "paper"), known),
         words=_words(column, catalog.run(runs[0], "paper")),
     )

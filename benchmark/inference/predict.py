@@ -7,6 +7,7 @@ file is whole and has the right key are kept, all others are predicted; `predict
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from benchmark import lineage
 from benchmark.data.geometry import restore_labels, slice_patch
 from benchmark.data.planned_grid import restore_scores
+from benchmark.data.prompts import Points, read_points
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
@@ -27,7 +29,8 @@ from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.images.nifti import read_nifti
 from benchmark.inference.components import keep_largest, numbers_of
-from benchmark.inference.slices import on_slices, predict_on_network_grid, predict_whole, to_grid
+from benchmark.inference.prompts import predict_prompted
+from benchmark.inference.slices import on_slices, predict_on_network_grid, to_grid
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
 from benchmark.layout import NETWORK_GRID
 from benchmark.lineage import Made
@@ -38,24 +41,59 @@ from benchmark.progress import say, track
 from benchmark.settings import RunConfig
 from benchmark.version import code_version
 
+WHOLE = ("whole", "prompted")  # methods that see whole images, resized
 
-def predict_image(network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device) -> Tensor:
-    """Label one prepared image [C, *spatial] by the run's inference settings; labels [*spatial] on the CPU."""
+
+def predict_image(
+    network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device, points: Points | None = None
+) -> Tensor:
+    """Label one prepared image [C, *spatial] by the run's inference settings; labels [*spatial] on the CPU.
+
+    `points`: of the volume, for the method prompted.
+    """
     inference = config.inference
-    if inference.method == "whole":
-        patch = inference.patch or config.training.patch
-        return predict_whole(_mirrored(network, config), image, patch, inference, device=device)
+    if inference.method in WHOLE:
+        small = predict_small(network, image, config, device=device, points=points).numpy()
+        return torch.from_numpy(_from_network_grid(small, image.shape[1:], config))
     function, window = _windows(network, config)
     return predict_labels(function, image, window, device=device, precision=inference.precision)
 
 
+def predict_small(
+    network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device, points: Points | None = None
+) -> Tensor:
+    """Labels as large as the network sees whole images, for the methods `WHOLE`.
+
+    Raises:
+        InputError: points are needed and there are none of this case.
+    """
+    inference = config.inference
+    patch = inference.patch or config.training.patch
+    if inference.method == "whole":
+        return predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device)
+    if points is None:
+        raise InputError("the case has no points", expected="--prompts", remedy="run `python -m benchmark prompts`")
+    return predict_prompted(network, image, points, patch, inference, classes=network.classes, device=device)
+
+
+def _from_network_grid(small: np.ndarray, shape: Sequence[int], config: RunConfig) -> np.ndarray:
+    """What `predict_small` gives, on the grid `shape` of the prepared image."""
+    patch = config.inference.patch or config.training.patch
+    return to_grid(small, shape, config.inference, sliced=small.ndim > len(patch))
+
+
 def predict_raw_labels(
-    network: nn.Module, case: PreparedCase, config: RunConfig, *, device: str | torch.device
+    network: nn.Module,
+    case: PreparedCase,
+    config: RunConfig,
+    *,
+    device: str | torch.device,
+    points: Points | None = None,
 ) -> np.ndarray:
     """Label one case on its raw grid: what goes back there, labels or scores, is `inference.restore`; uint8."""
     image = torch.from_numpy(np.asarray(case.image[:]))
     if config.inference.restore == "labels":
-        labels = predict_image(network, image, config, device=device).numpy()
+        labels = predict_image(network, image, config, device=device, points=points).numpy()
         return restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
     function, window = _windows(network, config)
     scores = predict_scores(function, image, window, device=device, precision=config.inference.precision)
@@ -87,6 +125,7 @@ def predict_run(
     device: torch.device,
     data: str = "",
     anew: bool = False,
+    prompts: Path | None = None,
 ) -> dict[str, Any]:
     """Predict the cases of `config.inference.splits` into `out.parent/predictions`, then write `out`.
 
@@ -95,15 +134,17 @@ def predict_run(
     Args:
         anew: predict also the cases that are done.
         data: what the raw data is (download, local, phantom), for the record.
+        prompts: prompts.json, for the method prompted.
 
     Returns:
         The content of predicted.json; cases of the split that the store lacks are under "missing".
 
     Raises:
-        InputError: the store has no case of the split, or the weights do not fit.
+        InputError: the store has no case of the split, the weights do not fit, or points are missing.
     """
     cases, missing = cases_to_predict(config, store, split)
-    made = lineage.predicted(config, weights=weights.digest, data=store.digest_of(cases, "image"))
+    points, told = _points(config, prompts)
+    made = lineage.predicted(config, weights=weights.digest, data=store.digest_of(cases, "image"), prompts=told)
     keys = {case: _key(made, weights, store.open(case)) for case in cases}
     places = {case: _places(out.parent, case, config) for case in cases}
     largest = numbers_of(config.inference.keep_largest, list(store.label_names))
@@ -113,7 +154,9 @@ def predict_run(
     if remaining:
         network = load_network(config, store, weights).to(device)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
-            _predict_case(network, store.open(case), config, places[case], keys[case], device, largest)
+            _predict_case(
+                network, store.open(case), config, places[case], keys[case], device, points.get(case), largest
+            )
     for case in missing:
         say(f"{case}: in the split, but not in the prepared store")
     summary = {
@@ -128,6 +171,23 @@ def predict_run(
     }
     write_json(out, summary)
     return summary
+
+
+def _points(config: RunConfig, prompts: Path | None) -> tuple[dict[str, Points], str | None]:
+    """The points that the cases are told, and their digest; none for other methods.
+
+    Raises:
+        InputError: the method needs a file of points, or has no use for one.
+    """
+    needed = config.inference.method == "prompted"
+    if needed != (prompts is not None):
+        raise InputError(
+            f"{config.run}: the method {config.inference.method} {'needs' if needed else 'takes no'} points",
+            where="--prompts",
+            expected="prompts.json, as `python -m benchmark prompts` writes it" if needed else "nothing",
+            found=prompts,
+        )
+    return ({}, None) if prompts is None else (read_points(prompts), lineage.recorded_digest(prompts))
 
 
 def cases_to_predict(config: RunConfig, store: PreparedStore, split: dict[str, Any]) -> tuple[list[str], list[str]]:
@@ -185,30 +245,23 @@ def _predict_case(
     places: list[Path],
     key: str,
     device: torch.device,
+    points: Points | None,
     largest: list[int],
 ) -> None:
     try:
         if config.inference.network_grid:
-            labels = _predict_on_network_grid(network, case, config, places[0], key, device)
+            image = torch.from_numpy(np.asarray(case.image[:]))
+            small = predict_small(network, image, config, device=device, points=points).numpy()
+            _write(places[0], small, np.eye(4), key)
+            labels = restore_labels(_from_network_grid(small, image.shape[1:], config), case.meta)
         else:
-            labels = predict_raw_labels(network, case, config, device=device)
+            labels = predict_raw_labels(network, case, config, device=device, points=points)
     except InputError as error:
         raise InputError(
             f"{case.case}: {error.problem}", where=error.where or places[-1], remedy=error.remedy
         ) from error
     labels = keep_largest(labels, largest) if largest else labels
     _write(places[-1], labels, np.array(case.meta["raw"]["affine"]), key)
-
-
-def _predict_on_network_grid(
-    network: nn.Module, case: PreparedCase, config: RunConfig, path: Path, key: str, device: torch.device
-) -> np.ndarray:
-    """Labels on the raw grid; those on the network's are written to `path`."""
-    image, inference = torch.from_numpy(np.asarray(case.image[:])), config.inference
-    patch = inference.patch or config.training.patch
-    small = predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device).numpy()
-    _write(path, small, np.eye(4), key)
-    return restore_labels(to_grid(small, image.shape[1:], inference, sliced=small.ndim > len(patch)), case.meta)
 
 
 def _write(path: Path, labels: np.ndarray, affine: np.ndarray, key: str) -> None:
@@ -259,6 +312,9 @@ def device_of(arguments: argparse.Namespace) -> torch.device:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trained_run_arguments(parser)
     parser.add_argument("--source", type=Path, required=True, help="source.json written by fetch")
+    parser.add_argument(
+        "--prompts", type=Path, nargs="*", default=[], help="prompts.json, for networks asked by points"
+    )
     parser.add_argument("--out", type=Path, required=True, help="predicted.json to write; label maps go beside it")
 
 
@@ -275,4 +331,5 @@ def main(arguments: argparse.Namespace) -> None:
         device=device_of(arguments),
         data=read_json(arguments.source)["kind"],
         anew=take_forced(arguments.out),
+        prompts=next(iter(arguments.prompts), None),
     )

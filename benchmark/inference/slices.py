@@ -76,7 +76,7 @@ def predict_on_network_grid(
     slices = np.moveaxis(array, axis + 1, 0) if is_volume else array[None]  # [slices, C, *spatial]
     labels = torch.zeros((len(slices), *size), dtype=torch.int16)
     for batch in slice_batches(len(slices), settings.window_batch, settings.slice_batches):
-        resized = np.stack([_fit(slices[index], size, settings) for index in batch])
+        resized = np.stack([fit_slice(slices[index], size, settings) for index in batch])
         scores = logits_of(network, torch.from_numpy(resized).to(device), settings.precision)
         for index, logits in zip(batch, scores, strict=True):
             labels[index] = best_class(logits.float()).to("cpu", torch.int16)
@@ -95,7 +95,8 @@ def slice_batches(count: int, size: int, kind: str) -> list[range]:
     return [*batches[:-1], range(start, count)]
 
 
-def _fit(image: np.ndarray, size: Sequence[int], settings: Inference) -> np.ndarray:
+def fit_slice(image: np.ndarray, size: Sequence[int], settings: Inference) -> np.ndarray:
+    """An image [C, *spatial] at the size that the network sees, with the range that it is given in."""
     if settings.slice_range == "unit":
         image = rescale_to_unit(image)
     return resize_channels(image, size, settings.resize)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,9 +156,14 @@ def iterate_scores(
 
 def logits_of(network: Network, patches: Tensor, precision: str) -> Tensor:
     """Full-resolution logits [B, classes, *patch] of one forward pass, autocast for the mixed precisions."""
-    dtype = _AUTOCAST.get(precision)
-    with torch.autocast(patches.device.type, dtype) if dtype else nullcontext():
+    with autocast_for(patches.device, precision):
         return full_resolution(network(patches))
+
+
+def autocast_for(device: str | torch.device, precision: str) -> AbstractContextManager[object]:
+    """Autocast for the mixed precisions, nothing for full precision."""
+    dtype = _AUTOCAST.get(precision)
+    return torch.autocast(torch.device(device).type, dtype) if dtype else nullcontext()
 
 
 def mirrored(network: Network) -> Network:

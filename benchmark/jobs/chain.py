@@ -210,6 +210,17 @@ class Chain:
             return self.weights(config.model.initialisation)
         return self.trained(config.training_id)
 
+    def prompts(self, run: str) -> State:
+        """The points that a run is told, which all runs on its store share."""
+        path = self.layout.prompts_for(self.catalog.run(run, self.scale))
+        return self._state("prompts", path, lambda _: self._prompts(run, path))
+
+    def _prompts(self, run: str, path: str) -> State:
+        config = self.catalog.run(run, self.scale)
+        references = self._data(config.store, config.inference.splits, "reference")
+        made = lineage.prompts(config, references=references)
+        return self._compare("draw_prompts", path, made, inputs=(self.prepared(config.store),))
+
     def predicted(self, run: str) -> State:
         return self._state("predicted", run, self._predicted)
 
@@ -219,8 +230,10 @@ class Chain:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
         data = self._data(config.store, config.inference.splits, "image")
-        made = lineage.predicted(config, weights=weights.digest, data=data)
-        state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=(weights,))
+        told = self.prompts(run) if config.inference.method == "prompted" else None
+        made = lineage.predicted(config, weights=weights.digest, data=data, prompts=told and told.digest)
+        follows = (weights,) if told is None else (weights, told)
+        state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=follows)
         return state if state.why or config.training_id is None else self._other_weights(run, config.training_id, state)
 
     def _other_weights(self, run: str, training: str, state: State) -> State:
@@ -259,6 +272,16 @@ class Chain:
         record = self.layout.controls_record(paper, protocol)
         return self._compare("score_controls", record, made, inputs=(self.prepared(config.store),))
 
+    def point_control(self, paper: str, protocol: str, run: str) -> State:
+        return self._state("point control", f"{paper}/{protocol}", lambda _: self._point_control(paper, protocol, run))
+
+    def _point_control(self, paper: str, protocol: str, run: str) -> State:
+        told, controls = self.prompts(run), self.controls(paper, protocol, run)
+        made = {**controls.made, "prompts": told.digest}
+        record = self.layout.point_control_record(paper, protocol)
+        store = self.prepared(self.catalog.run(run, self.scale).store)
+        return self._compare("score_point_control", record, made, inputs=(store,), follows=(told,))
+
     def receptive_field(self, run: str, options: str) -> State:
         return self._state("field", run, lambda _: self._receptive_field(run, options))
 
@@ -269,6 +292,17 @@ class Chain:
         made = lineage.receptive_field(config, weights=weights.digest, data=data, options=options)
         record = str(Path(self.layout.receptive_field(run)).with_suffix(".json"))
         return self._compare("measure_receptive_field", record, made, inputs=(store,), follows=(weights,))
+
+    def features(self, run: str, options: str) -> State:
+        return self._state("features", run, lambda _: self._features(run, options))
+
+    def _features(self, run: str, options: str) -> State:
+        config = self.catalog.run(run, self.scale)
+        weights, store = self.weights_of(config), self.prepared(config.store)
+        data = self._data(config.store, config.inference.splits, "image")
+        made = lineage.features(config, weights=weights.digest, data=data, options=options)
+        record = str(Path(self.layout.features(run)).with_suffix(".json"))
+        return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))
 
     # Products
 

@@ -82,6 +82,10 @@ class Changes:
         store = self._wiring.store(wildcards)
         return self._note(f"prepared/{store.dataset}/{store.id}", self.chain.prepared(store))
 
+    def prompts(self, wildcards: Wildcards) -> list[str]:
+        run = self._wiring.run_told(wildcards)
+        return self._note(f"prompts/{wildcards.preparation}-{wildcards.point}", self.chain.prompts(run))
+
     def trained(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"trained/{wildcards.run}", self.chain.trained(wildcards.run))
 
@@ -94,6 +98,12 @@ class Changes:
     def _receptive_field(self, run: str) -> State:
         return self.chain.receptive_field(run, self._products.receptive_field_options_of(run))
 
+    def features(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"features/{wildcards.run}", self._features(wildcards.run))
+
+    def _features(self, run: str) -> State:
+        return self.chain.features(run, self._products.feature_options_of(run))
+
     def scored(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"scored/{wildcards.run}", self.chain.scored(wildcards.run))
 
@@ -103,6 +113,13 @@ class Changes:
 
     def _controls(self, paper: str, protocol: str) -> State:
         return self.chain.controls(paper, protocol, self._wiring.any_run_of(paper, protocol))
+
+    def point_control(self, wildcards: Wildcards) -> list[str]:
+        state = self._point_control(wildcards.paper, wildcards.protocol)
+        return self._note(f"point_control/{wildcards.paper}/{wildcards.protocol}", state)
+
+    def _point_control(self, paper: str, protocol: str) -> State:
+        return self.chain.point_control(paper, protocol, self._wiring.any_run_of(paper, protocol))
 
     # Products
 
@@ -139,8 +156,9 @@ class Changes:
     def _figure(self, target: Target) -> State:
         tables = [self._table(self._catalog.target(name)) for name in self._products.drawn(target)]
         fields = [self._receptive_field(run) for run in self._products.fields_of(target)]
+        features = [self._features(run) for run in self._products.featured(target)]
         rests_on = {**self._specification(target), **lineage.code("figure")}
-        inputs = [*self._scores(target), *tables, *fields]
+        inputs = [*self._scores(target), *tables, *fields, *features]
         return self.chain.product("build_figure", self._layout.made(target.target), rests_on, inputs)
 
     def curves(self, wildcards: Wildcards) -> list[str]:
@@ -187,7 +205,8 @@ class Changes:
         return [self.chain.scored(run) for run in self._wiring.ready_runs(target)]
 
     def _controls_of(self, target: Target) -> Iterable[State]:
-        return [self._controls(paper, protocol) for paper, protocol in self._products.protocols(target)]
+        told = [self._point_control(paper, protocol) for paper, protocol in self._products.told_protocols(target)]
+        return [*(self._controls(paper, protocol) for paper, protocol in self._products.protocols(target)), *told]
 
     def _specification(self, target: Target) -> Mapping[str, Any]:
         """Rows, columns, claims and ledger of a target: comments and layout of the yaml do not count."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from benchmark.catalog.targets import Target
 from benchmark.jobs.wiring import Wildcards, Wiring
-from benchmark.layout import CONTROLS
-from benchmark.settings import ReceptiveField
+from benchmark.layout import CONTROLS, POINT_CONTROL
+from benchmark.settings import Features, ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
@@ -38,15 +38,20 @@ class Products:
 
     def controls(self, wildcards: Wildcards) -> list[str]:
         """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
-        return [
-            self._layout.control(paper, protocol, control)
-            for paper, protocol in self.protocols(self.target(wildcards))
-            for control in CONTROLS
-        ]
+        target = self.target(wildcards)
+        found = [(*protocol, control) for protocol in self.protocols(target) for control in CONTROLS]
+        found += [(*protocol, POINT_CONTROL) for protocol in self.told_protocols(target)]
+        return [self._layout.control(*names) for names in found]
 
     def protocols(self, target: Target) -> list[tuple[str, str]]:
         """(paper, protocol) of a target's runs, sorted."""
         return sorted({(run.split("/")[0], run.split("/")[1]) for run in self._wiring.ready_runs(target)})
+
+    def told_protocols(self, target: Target) -> list[tuple[str, str]]:
+        """Of `protocols`, those whose networks are asked by points."""
+        runs = {tuple(run.split("/")[:2]): run for run in self._wiring.ready_runs(target)}
+        configs = {names: self._catalog.run(run, self._settings.scale) for names, run in sorted(runs.items())}
+        return [names for names, config in configs.items() if config.inference.method == "prompted"]
 
     def stores(self, wildcards: Wildcards) -> list[str]:
         """Prepared stores of a target's runs: they know which scans show the entire body."""
@@ -87,6 +92,23 @@ class Products:
         drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
         parameters = next(drawn, {})
         return ReceptiveField(**{name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}).options
+
+    def features(self, wildcards: Wildcards) -> list[str]:
+        return [self._layout.features(run) for run in self.featured(self.target(wildcards))]
+
+    def featured(self, target: Target) -> list[str]:
+        """Runs whose features a figure shows; without trained weights there are none."""
+        shown = target.draws_features and self._settings.start_from == "data"
+        return self._wiring.ready_runs(target) if shown else []
+
+    def feature_options(self, wildcards: Wildcards) -> str:
+        return self.feature_options_of(wildcards.run)
+
+    def feature_options_of(self, run: str) -> str:
+        """As `receptive_field_options_of`, for the figure that shows a run's features."""
+        figures = [target for target in self._catalog.targets.values() if target.draws_features]
+        drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
+        return Features(**next(drawn, {})).options
 
     def caption(self, wildcards: Wildcards) -> str:
         return self.target(wildcards).caption

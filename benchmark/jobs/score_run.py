@@ -10,15 +10,17 @@ from typing import Any
 
 from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.data.geometry import restore_labels
+from benchmark.data.prompts import read_points
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import read_json, write_json
+from benchmark.files import atomic_path, read_json, write_json
 from benchmark.images.label_names import LabelNames, read_labels_file
-from benchmark.layout import CONTROLS, NETWORK_GRID
-from benchmark.scoring.controls import write_control
+from benchmark.layout import CONTROLS, NETWORK_GRID, POINT_CONTROL
+from benchmark.scoring.controls import median_radii, paint_discs, write_control
 from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
 from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, score_folders
-from benchmark.scoring.images import find_cases
+from benchmark.scoring.images import find_cases, read_geometry, write_labels
 from benchmark.scoring.score import applicable
 from benchmark.settings import RunConfig
 from benchmark.version import code_version
@@ -31,13 +33,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--predictions", type=Path, help="folder <case>.nii.gz")
     source.add_argument("--controls", action="store_true", help="score every control in place of a run's predictions")
+    parser.add_argument("--prompts", type=Path, help="with --controls: only that of a disc around each of these points")
     parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write; for controls their folder")
 
 
 def main(arguments: argparse.Namespace) -> None:
     config = run_config(arguments)
     store, split = arguments.store.parent, read_json(arguments.split)
-    if arguments.controls:
+    if arguments.controls and arguments.prompts:
+        score_point_control(config, store, split, prompts=arguments.prompts, out=arguments.out)
+    elif arguments.controls:
         score_controls(config, store, split, out=arguments.out)
     else:
         score_predictions(config, store, split, predictions=arguments.predictions, out=arguments.out)
@@ -64,12 +69,34 @@ def score_controls(config: RunConfig, store: Path, split: dict[str, Any], *, out
         path = out / control / "scores.parquet"
         predict_as_control(control, config, store, split, out=path.parent / "predictions")
         score(config, store, split, predictions=path.parent / "predictions", out=path, run=f"control/{control}")
+    write_json(out / "controls.json", {"made": _made_of_controls(config, store, split), "code_version": code_version()})
+
+
+def _made_of_controls(config: RunConfig, store: Path, split: dict[str, Any]) -> lineage.Made:
     made = lineage.scored(
         predictions="controls",
         references=PreparedStore(store).digest_of([*split["train"], *config.inference.cases(split)], "reference"),
         conventions=convention_digests(config.convention),
     )
-    write_json(out / "controls.json", {"made": made | lineage.code("controls"), "code_version": code_version()})
+    return made | lineage.code("controls")
+
+
+def score_point_control(config: RunConfig, store: Path, split: dict[str, Any], *, prompts: Path, out: Path) -> None:
+    """Scores of one point and a disc of median size, which a network that is told the points has to beat, into
+    `out/point_disc/`, and `point_disc.json` beside it."""
+    folder, axis, prepared = out / POINT_CONTROL, config.inference.slice_axis, PreparedStore(store)
+    radii = median_radii((prepared.open(case).labels[:] for case in split["train"]), axis)
+    points = read_points(prompts)
+    for case in config.inference.cases(split):
+        opened = prepared.open(case)
+        discs = restore_labels(paint_discs(points[case], radii, opened.labels.shape, axis), opened.meta)
+        reference = store / "references" / f"{case}.nii.gz"
+        with atomic_path(folder / "predictions" / reference.name) as temporary:
+            write_labels(temporary, discs, geometry=read_geometry(reference))
+    run = f"control/{POINT_CONTROL}"
+    score(config, store, split, predictions=folder / "predictions", out=folder / "scores.parquet", run=run)
+    made = _made_of_controls(config, store, split) | {"prompts": lineage.recorded_digest(prompts)}
+    write_json(out / f"{POINT_CONTROL}.json", {"made": made, "code_version": code_version()})
 
 
 def predict_as_control(control: str, config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:
@@ -99,8 +126,8 @@ def score(
     """Score `predictions` as those of the run are scored, under the name `run`, into `out` (scores.parquet)."""
     labels = read_labels_file(store / "labels.json")
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
-    if get_convention(config.convention).grid == "network":
-        cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID)
+    if any(convention.grid == "network" for convention in scored_conventions(config.convention).values()):
+        cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID, store)
     score_folders(
         cases,
         out,
@@ -130,18 +157,19 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
     return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
 
 
-def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path) -> list[CaseFiles]:
+def on_network_grid(
+    cases: Sequence[CaseFiles], config: RunConfig, folder: Path, store: Path | None = None
+) -> list[CaseFiles]:
     """The cases with what a convention of the network's grid needs. A run's own labels there lie in `folder`; without
-    them (controls, predictions made elsewhere) those on the raw grid are resized as the reference is.
+    them (controls, predictions made elsewhere) those on the raw grid are turned and resized as the reference is.
 
     Raises:
-        InputError: slices are prepared otherwise than they are stored, so that the two grids do not correspond, or
-            only some cases have labels of their own.
+        InputError: volumes are resampled or cropped in preparation, so that the two grids do not correspond; they are
+            turned and the store does not say how; or only some cases have labels of their own.
     """
     preparation, inference = config.preparation, config.inference
-    changed = [
-        name for name in ("spacing", "orientation", "foreground_above") if getattr(preparation, name) is not None
-    ]
+    unknown = ("orientation",) if store is None else ()
+    changed = [name for name in ("spacing", *unknown, "foreground_above") if getattr(preparation, name) is not None]
     if changed:
         raise InputError(
             "the network's grid can only be scored on slices as they are stored",
@@ -156,7 +184,17 @@ def on_network_grid(cases: Sequence[CaseFiles], config: RunConfig, folder: Path)
             "cases have no labels on the network's grid", where=folder, found=absent, remedy="predict again"
         )
     size = inference.patch or config.training.patch
-    return [files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case))) for files in cases]
+    turned = {files.case: _turned(store, files.case) for files in cases} if preparation.orientation and store else {}
+    return [
+        files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case), turned.get(files.case)))
+        for files in cases
+    ]
+
+
+def _turned(store: Path, case: str) -> tuple[str, str] | None:
+    """Axis codes of the raw and the prepared volume of a case; None where it was not turned."""
+    codes = PreparedStore(store).open(case).meta["orientation"]
+    return (codes["raw"], codes["prepared"]) if codes["raw"] else None
 
 
 def conventions_of(config: RunConfig, labels: LabelNames, cases: Sequence[CaseFiles]) -> list[Convention]:

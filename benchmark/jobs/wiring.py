@@ -17,6 +17,7 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
+from benchmark.errors import InputError
 from benchmark.jobs.configuration import workflow_config
 from benchmark.layout import CONTROLS
 from benchmark.lineage import STRICT
@@ -51,6 +52,7 @@ class Wildcards(Protocol):
     target: str
     dataset: str
     preparation: str
+    point: str
     paper: str
     protocol: str
     what: str
@@ -121,6 +123,27 @@ class Wiring:
         if config.training_id is None:
             return self.layout.weights(config.model.initialisation)
         return self.layout.trained(config.training_id)
+
+    def prompts(self, wildcards: Wildcards) -> list[str]:
+        """The points that a run is told; none where its network is not asked by points."""
+        config = self.run(wildcards)
+        return [self.layout.prompts_for(config)] if config.inference.method == "prompted" else []
+
+    def run_told(self, wildcards: Wildcards) -> str:
+        """Any run that is told these points."""
+        for target in self.catalog.targets.values():
+            for run in self.ready_runs(target):
+                config = self._run(run, self.settings.scale)
+                kind = config.preparation_id, config.inference.method, config.inference.point
+                if kind == (wildcards.preparation, "prompted", wildcards.point):
+                    return run
+        raise InputError("no run is told these points", found=f"{wildcards.preparation}-{wildcards.point}")
+
+    def store_told(self, wildcards: Wildcards) -> str:
+        return self.layout.prepared(wildcards.dataset, wildcards.preparation)
+
+    def split_told(self, wildcards: Wildcards) -> str:
+        return self.layout.split(wildcards.dataset)
 
     # What can run
 
@@ -196,6 +219,10 @@ class Wiring:
 
     def control_split(self, wildcards: Wildcards) -> str:
         return self.layout.split(self.catalog.run(self.run_of_protocol(wildcards), self.settings.scale).dataset)
+
+    def control_prompts(self, wildcards: Wildcards) -> str:
+        run = self.run_of_protocol(wildcards)
+        return self.layout.prompts_for(self.catalog.run(run, self.settings.scale))
 
     def control_folder(self, wildcards: Wildcards) -> str:
         return self.layout.controls_of(wildcards.paper, wildcards.protocol)

@@ -186,7 +186,7 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
     network has the heads that the configuration counts, whichever of them a run uses.
 
     Raises:
-        InputError: as `build`.
+        InputError: as `build`, or the run needs a network that answers to points.
     """
     name, options = config.model.name, dict(config.model.options)
     entry = model_entry(name)
@@ -198,6 +198,14 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
             raise InputError(
                 f"{name} has one head", expected="a network with a head per dataset", found=f"{len(config.heads)} heads"
             )
+    asked = config.training.objective == "prompted" or config.inference.method == "prompted"
+    if asked and not entry.prompted:
+        raise InputError(
+            f"{name} does not answer to points",
+            where=config.run,
+            expected="a network with `prompted=True`, such as sam",
+            remedy="choose the objective segmentation and the method whole",
+        )
     if config.training.loss.deep_supervision is None and "deep_supervision" in allowed_options(entry):
         options.setdefault("deep_supervision", False)
     if config.training.masked_images is not None:

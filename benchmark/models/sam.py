@@ -23,9 +23,10 @@ from benchmark.models.layers.sam.sizes import DEMO_SIZE, sam_size
 from benchmark.models.registry import register
 
 Trained = Literal["decoder", "all_but_prompts", "all"]
+DEMO = {"size": DEMO_SIZE, "trained": "all_but_prompts"}  # an encoder at random has to be trained
 
 
-@register("sam", demo={"size": DEMO_SIZE}, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)
+@register("sam", demo=DEMO, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)
 class SAM(PromptedSam):
     """`forward`: [B, in, H, W] in 0 … 1 -> class logits [B, out, H, W], as `layers.sam.prompted` says.
 

@@ -7,7 +7,7 @@ what it gives for doing nothing, the class prior what position alone is worth.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,44 @@ def spread_prior(prior: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """The prior on a grid: every voxel takes the value of the part of the axis that it lies in."""
     parts = [((np.arange(length) + 0.5) * PRIOR_CELLS / length).astype(int) for length in shape]
     return prior[np.ix_(*parts)]
+
+
+def median_radii(training: Iterable[np.ndarray], axis: int) -> dict[int, float]:
+    """Radius in pixels of the disc that has, for each class, the median area over the slices that show it.
+
+    Args:
+        training: label maps [*spatial] of the training cases, sliced along `axis`.
+    """
+    areas: dict[int, list[int]] = {}
+    for labels in training:
+        for plane in np.moveaxis(labels, axis, 0):
+            for value, count in enumerate(np.bincount(plane.ravel())):
+                if value and count:
+                    areas.setdefault(value, []).append(int(count))
+    return {value: float(np.sqrt(np.median(counts) / np.pi)) for value, counts in sorted(areas.items())}
+
+
+def paint_discs(
+    points: Mapping[int, Mapping[int, tuple[int, int]]], radii: Mapping[int, float], shape: Sequence[int], axis: int
+) -> np.ndarray:
+    """What a point alone is worth: a disc of the class's median size around each, uint8 [*shape].
+
+    Where discs overlap, a pixel belongs to the one that it lies deepest in, as the higher logit wins among masks. A
+    class without a radius, which no training slice shows, is its point alone.
+
+    Args:
+        points: slice along `axis` → class → (x, y), column and row.
+    """
+    labels = np.zeros(tuple(shape), np.uint8)
+    planes = np.moveaxis(labels, axis, 0)
+    rows, columns = np.indices(planes.shape[1:], sparse=True)
+    for number, by_class in points.items():
+        deepest = np.zeros(planes.shape[1:])
+        for value, (x, y) in by_class.items():
+            depth = max(radii.get(value, 0.0), 0.5) - np.hypot(columns - x, rows - y)
+            planes[number][depth > deepest] = value
+            deepest = np.maximum(deepest, depth)
+    return labels
 
 
 def _read(path: Path, labels: Sequence[int], instances: bool, ignore: int | None) -> np.ndarray:

@@ -122,6 +122,7 @@ class Convention(_Part):
     Attributes:
         rules: the metrics this convention defines, each with what it scores in the four empty situations.
         averaging: `cases_then_classes`, a mean over cases per class and then over classes, or the other way round.
+        beside: conventions that the same predictions are scored by as well, for compare.csv.
         grid: that maps are compared on: `raw`, or `network`, slices as large as the network sees them (a run's own
             labels there, and references resized with order 0).
         spacing: `header` (the reference file's, mm), `unit` (voxels), or fixed values per axis.
@@ -134,6 +135,7 @@ class Convention(_Part):
     title: str
     source: str
     notes: str = ""
+    beside: tuple[str, ...] = ()
     averaging: Literal["cases_then_classes", "classes_then_cases"]
     grid: Literal["raw", "network"] = "raw"
     spacing: Literal["header", "unit"] | tuple[Annotated[float, Field(gt=0)], ...]
@@ -165,7 +167,7 @@ class Convention(_Part):
     @property
     def digest(self) -> str:
         """Changes when anything that can move a score changes."""
-        return value_digest(self.model_dump(mode="json", exclude={"title", "source", "notes"}))
+        return value_digest(self.model_dump(mode="json", exclude={"title", "source", "notes", "beside"}))
 
     @property
     def default_metrics(self) -> tuple[str, ...]:
@@ -220,8 +222,10 @@ def get_convention(name: str, *, file: Path = BUILT_IN) -> Convention:
 
 
 def scored_conventions(name: str) -> dict[str, Convention]:
-    """The conventions by which a protocol's runs are scored: its own, and `canonical`, in which failure never helps."""
-    return {each: get_convention(each) for each in (name, CANONICAL)}
+    """The conventions by which a protocol's runs are scored: its own, those that it wants beside it, and `canonical`,
+    in which failure never helps."""
+    own = get_convention(name)
+    return {each: get_convention(each) for each in (name, *own.beside, CANONICAL)}
 
 
 def convention_digests(name: str) -> dict[str, str]:

@@ -20,7 +20,15 @@ from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
-from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels, resize_slices
+from benchmark.scoring.images import (
+    LabelMap,
+    check_geometry,
+    find_cases,
+    read_geometry,
+    read_labels,
+    resize_slices,
+    turn_axes,
+)
 from benchmark.scoring.overlap import measure_overlap
 from benchmark.version import code_version
 from benchmark.workers import map_processes
@@ -29,12 +37,13 @@ FAULTS_SHOWN = 10
 
 
 class NetworkGrid(NamedTuple):
-    """How large a network sees the slices of a case, along which axis they lie, and its labels there (None: they are
-    made from those on the raw grid)."""
+    """How large a network sees the slices of a case, along which axis they lie, its labels there (None: they are made
+    from those on the raw grid), and the axis codes of the raw and of the prepared volume (None: they are the same)."""
 
     size: tuple[int, ...]
     axis: int
     prediction: Path | None = None
+    turned: tuple[str, str] | None = None
 
 
 class CaseFiles(NamedTuple):
@@ -185,10 +194,14 @@ def _on_network_grid(
 ) -> tuple[LabelMap, LabelMap | None]:
     if files.network is None:
         raise InputError("it is not known how large the network sees this case", remedy="score it with `score-run`")
-    size, axis, path = files.network
-    reference = resize_slices(reference, size, axis)
+    size, axis, path, turned = files.network
+
+    def as_seen(labels: LabelMap) -> LabelMap:
+        return resize_slices(labels if turned is None else turn_axes(labels, *turned), size, axis)
+
+    reference = as_seen(reference)
     if prediction is None or path is None:
-        return reference, None if prediction is None else resize_slices(prediction, size, axis)
+        return reference, None if prediction is None else as_seen(prediction)
     own = read_labels(path)
     check_geometry(reference.geometry, own.geometry, where=path)
     return reference, own

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import tifffile
+from nibabel import orientations
 from PIL import Image
 from scipy import ndimage
 
@@ -136,6 +137,14 @@ def resize_slices(labels: LabelMap, size: Sequence[int], axis: int) -> LabelMap:
     factors = [new / old for new, old in zip(sides, shape, strict=True)]
     array = np.ascontiguousarray(ndimage.zoom(labels.array, factors, order=0))
     return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, None if array.ndim == 2 else np.eye(4)))
+
+
+def turn_axes(labels: LabelMap, source: str, target: str) -> LabelMap:
+    """A volume with its axes permuted and flipped from axis codes `source` to `target` (e.g. "LAS" to "RAS"); the unit
+    is then the voxel."""
+    change = orientations.ornt_transform(orientations.axcodes2ornt(source), orientations.axcodes2ornt(target))
+    array = np.ascontiguousarray(orientations.apply_orientation(labels.array, change))
+    return LabelMap(array, Geometry(array.shape, (1.0,) * array.ndim, np.eye(4)))
 
 
 def _geometry_of(grid: Grid, path: Path) -> Geometry:

@@ -7,13 +7,14 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 from __future__ import annotations
 
 from benchmark.settings.base import RELEASED, Scale, Settings, Step
-from benchmark.settings.inference import Inference, ReceptiveField
+from benchmark.settings.inference import Features, Inference, ReceptiveField
 from benchmark.settings.preparation import Preparation, Resampling
 from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
 from benchmark.settings.training import (
     Loss,
     MaskedImages,
     Optimiser,
+    Prompted,
     PromptedLoss,
     Resize,
     Sampling,
@@ -24,6 +25,7 @@ from benchmark.settings.training import (
 __all__ = [
     "RELEASED",
     "Beginning",
+    "Features",
     "Inference",
     "Loss",
     "MaskedImages",
@@ -31,6 +33,7 @@ __all__ = [
     "Optimiser",
     "Preparation",
     "PreparedData",
+    "Prompted",
     "PromptedLoss",
     "ReceptiveField",
     "Resampling",

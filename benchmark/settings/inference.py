@@ -8,17 +8,20 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings
-from benchmark.settings.training import Resize
+from benchmark.settings.training import POINT, Point, Resize
 
 
 class Inference(Settings):
     """How a trained network labels a case."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid", "keep_largest"})
+    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid", "keep_largest", "point"})
 
-    method: Literal["sliding_window", "slices", "whole"] = Field(
-        "sliding_window", description="volumes by sliding window, volumes slice by slice, or whole resized images"
+    method: Literal["sliding_window", "slices", "whole", "prompted"] = Field(
+        "sliding_window",
+        description="volumes by sliding window, volumes slice by slice, whole resized images, or these by a network "
+        "that is told one point of every class that the reference shows in a slice",
     )
+    point: Point = Field("random", description=f"prompted only. {POINT}")
     patch: tuple[int, ...] | None = Field(None, description="Window size; null: the training patch")
     slice_axis: int = Field(2, ge=0, le=2, description="Axis of the prepared volume that 2-D networks are moved along")
     overlap: float = Field(0.5, ge=0, lt=1)
@@ -53,13 +56,29 @@ class Inference(Settings):
 
     @model_validator(mode="after")
     def _has_a_network_grid(self) -> Inference:
-        if self.network_grid and self.method != "whole":
-            raise ValueError("network_grid needs the method whole")
+        if self.network_grid and self.method not in ("whole", "prompted"):
+            raise ValueError("network_grid needs the method whole or prompted")
+        if self.mirror and self.method == "prompted":
+            raise ValueError("the method prompted cannot mirror: points would have to be mirrored too")
         return self
 
     def cases(self, split: Mapping[str, Any]) -> list[str]:
         """Ids of the cases that are predicted and scored, in the order of split.json's content."""
         return [case for part in self.splits for case in split[part]]
+
+
+class Features(Settings):
+    """How the pictures of a network's features are made."""
+
+    slices: int = Field(4, gt=0, description="Test cases of which the middle slice is shown")
+    reduction: Literal["component", "mean"] = Field(
+        "component", description="How channels become one picture: first principal component over the places, or mean"
+    )
+
+    @property
+    def options(self) -> str:
+        """The same, as options of the command."""
+        return f"--slices {self.slices} --reduction {self.reduction}"
 
 
 class ReceptiveField(Settings):

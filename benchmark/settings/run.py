@@ -90,7 +90,7 @@ class RunConfig(Settings):
             preparation.resampling is None
             or preparation.foreground_above is not None
             or preparation.pad_to_patch_multiple
-            or self.inference.method == "whole"
+            or self.inference.method in ("whole", "prompted")
         ):
             raise ValueError(
                 "restore: scores needs preparation.resampling, no foreground_above or pad_to_patch_multiple, and "

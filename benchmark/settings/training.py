@@ -8,6 +8,12 @@ from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings, Step
 
+Point = Literal["random", "middle"]
+POINT = (
+    "Where on a structure the point lies. random: any of its pixels alike; middle: the pixel in the middle of them, "
+    "row by row (what SAMUS evaluates with)"
+)
+
 
 class Loss(Settings):
     """Dice plus cross-entropy and its details."""
@@ -54,6 +60,13 @@ class PromptedLoss(Settings):
         "none", description="What the predicted quality of a mask should be: soft IoU of the batch, or given numbers"
     )
     quality_error: Literal["l1", "mse"] = Field("mse", description="How its error is measured; added with weight 1")
+
+
+class Prompted(Settings):
+    """Training on single masks that a point asks for: each sample is one class of an image and a point on it."""
+
+    loss: PromptedLoss = PromptedLoss()
+    point: Point = Field("random", description=POINT)
 
 
 class MaskedImages(Settings):
@@ -158,7 +171,7 @@ class Sampling(Settings):
 class Training(Settings):
     """How a run is trained."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images"})
+    added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images", "prompted"})
 
     patch: tuple[int, ...] = Field(description="Patch size in voxels of the prepared store")
     batch: int = Field(gt=0, description="Global batch: samples per optimiser step over all processes")
@@ -177,15 +190,19 @@ class Training(Settings):
     synchronise_batch_norm: bool = Field(False, description="Batch statistics over all processes")
     find_unused_parameters: bool = Field(False, description="Needed where some parameters get no gradient")
     devices: int = Field(1, gt=0, description="GPUs the protocol trains on")
-    objective: Literal["segmentation", "masked_images"] = Field(
-        "segmentation", description="What is learnt: labels, or the hidden parts of images"
+    objective: Literal["segmentation", "masked_images", "prompted"] = Field(
+        "segmentation", description="What is learnt: labels, the hidden parts of images, or masks that a point asks for"
     )
     masked_images: MaskedImages | None = Field(None, description="What is hidden; of that objective only")
+    prompted: Prompted | None = Field(None, description="How points are drawn, and the loss; of that objective only")
 
     @model_validator(mode="after")
     def _has_what_its_objective_needs(self) -> Training:
-        if (self.objective == "masked_images") != (self.masked_images is not None):
-            raise ValueError("masked_images belongs to the objective masked_images, and only to it")
+        for objective in ("masked_images", "prompted"):
+            if (self.objective == objective) != (getattr(self, objective) is not None):
+                raise ValueError(f"{objective} belongs to the objective {objective}, and only to it")
+        if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
+            raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self
 
     def counts_slices(self, volumes: bool) -> bool:

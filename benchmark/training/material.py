@@ -10,8 +10,10 @@ from torch.utils.data import Dataset
 
 from benchmark.data.joint import JointDataset
 from benchmark.data.masked_images import MaskedImageDataset
+from benchmark.data.prompts import PromptedDataset
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
+from benchmark.errors import InputError
 from benchmark.settings import RunConfig
 from benchmark.training.validation import Validator
 
@@ -42,7 +44,7 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
         stores, splits: as `config.stores` names them.
 
     Raises:
-        InputError: as `PatchDataset` and `JointDataset`.
+        InputError: as `PatchDataset` and `JointDataset`, or points are to be drawn in several stores.
     """
     training, axis = config.training, config.inference.slice_axis
     parts = [
@@ -52,6 +54,10 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
     samples = parts[0] if len(parts) == 1 else JointDataset(parts, training, config.seed)
     if training.masked_images is not None:
         samples = MaskedImageDataset(samples, training.masked_images)
+    if training.prompted is not None:
+        if len(parts) > 1:
+            raise InputError("points are drawn in one store", where=config.run, expected="no `joint`", found=len(parts))
+        samples = PromptedDataset(parts[0], training.prompted.point)
     store, split = stores[0], splits[0]
     validated = split["val"] if len(stores) == 1 and training.objective == "segmentation" else []
     return Material(

@@ -1,6 +1,6 @@
 """What does not exist yet, so that the list can only shrink.
 
-`pending.yaml` names every network, dataset, way of training and pre-training that the catalog asks for in vain. When
+`pending.yaml` names every network, dataset and way of training that the catalog asks for in vain. When
 one has landed, `python tests/catalog/test_pending.py` takes it from the list (and refuses to add any).
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from benchmark.catalog import load_catalog
-from benchmark.catalog.catalog import ENGINES, PRETRAINING
+from benchmark.catalog.catalog import ENGINES
 from benchmark.datasets import available_datasets
 from benchmark.models.registry import available_models
 
@@ -23,14 +23,13 @@ REMEDY = "python tests/catalog/test_pending.py"
 def pending() -> dict[str, list[str]]:
     """Sorted names by kind."""
     catalog = load_catalog()
-    found: dict[str, set[str]] = {"networks": set(), "datasets": set(), "training": set(), "pretraining": set()}
+    found: dict[str, set[str]] = {"networks": set(), "datasets": set(), "training": set()}
     for run in {run for target in catalog.targets.values() for run in catalog.runs(target)}:
         config = catalog.run(run)
         paper, protocol = run.split("/")[:2]
         found["networks"].update({config.model.name} - set(available_models()))
         found["datasets"].update({config.dataset} - set(available_datasets()))
         found["training"].update({catalog.papers[paper].protocols[protocol].engine} - ENGINES)
-        found["pretraining"].update(PRETRAINING & set(config.model.initialisation.split("-")))
     return {kind: sorted(names) for kind, names in found.items()}
 
 

@@ -17,7 +17,7 @@ from benchmark.errors import InputError
 from benchmark.files import write_json
 from benchmark.jobs import score_run
 from benchmark.scoring.aggregate import read_scores, summarise
-from benchmark.scoring.controls import CONTROLS, class_prior, spread_prior, write_control
+from benchmark.scoring.controls import CONTROLS, class_prior, median_radii, paint_discs, spread_prior, write_control
 from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.folders import pair_cases, score_folders
 from benchmark.scoring.images import find_cases, read_labels
@@ -154,3 +154,21 @@ def test_one_job_scores_all_controls_of_a_protocol(references, tmp_path, monkeyp
         assert set(table["run"]) == {f"control/{control}"} and set(table["case"]) == {"a", "b"}
         summary = summarise(table, metric="dsc", convention=get_convention(config.convention))
         assert summary.mean == pytest.approx(mean)
+
+
+def test_discs_have_the_median_area_and_the_deeper_one_wins():
+    labels = np.zeros((20, 20, 4), np.uint8)
+    for number, side in enumerate((3, 5, 9)):
+        labels[2 : 2 + side, 2 : 2 + side, number] = 1
+    labels[15, 15, 3] = 2
+    radii = median_radii([labels], 2)
+    assert radii == pytest.approx({1: np.sqrt(25 / np.pi), 2: np.sqrt(1 / np.pi)})
+    points = {1: {1: (6, 9), 2: (8, 9), 3: (0, 19)}}
+    painted = paint_discs(points, radii | {2: 1.5}, (20, 20, 4), 2)
+    assert not painted[..., [0, 2, 3]].any()
+    rows, columns = np.indices((20, 20))
+    first, second = radii[1] - np.hypot(columns - 6, rows - 9), 1.5 - np.hypot(columns - 8, rows - 9)
+    expected = np.where((second > first) & (second > 0), 2, np.where(first > 0, 1, 0))
+    expected[19, 0] = 3  # a class that no training slice shows is its point
+    assert np.array_equal(painted[..., 1], expected)
+    assert np.array_equal(paint_discs(points, radii | {2: 1.5}, (4, 20, 20), 0)[1], expected)

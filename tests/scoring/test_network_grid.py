@@ -75,6 +75,31 @@ def test_a_run_is_scored_on_both_grids(folder, config):
         assert found["canonical", case, "liver", "dsc"] == raw["liver", "dsc"] != own["liver", "dsc"]
 
 
+def test_a_run_is_also_scored_beside_its_convention(folder, config):
+    beside = scores(folder, config.model_copy(update={"convention": "esam"}))
+    alone = scores(folder, config)
+    assert {key: value for key, value in beside.items() if key[0] == "esam_network"} == {
+        key: value for key, value in alone.items() if key[0] == "esam_network"
+    }
+    assert {key[0] for key in beside} == {"esam", "esam_network", "canonical"}
+
+
+def test_turned_volumes_are_turned_before_their_slices_are_resized(folder, config):
+    """References stored along other axes give the same scores on the network's grid as upright ones."""
+    upright = scores(folder, config)
+    for case in ("a", "b"):
+        write_json(folder / f"store/cases/{case}.json", {"orientation": {"raw": "SRA", "prepared": "RAS"}})
+        for place in ("store/references", "run/predictions"):
+            path = folder / f"{place}/{case}.nii.gz"
+            write(path, np.moveaxis(read_labels(path).array, 2, 0).copy())
+    write_json(folder / "store/prepared.json", {})
+    turned = config.model_copy(update={"preparation": config.preparation.model_copy(update={"orientation": "RAS"})})
+    found = scores(folder, turned)
+    assert {key: found[key] for key in upright if key[0] == "esam_network"} == {
+        key: value for key, value in upright.items() if key[0] == "esam_network"
+    }
+
+
 def test_what_has_no_labels_there_is_resized_like_the_reference(folder, config):
     (folder / "run/predictions").rename(folder / "theirs")
     found = scores(folder, config, predictions=folder / "theirs")
@@ -91,9 +116,9 @@ def test_a_missing_prediction_is_missing_on_both_grids(folder, config):
 
 
 def test_what_cannot_be_compared_is_refused(folder, config):
-    upright = config.preparation.model_copy(update={"orientation": "RAS"})
+    resampled = config.preparation.model_copy(update={"spacing": (1.0, 1.0, 1.0)})
     with pytest.raises(InputError, match="as they are stored"):
-        scores(folder, config.model_copy(update={"preparation": upright}))
+        scores(folder, config.model_copy(update={"preparation": resampled}))
     write(folder / "run/network_grid/a.nii.gz", np.zeros((16, 13, 5), np.uint8), affine=np.eye(4))
     with pytest.raises(InputError, match=r"network_grid/a\.nii\.gz"):
         scores(folder, config)

@@ -1,12 +1,42 @@
 # Trained weights to label maps on the raw grid and to receptive fields, label maps to scores. Scoring reads files alone.
 
 
+# From references of the cases that are scored: one file for all networks that are asked by points.
+rule draw_prompts:
+    input:
+        prepared=kept(wiring.store_told, changes.prompts),
+        split=kept(wiring.split_told, changes.prompts),
+        changed=changes.prompts,
+    output:
+        prompts=f"{RESULTS}/data/{{dataset}}/prompts/{{preparation}}-{{point}}.json",
+    log:
+        f"{RESULTS}/logs/data/{{dataset}}/prompts-{{preparation}}-{{point}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/data/{{dataset}}/prompts-{{preparation}}-{{point}}.tsv"
+    wildcard_constraints:
+        point="random|middle",
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        run=wiring.run_told,
+    message:
+        "{wildcards.dataset}: points of the test cases, from their references"
+    shell:
+        f"python -m benchmark prompts {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
+        " --out {output.prompts} > {log} 2>&1"
+
+
 rule predict_cases:
     input:
         prepared=kept(wiring.prepared, changes.predicted),
         source=kept(wiring.source, changes.predicted),
         split=kept(wiring.split, changes.predicted),
         weights=kept(wiring.weights, changes.predicted),
+        prompts=kept(wiring.prompts, changes.predicted),
         changed=changes.predicted,
     output:
         predicted=f"{RESULTS}/runs/{{run}}/predicted.json",
@@ -25,7 +55,8 @@ rule predict_cases:
         "{wildcards.run}: labelling the test cases"
     shell:
         f"python -m benchmark predict {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
-        " --split {input.split} --weights {input.weights} --out {output.predicted} > {log} 2>&1"
+        " --split {input.split} --weights {input.weights} --prompts {input.prompts} --out {output.predicted}"
+        " > {log} 2>&1"
 
 
 rule measure_receptive_field:
@@ -55,6 +86,34 @@ rule measure_receptive_field:
     shell:
         f"python -m benchmark receptive-field {{wildcards.run}} {OPTIONS} {{params.measure}} --store {{input.prepared}}"
         " --split {input.split} --weights {input.weights} --out {output.map} > {log} 2>&1"
+
+
+rule extract_features:
+    input:
+        prepared=kept(wiring.prepared, changes.features),
+        split=kept(wiring.split, changes.features),
+        weights=kept(wiring.weights, changes.features),
+        changed=changes.features,
+    output:
+        maps=f"{RESULTS}/runs/{{run}}/features.npz",
+        record=f"{RESULTS}/runs/{{run}}/features.json",
+    log:
+        f"{RESULTS}/logs/runs/{{run}}/features.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/runs/{{run}}/features.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 8
+    resources:
+        mem_mb=2500 if DEMO else 16000,
+        runtime=30,
+    params:
+        options=products.feature_options,
+    message:
+        "{wildcards.run}: what its layers see"
+    shell:
+        f"python -m benchmark features {{wildcards.run}} {OPTIONS} {{params.options}} --store {{input.prepared}}"
+        " --split {input.split} --weights {input.weights} --out {output.maps} > {log} 2>&1"
 
 
 rule score_run:
@@ -112,3 +171,33 @@ rule score_controls:
     shell:
         f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
         " --controls --out {params.folder} > {log} 2>&1"
+
+
+# One point and a disc of median size: what a network that is told the points has to beat.
+rule score_point_control:
+    input:
+        prepared=kept(wiring.control_store, changes.point_control),
+        split=kept(wiring.control_split, changes.point_control),
+        prompts=kept(wiring.control_prompts, changes.point_control),
+        changed=changes.point_control,
+    output:
+        record=f"{RESULTS}/controls/{{paper}}/{{protocol}}/point_disc.json",
+        scores=f"{RESULTS}/controls/{{paper}}/{{protocol}}/point_disc/scores.parquet",
+    log:
+        f"{RESULTS}/logs/controls/{{paper}}/{{protocol}}-point_disc.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/controls/{{paper}}/{{protocol}}-point_disc.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 16
+    resources:
+        mem_mb=2000 if DEMO else 32000,
+        runtime=240,
+    params:
+        run=wiring.run_of_protocol,
+        folder=wiring.control_folder,
+    message:
+        "{wildcards.paper}, {wildcards.protocol}: scoring one point and a disc"
+    shell:
+        f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
+        " --controls --prompts {input.prompts} --out {params.folder} > {log} 2>&1"

@@ -58,6 +58,7 @@ rule build_figure:
         prepared=kept(products.stores, changes.figure),
         tables=kept(products.drawn_tables, changes.figure),
         fields=kept(products.receptive_fields, changes.figure),
+        features=kept(products.features, changes.figure),
         changed=changes.figure,
     output:
         svg=report(

@@ -11,6 +11,7 @@ from benchmark.errors import InputError
 from benchmark.settings import Training
 from benchmark.training.objectives.dice_cross_entropy import SegmentationLoss
 from benchmark.training.objectives.masked_images import reconstruction_loss
+from benchmark.training.objectives.prompted import prompted_loss
 from benchmark.training.objectives.segmentation import own_classes
 
 
@@ -60,6 +61,21 @@ class MaskedImageModelling:
         return reconstruction_loss(images, network(images, masks), masks, self.settings)
 
 
+class Prompted:
+    """Images [B, C, H, W], the mask of one structure of each [B, H, W], and a point on it [B, 1, 2] with its label
+    [B, 1]; the network gives one mask and its predicted quality per image, [B, 1, H, W] and [B, 1]."""
+
+    def __init__(self, training: Training) -> None:
+        if training.prompted is None:
+            raise InputError("nothing says how points are drawn", expected="training.prompted", found=None)
+        self.loss = training.prompted.loss
+
+    def __call__(self, network: nn.Module, *batch: Tensor, epoch: int) -> Tensor:
+        images, masks, points, labels = batch
+        logits, quality = network(images, points, labels)
+        return prompted_loss(logits, masks[:, None], self.loss, quality=quality)
+
+
 def make_objective(training: Training, classes: Sequence[int]) -> Objective:
     """The objective of a recipe.
 
@@ -71,4 +87,6 @@ def make_objective(training: Training, classes: Sequence[int]) -> Objective:
     """
     if training.objective == "masked_images":
         return MaskedImageModelling(training)
+    if training.objective == "prompted":
+        return Prompted(training)
     return Segmentation(training) if len(classes) == 1 else JointSegmentation(training, classes)

@@ -139,8 +139,19 @@ class PromptedSam(SegmentAnything):
         low_resolution = logits[:, chosen]
         return Masks(self.enlarge(low_resolution, embedding.shape), quality[:, chosen], low_resolution)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class logits [B, K + 1, H, W] of one point per class, or of one for all; see the module's text."""
+    def forward(
+        self, images: Tensor, points: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Class logits [B, K + 1, H, W] of one point per class, or of one for all; see the module's text.
+
+        With `points` [B, P, 2] and their `labels` [B, P], one query per image: logits of its mask [B, 1, H, W] and the
+        predicted IoU [B, 1]. Training goes through here, since a wrapped module has no other way in.
+
+        Raises:
+            ValueError: a query answers for all classes at once, so that it has no mask of its own.
+        """
+        if points is not None:
+            return self._answer(images, points, labels)
         batch, _, height, width = images.shape
         queries = 1 if self.mask_choice == "all" else self.classes
         places = [[[width * number // (queries + 1), height // 2]] for number in range(1, queries + 1)]
@@ -151,3 +162,10 @@ class PromptedSam(SegmentAnything):
         logits = (masks if self.mask_choice == "all" else masks.best()).logits
         logits = logits.reshape(batch, -1, height, width)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
+
+    def _answer(self, images: Tensor, points: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.mask_choice == "all":
+            raise ValueError("with mask_choice all a point has no mask of its own; choose single")
+        image_index = torch.arange(len(images), device=images.device)
+        masks = self.decode(self.encode(images), points, labels, image_index).best()
+        return masks.logits, masks.predicted_iou

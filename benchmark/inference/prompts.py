@@ -1,0 +1,113 @@
+"""Networks that answer to points, on slices: one binary mask per point, pasted into a label map."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.prompts import Points
+from benchmark.errors import InputError
+from benchmark.inference.slices import fit_slice
+from benchmark.inference.sliding_window import autocast_for
+from benchmark.settings import Inference
+
+QUERIES = 64  # points per pass of the mask decoder: bounds its memory where slices show many classes
+
+
+@torch.no_grad()
+def predict_prompted(
+    network: nn.Module,
+    image: Tensor,
+    points: Points,
+    size: Sequence[int],
+    settings: Inference,
+    *,
+    classes: int,
+    device: str | torch.device,
+) -> Tensor:
+    """Label a volume slice by slice from one point of each class that a slice shows.
+
+    A slice is encoded once, whatever the number of its points, and not at all without any: it stays background. Each
+    point gives one mask, chosen as the network does (`Masks.best`); a pixel belongs to the mask of the highest logit
+    above 0.
+
+    Args:
+        network: prompted (`layers.sam.prompted`), in evaluation mode.
+        image: float32 [channels, *spatial], three spatial axes.
+        points: slice → class → (x, y) in pixels of the slice as it is stored.
+        size: that the network sees slices at.
+        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize` and
+            `precision` are read.
+        classes: largest class number.
+
+    Returns:
+        Labels on the CPU, int16: as large as the network sees the slices, times the number of slices.
+
+    Raises:
+        InputError: a point lies outside of the volume, or is of a class that there is not; the network gives NaN.
+    """
+    axis, size = settings.slice_axis, tuple(size)
+    slices = np.moveaxis(image.cpu().numpy(), axis + 1, 0)
+    _check(points, len(slices), slices.shape[2:], classes)
+    labels = torch.zeros((len(slices), *size), dtype=torch.int16)
+    asked = sorted(number for number, by_class in points.items() if by_class)
+    for first in range(0, len(asked), settings.window_batch):
+        batch = asked[first : first + settings.window_batch]
+        images = torch.from_numpy(np.stack([fit_slice(slices[number], size, settings) for number in batch]))
+        moved = [to_network(points[number], slices.shape[2:], size, settings) for number in batch]
+        with autocast_for(device, settings.precision):
+            pasted = _paste(network, images.to(device), moved)
+        labels[batch] = pasted.to("cpu", torch.int16)
+    return labels.movedim(0, axis).contiguous()
+
+
+def _paste(network: nn.Module, images: Tensor, points: Sequence[dict[int, tuple[float, float]]]) -> Tensor:
+    """Labels [B, H, W] of images [B, C, H, W] and, for each, class → (x, y)."""
+    embedding = network.encode(images)
+    queries = [(index, value, place) for index, by_class in enumerate(points) for value, place in by_class.items()]
+    highest = images.new_zeros((len(images), *images.shape[2:]), dtype=torch.float32)  # the background's logit is 0
+    labels = torch.zeros_like(highest, dtype=torch.long)
+    for start in range(0, len(queries), QUERIES):
+        part = queries[start : start + QUERIES]
+        places = torch.tensor([[place] for *_, place in part], dtype=torch.float32, device=images.device)
+        index = torch.tensor([index for index, *_ in part], device=images.device)
+        positive = torch.ones(len(part), 1, dtype=torch.long, device=images.device)
+        logits = network.decode(embedding, places, positive, index).best().logits[:, 0].float()
+        if not bool(torch.isfinite(logits).all()):
+            raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
+        for (image, value, _), mask in zip(part, logits, strict=True):
+            wins = mask > highest[image]
+            highest[image] = torch.where(wins, mask, highest[image])
+            labels[image] = torch.where(wins, value, labels[image])
+    return labels
+
+
+def to_network(
+    points: dict[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
+) -> dict[int, tuple[float, float]]:
+    """Points of a slice of `shape` at the same places of the resized slice, by the convention of `settings.resize`:
+    `linear` keeps the field of view, `zoom` the centres of the corner pixels."""
+
+    def move(position: int, side: int, new: int) -> float:
+        if settings.resize.image == "linear":
+            return (position + 0.5) * new / side - 0.5
+        return position * (new - 1) / max(side - 1, 1)
+
+    return {value: (move(x, shape[1], size[1]), move(y, shape[0], size[0])) for value, (x, y) in points.items()}
+
+
+def _check(points: Points, slices: int, shape: Sequence[int], classes: int) -> None:
+    for number, by_class in points.items():
+        for value, (x, y) in by_class.items():
+            if not 0 <= number < slices or not (0 <= x < shape[1] and 0 <= y < shape[0]):
+                raise InputError(
+                    "a point lies outside of the volume",
+                    expected=f"slices 0 to {slices - 1}, x below {shape[1]}, y below {shape[0]}",
+                    found=f"slice {number}, ({x}, {y})",
+                    remedy="draw the points again: `python -m benchmark prompts`",
+                )
+            if not 0 < value <= classes:
+                raise InputError("a point of a class that there is not", expected=f"1 to {classes}", found=value)
