@@ -8,10 +8,13 @@ import pytest
 import torch
 from helpers.released_facts import assert_parity, read_keys, relative_difference, shapes
 
+from benchmark.data.masks import block_mask
 from benchmark.errors import InputError
 from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import build
 from benchmark.models.released import load_released, weight_sources
+from benchmark.settings import MaskedImages
+from benchmark.training.objectives.masked_images import reconstruction_loss
 
 SMALL = {"in_channels": 3, "spatial_shape": (64, 64)}
 
@@ -67,6 +70,20 @@ def test_the_released_swin_mae(parity):
     assert found.loss.item() == pytest.approx(loss.item(), rel=1e-5)
     found.patches.square().mean().backward()
     assert image.grad.norm().item() == pytest.approx(fixture["grad_norm"], rel=1e-4)
+
+
+@pytest.mark.parity
+def test_the_objective_gives_the_loss_of_the_release(parity):
+    """Image and mask in, the whole image out: the same loss as the release's own forward pass."""
+    fixture = parity("swin_mae")
+    model = build("swin_mae", out_channels=3, width=8, heads=(1, 2, 2, 4), window=2, **SMALL).eval()
+    model.load_state_dict(fixture["state_dict"])
+    masked = {"masking": "blocks", "ratio": 0.75, "cell": 16, "token": 4, "error": "mse"}
+    mask = block_mask(fixture["mask_noise"], 64, MaskedImages(**masked))
+    loss = reconstruction_loss(fixture["input"], model(fixture["input"], mask), mask, MaskedImages(**masked))
+    assert loss.item() == pytest.approx(fixture["output"][0].item(), rel=1e-5)
+    loss.backward()
+    assert model.mask_token.grad is not None and model.mask_token.grad.abs().max() > 0
 
 
 def test_masked_pixels_are_not_seen_and_visible_ones_not_scored():
