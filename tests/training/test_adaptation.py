@@ -90,6 +90,21 @@ def test_head_token_and_embedding_train_while_the_encoder_is_frozen(training: st
     assert free == {"mask_token", "head.weight", "head.bias"} | embedding
 
 
+@pytest.mark.parity
+def test_fine_tuning_freezes_as_the_released_trainers_do(parity_around) -> None:
+    """Epochs 0 to 9 where there is a foundation model, none from scratch; what stays free while frozen."""
+    trainers = parity_around("freeze_swin_umamba")["trainers"]
+    for name, recipe in {"nnUNetTrainerSwinUMambaD": "", "nnUNetTrainerSwinUMambaDScratch": "-scratch"}.items():
+        frozen = sum(trainers[name]["encoder_frozen_at_epoch"])
+        for dataset in EPOCHS:
+            assert CATALOG.papers[PAPER].protocols[dataset + recipe].training.freeze_epochs == frozen
+    facts = parity_around("weights_vmamba")["networks"]["dagger_1ch"]["trainable_while_frozen"]
+    network = network_of(CATALOG.run(f"{PAPER}/abdomen_mri/swin_umamba_d-adapted/seed0"))
+    fixed = {id(parameter) for parameter in network.pretrained_parameters()}
+    encoder = [(name, id(one)) for name, one in network.named_parameters() if name.startswith("vssm_encoder.")]
+    assert [name for name, identity in encoder if identity not in fixed] == facts
+
+
 @pytest.mark.parametrize("dataset", EPOCHS)
 def test_medical_pretraining_begins_from_nothing_and_the_others_from_vmamba(dataset: str) -> None:
     released = {
