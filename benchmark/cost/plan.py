@@ -74,7 +74,12 @@ class Planner:
         """Runs that are trained for these targets, each once."""
         wanted = [self.catalog.target(target) for target in targets]
         names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
-        drawn = {run for target in wanted if target.draws_receptive_fields or target.draws_features for run in self.catalog.runs(target)}
+        drawn = {
+            run
+            for target in wanted
+            if target.draws_receptive_fields or target.draws_features
+            for run in self.catalog.runs(target)
+        }
         return [replace(self.plan(run), drawn=run in drawn) for run in names]
 
     def plan(self, run: str) -> RunPlan:

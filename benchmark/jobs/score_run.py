@@ -165,9 +165,7 @@ def on_network_grid(
     """
     preparation, inference = config.preparation, config.inference
     unknown = ("orientation",) if store is None else ()
-    changed = [
-        name for name in ("spacing", *unknown, "foreground_above") if getattr(preparation, name) is not None
-    ]
+    changed = [name for name in ("spacing", *unknown, "foreground_above") if getattr(preparation, name) is not None]
     if changed:
         raise InputError(
             "the network's grid can only be scored on slices as they are stored",
@@ -184,9 +182,7 @@ def on_network_grid(
     size = inference.patch or config.training.patch
     turned = {files.case: _turned(store, files.case) for files in cases} if preparation.orientation and store else {}
     return [
-        files._replace(
-            network=NetworkGrid(size, inference.slice_axis, own.get(files.case), turned.get(files.case))
-        )
+        files._replace(network=NetworkGrid(size, inference.slice_axis, own.get(files.case), turned.get(files.case)))
         for files in cases
     ]
 

@@ -18,7 +18,15 @@ from benchmark.progress import say, track
 from benchmark.scoring.aggregate import ScoreWriter
 from benchmark.scoring.cases import Score, score_case
 from benchmark.scoring.conventions import INSTANCE_METRICS, Convention
-from benchmark.scoring.images import LabelMap, check_geometry, find_cases, read_geometry, read_labels, resize_slices, turn_axes
+from benchmark.scoring.images import (
+    LabelMap,
+    check_geometry,
+    find_cases,
+    read_geometry,
+    read_labels,
+    resize_slices,
+    turn_axes,
+)
 from benchmark.scoring.overlap import measure_overlap
 from benchmark.version import code_version
 from benchmark.workers import map_processes

@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import tifffile
-from PIL import Image
 from nibabel import orientations
+from PIL import Image
 from scipy import ndimage
 
 from benchmark.errors import InputError

@@ -65,7 +65,9 @@ def test_every_run_can_run_and_no_recipe_is_a_placeholder(run):
     assert (config.training.objective == "prompted") == (config.inference.method == "prompted") == prompted
     assert model_entry(config.model.name).prompted == prompted
     assert config.training.patch == ((224, 224) if config.dataset == "synapse" else (256, 256))
-    assert config.training.sampling.strategy == "whole" and config.convention == "esam" and config.inference.network_grid
+    assert (
+        config.training.sampling.strategy == "whole" and config.convention == "esam" and config.inference.network_grid
+    )
 
 
 def test_recipes_inherit_one_level_deep_and_say_nothing_of_placeholders():

@@ -21,9 +21,7 @@ def test_a_strip_of_all_layers_and_four_pictures_a_slice():
     figure = draw_features(shown, note="Middle slices.", demo=True)
     above, below = figure.subfigs
     strip = [axes.images[0].get_array() for axes in above.axes if axes.images]
-    assert len(strip) == 13 and all(
-        np.array_equal(picture, shown["layers"][0, k].T) for k, picture in enumerate(strip)
-    )
+    assert len(strip) == 13 and all(np.array_equal(picture, shown["layers"][0, k].T) for k, picture in enumerate(strip))
     panels = [axes.images[0].get_array() for axes in below.axes]
     assert len(panels) == 8 and np.array_equal(panels[5], shown["neck"][1].T)
     assert [axes.get_title() for axes in below.axes[:4]] == ["image", "neck, no fusion", "fused", "attention"]
