@@ -244,7 +244,7 @@ def _canonical_cells(
 def _beside(
     target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
 ) -> dict[tuple[str, str], str]:
-    """Score cells by the conventions that stand beside their own: "esam_network: 8.12"; only those with scores."""
+    """Score cells by the conventions beside their own, e.g. "esam_network: 8.12"; only what was scored by them."""
     found = {}
     for (row, name), source in sources.items():
         if target.columns[name].measure != "score" or not source.convention:

@@ -12,6 +12,7 @@ from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_lab
 from benchmark.errors import InputError
 from benchmark.inference.sliding_window import Network, best_class, logits_of
 from benchmark.models.registry import full_resolution
+from benchmark.progress import say
 from benchmark.settings import Inference
 
 
@@ -75,7 +76,12 @@ def predict_on_network_grid(
     is_volume = array.ndim - 1 > len(size)
     slices = np.moveaxis(array, axis + 1, 0) if is_volume else array[None]  # [slices, C, *spatial]
     labels = torch.zeros((len(slices), *size), dtype=torch.int16)
-    for batch in slice_batches(len(slices), settings.window_batch, settings.slice_batches):
+    batches = slice_batches(len(slices), settings.window_batch, settings.slice_batches)
+    lost = len(slices) - len({index for batch in batches for index in batch})
+    if lost:
+        say(f"{lost} of {len(slices)} slices stay background, as in E-SAM's release: fewer than a chunk of "
+            f"{settings.window_batch}; `slice_batches: plain` predicts them")  # fmt: skip
+    for batch in batches:
         resized = np.stack([fit_slice(slices[index], size, settings) for index in batch])
         scores = logits_of(network, torch.from_numpy(resized).to(device), settings.precision)
         for index, logits in zip(batch, scores, strict=True):

@@ -191,3 +191,13 @@ def test_info_of_the_real_patients_names_their_frames(real_data, reference):
     assert len(folders) == 20
     for folder in folders:
         assert {key: int(value) for key, value in read_info(folder).items()} == facts[folder.name]
+
+
+def test_a_film_in_place_of_a_frame_is_named(root):
+    case = ACDC.find_cases(root.parent)[0]
+    frame = nibabel.load(case.images[0])
+    film = np.stack([np.asarray(frame.dataobj)] * 3, axis=-1)
+    nibabel.Nifti1Image(film, frame.affine).to_filename(case.images[0])
+    with pytest.raises(InputError) as error:
+        ACDC.load_image(case)
+    assert case.images[0].name in str(error.value) and "a film (4-D) has to be cut into its frames" in str(error.value)

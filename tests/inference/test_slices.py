@@ -125,6 +125,14 @@ def test_a_whole_volume_is_one_image_for_a_network_of_volumes():
     assert labels.shape == (6, 8, 4) and labels.eq(expected).float().mean() > 0.98
 
 
+@pytest.mark.parametrize(("count", "lost"), [(3, 0), (6, 4), (8, 0), (9, 0)])
+def test_slices_that_e_sam_loses_are_told(network, count, lost, capsys):
+    image, settings = torch.randn(1, 16, 12, count), Inference(window_batch=8, slice_batches="e_sam")
+    predict_on_network_grid(network, image, (16, 12), settings, device="cpu")
+    said = capsys.readouterr().err
+    assert (f"{lost} of {count} slices stay background" in said) == bool(lost) == bool(said)
+
+
 def test_labels_can_stay_on_the_networks_grid(network):
     image = torch.randn(1, 7, 10, 8)
     labels = predict_on_network_grid(network, image, (16, 12), Inference(slice_axis=1), device="cpu")
