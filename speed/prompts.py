@@ -1,7 +1,8 @@
 """A slice that is encoded once for all its points, beside a pass per class: `python speed/prompts.py`.
 
-The decoder answers the same questions in both; printed are encoder passes and seconds for a volume whose slices all show as many classes, on
-the device given. `--size vit_b` is the papers' network; the default is one of a quarter of its width.
+The decoder answers the same questions in both; printed are encoder passes and seconds for a volume whose slices all
+show as many classes, on the device given. `--size vit_b` is the papers' network; the default is one of a quarter of
+its width.
 """
 
 from __future__ import annotations

@@ -143,8 +143,6 @@ def _value(config: RunConfig, places: Sequence[Settings], key: str) -> object:
     """The value at a dotted key: of the resolved settings or of the network; of the row's model and protocol (`places`)
     where they alone have it (`engine`) or name other rows and protocols."""
     first, *rest = key.split(".")
-    if first == "begins_from":
-        return next(edge.training for edge in config.begins_from if [edge.part] == rest)
     known = places if first in EDGES else (config, config.model, *places)
     value: object = next(getattr(place, first) for place in known if hasattr(place, first))
     for part in rest:
@@ -167,7 +165,7 @@ def ledger_of(catalog: Catalog, target: Target, row: str, column: str) -> list[t
     """(paper, entry) of the ledgers that bear on a cell: its own paper's, and that of the paper whose run it borrows.
 
     An entry that names networks concerns their cells alone, one that names protocols what is trained or scored by them
-    (variants included), any other the targets it names. One that names cells of a target concerns no others there.
+    (variants and pre-trainings included), any other the targets it names. One that names cells of a target concerns no others there.
     """
     runs = catalog.rests_on(target, row, column)
     papers = dict.fromkeys([target.paper, *(run.split("/")[0] for run in runs)])
@@ -188,7 +186,8 @@ def _bears(
     ):
         return False
     if protocols:
-        used = {name for run in runs for name in (run.split("/")[1], run.split("/")[1].split("-")[0])}
+        behind = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
+        used = behind | {name.split("-")[0] for name in behind}
         return bool(protocols & used) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
     return target.target in named or (bool(networks) and measure not in WITHOUT_A_RUN)
 

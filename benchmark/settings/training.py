@@ -10,8 +10,8 @@ from benchmark.settings.base import Settings, Step
 
 Point = Literal["random", "middle"]
 POINT = (
-    "Where on a structure the point lies. random: any of its pixels alike; middle: the middle one of its pixels, row by "
-    "row (what SAMUS evaluates with)"
+    "Where on a structure the point lies. random: any of its pixels alike; middle: the middle one of its pixels, row "
+    "by row (what SAMUS evaluates with)"
 )
 
 

@@ -1,4 +1,4 @@
-"""Joint trainings in paper_tables: heads and experts of M4oE, what its rows begin from, and the variants beside them."""
+"""Joint trainings in paper_tables: heads and experts of M4oE, what its rows begin from, and their variants."""
 
 from __future__ import annotations
 

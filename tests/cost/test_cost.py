@@ -72,8 +72,8 @@ def test_a_target_has_one_line_per_row(tmp_path, monkeypatch):
 def test_unknown_values_are_empty(tmp_path):
     write_costs(tmp_path / "cost.csv", [("A, b", RunCost("r", note="not attempted (why)"))])
     assert (tmp_path / "cost.csv").read_text() == (
-        "row,run,input,parameters,trainable,flops,flops_complete,multiply_adds,note,made\n"
-        '"A, b",r,,,,,,,not attempted (why),\n'
+        "row,run,input,parameters,trainable,flops,flops_complete,multiply_adds,note,made,parameters_added\n"
+        '"A, b",r,,,,,,,not attempted (why),,\n'
     )
 
 

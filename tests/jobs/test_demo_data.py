@@ -43,8 +43,9 @@ def test_the_demo_runs_what_it_has_data_for(without_phantoms):
 
 def test_a_figure_of_receptive_fields_waits_for_the_maps_of_its_runs(without_phantoms):
     figure = SimpleNamespace(target="fig7_receptive_field")
-    networks = ("segresnet", "nnunet", "unetr")  # the fourth row waits for pre-training
-    maps = [f"runs/swin_umamba/abdomen_mri-{name}/{name}/seed0/receptive_field.npy" for name in networks]
+    runs = [f"swin_umamba/abdomen_mri-{name}/{name}" for name in ("segresnet", "nnunet", "unetr")]
+    runs.append("swin_umamba_dagger/abdomen_mri/swin_umamba_d-adapted")
+    maps = [f"runs/{run}/seed0/receptive_field.npy" for run in runs]
     assert products().receptive_fields(figure) == [f"results/{path}" for path in maps]
     assert products(scale="demo").receptive_fields(figure) == []
     with_root = products(scale="demo", roots={"abdomen_mri": "/data"})
