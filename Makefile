@@ -11,8 +11,8 @@ PIP_FLAGS ?=
 demo: .venv/installed
 	@flock --nonblock results/.lock true || (echo "another demo is running here"; exit 1)
 	@flock results/.lock $(BIN)/snakemake --profile demo --unlock --quiet all
-	flock results/.lock $(BIN)/snakemake --profile demo
-	@flock results/.lock $(BIN)/snakemake --profile demo --report results/demo/report.html --quiet all
+	flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml
+	@flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml --report results/demo/report.html --quiet all
 	@echo "report: $(CURDIR)/results/demo/report.html"
 
 test: .venv/installed

@@ -165,7 +165,8 @@ def ledger_of(catalog: Catalog, target: Target, row: str, column: str) -> list[t
     """(paper, entry) of the ledgers that bear on a cell: its own paper's, and that of the paper whose run it borrows.
 
     An entry that names networks concerns their cells alone, one that names protocols what is trained or scored by them
-    (variants and pre-trainings included), any other the targets it names. One that names cells of a target concerns no others there.
+    (variants and pre-trainings included), any other the targets it names. One that names cells of a target concerns no
+    others there.
     """
     runs = catalog.rests_on(target, row, column)
     papers = dict.fromkeys([target.paper, *(run.split("/")[0] for run in runs)])

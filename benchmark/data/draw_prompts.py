@@ -42,6 +42,7 @@ def draw_prompts(
     axis, points = config.inference.slice_axis, {}
     for case in cases:
         labels = store.open(case).labels[:]
+        labels[labels == store.ignore_label] = 0  # no structure
         if given is None:
             points[case] = points_of(labels, case, axis, config.inference.point)
         elif case in given:

@@ -54,6 +54,7 @@ class PromptedDataset(Dataset):
 
     def __init__(self, samples: PatchDataset, point: Point) -> None:
         self.samples, self.point = samples, point
+        self.ignore = samples.store.ignore_label  # None is unlike every label
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,7 +67,7 @@ class PromptedDataset(Dataset):
         image, labels = self.samples[index]
         generator = np.random.default_rng((self.samples.seed, POINT_STREAM, index))
         shown = np.unique(labels)
-        shown = shown[shown > 0]
+        shown = shown[(shown > 0) & (shown != self.ignore)]
         mask = labels.numpy() == generator.choice(shown) if len(shown) else np.zeros(labels.shape, bool)
         point = choose_pixel(mask if len(shown) else ~mask, self.point, generator)
         label = torch.tensor([int(len(shown) > 0)])

@@ -130,12 +130,20 @@ class PreparedStore:
         channels: Sequence[str] = ("CT",),
         dataset: str = "created",
         planes: int | None = None,
+        ignored: bool = False,
     ) -> PreparedStore:
-        """Write a store from arrays in memory: {case: (image [C, *spatial], labels [*spatial], meta)}."""
+        """Write a store from arrays in memory: {case: (image [C, *spatial], labels [*spatial], meta)}. With `ignored`,
+        label `IGNORED` is that of voxels without a class."""
         for case, (image, labels, meta) in cases.items():
-            write_case(folder, case, image, labels, meta, planes=planes)
+            write_case(folder, case, image, labels, meta, planes=planes, ignored=ignored)
         finish_store(
-            folder, dataset=dataset, preparation={}, label_names=label_names, channels=channels, cases=list(cases)
+            folder,
+            dataset=dataset,
+            preparation={},
+            label_names=label_names,
+            channels=channels,
+            cases=list(cases),
+            **({"ignore_label": IGNORED} if ignored else {}),
         )
         return cls(folder)
 

@@ -18,6 +18,8 @@ POINT = (
 class Loss(Settings):
     """Dice plus cross-entropy and its details."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"ignored_mass"})
+
     dice: float = Field(1.0, description="Weight of the soft Dice term")
     cross_entropy: float = Field(1.0, description="Weight of the cross-entropy term")
     include_background: bool = Field(True, description="Whether class 0 is a term of the Dice mean")
@@ -27,6 +29,9 @@ class Loss(Settings):
     smooth_denominator: float = Field(1e-5, description="Added to the denominator")
     ignore: int | None = Field(
         None, description="Label without a class: left out of the cross-entropy, without truth in the Dice"
+    )
+    ignored_mass: bool = Field(
+        True, description="Whether what is predicted there counts in the Dice (M4oE); false: left out too (nnU-Net)"
     )
     deep_supervision: tuple[float, ...] | None = Field(
         None, description="Weights of the outputs, full resolution first; null: single output"

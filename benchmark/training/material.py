@@ -27,6 +27,7 @@ class Material:
         steps_per_epoch: optimiser steps per epoch.
         in_channels: of the network.
         classes: of each store, background included.
+        ignore: label of voxels without a class in any store; None where every voxel has one.
         validate: mean Dice over the validation cases; None where there are none.
     """
 
@@ -34,6 +35,7 @@ class Material:
     steps_per_epoch: int
     in_channels: int
     classes: tuple[int, ...]
+    ignore: int | None
     validate: Callable[..., float] | None
 
 
@@ -65,5 +67,6 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
         steps_per_epoch=samples.steps_per_epoch,
         in_channels=len(store.channels),
         classes=tuple(len(one.label_names) + 1 for one in stores),
+        ignore=next((one.ignore_label for one in stores if one.ignore_label is not None), None),
         validate=Validator(store, validated, training, slice_axis=axis) if validated else None,
     )

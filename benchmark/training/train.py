@@ -179,7 +179,7 @@ def assemble(
         steps_per_epoch=material.steps_per_epoch,
         folder=arguments.out.parent,
         checkpoints=checkpoints,
-        objective=make_objective(config.training, material.classes),
+        objective=make_objective(config.training, material.classes, material.ignore),
         machine=Machine(arguments.workers, arguments.micro_batch, arguments.tensorboard),
         validate=material.validate,
         stop=stop,

@@ -22,9 +22,9 @@ class Validator:
 
     Windows of the patch's size tile the case without averaging (a window at the far border is moved inside and only
     its new voxels count), so that counts per class are all that is kept, whatever the number of classes. A case's
-    value is the mean over classes present in reference or prediction (one present in only one of them counts 0); the
-    result is the mean over cases. Cases are shared among the processes. The tables' scores come from `predict` and
-    `score`, with the protocol's own inference.
+    value is the mean over classes present in reference or prediction (one present in only one of them counts 0), voxels
+    that nobody labelled left out; the result is the mean over cases. Cases are shared among the processes. The tables'
+    scores come from `predict` and `score`, with the protocol's own inference.
 
     A 2-D network goes through a volume slice by slice; whole images and slices are compared on the network's grid.
 
@@ -53,7 +53,8 @@ class Validator:
             logits = full_resolution(network(torch.from_numpy(image)[None].to(device)))
             inside = tuple(slice(side) for side in labels.shape)
             predicted = logits[0].argmax(dim=0).cpu().numpy()[inside]
-            pairs = labels[new].astype(np.int64) * self.classes + predicted[new]
+            labelled = labels[new] != self.store.ignore_label
+            pairs = labels[new][labelled].astype(np.int64) * self.classes + predicted[new][labelled]
             counts += np.bincount(pairs.ravel(), minlength=self.classes**2).reshape(counts.shape)
         total = (counts.sum(axis=0) + counts.sum(axis=1))[1:]
         present = total > 0

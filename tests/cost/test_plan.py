@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.sources import PICTURES, load_sources, source_of
-from benchmark.cost.plan import Planner, jobs, size, target_cells, totals
+from benchmark.cost.plan import Planner, jobs, size, totals
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import available_datasets, get_dataset

@@ -102,6 +102,20 @@ def test_a_structure_that_resizing_has_lost_gives_an_empty_mask_and_a_background
     assert not mask.any() and label.tolist() == [0] and point.min() >= 0 and point.max() < 32
 
 
+def test_what_nobody_labelled_is_no_structure(store, tmp_path):
+    cases = {}
+    for case in "abc":
+        labels = store.open(case).labels[:]
+        cases[case] = (store.open(case).image[:], np.where(labels == 2, 255, labels), {})
+    names = ("one", "two", "three")
+    marked = PreparedStore.create(tmp_path / "marked", cases, label_names=names, planes=2, ignored=True)
+    samples = dataset(marked)
+    sizes = {int(samples[index][1].sum()) for index in range(len(samples))}
+    assert all(size < 20 or size > 100 for size in sizes)  # the second structure has about 50 pixels
+    drawn = draw_prompts(load_catalog().run(RUN, "demo"), marked, SPLIT, tmp_path / "prompts.json")
+    assert {value for by_class in drawn["points"]["c"].values() for value in by_class} == {"1", "3"}
+
+
 def test_a_point_depends_on_case_slice_and_class_alone(store):
     labels = store.open("c").labels[:]
     points = points_of(labels, "c", 2, "random")

@@ -118,7 +118,7 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path, content):
 def test_the_command_writes_and_checks(raw_root, tmp_path, capsys):
     source, out = tmp_path / "source.json", tmp_path / "split.json"
     write_source(source, dataset=TOTALSEG, root=raw_root, kind="local")
-    namespace = {"dataset": "totalseg", "source": source, "out": None, "check": None}
+    namespace = {"dataset": "totalseg", "source": source, "out": None, "check": None, "record": None}
     module.main(argparse.Namespace(**namespace | {"out": out}))
     assert "2 train, 0 val, 1 test (local)" in capsys.readouterr().err
     module.main(argparse.Namespace(**namespace | {"check": out}))

@@ -8,11 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from helpers.clone import environment, snakemake, snakemake_killed
 from helpers.dry_run import make_clone
 
+from benchmark.catalog import load_catalog
+
 pytestmark = pytest.mark.slow
 
+DEMO = ("--profile", "demo", "--configfile", "demo/rows.yaml")
+ROWS = yaml.safe_load((Path(__file__).parents[2] / "demo/rows.yaml").read_text(encoding="utf-8"))["rows"]
+OTHERS = {target: rows for target, rows in ROWS.items() if rows}
 TABLES = ("table1_totalseg", "table2_experts")
 FIGURES = ("fig3a_subgroups", "fig3b_speed_vs_dsc")
 
@@ -22,9 +28,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which the demo was killed during a training and then finished."""
     clone = make_clone(tmp_path_factory.mktemp("demo"))
     runs = clone / "results/demo/runs"
-    snakemake_killed(
-        clone, "--profile", "demo", when=lambda: any(runs.glob("*/*/*/seed0/checkpoints/*.pt")), seconds=1200
-    )
+    snakemake_killed(clone, *DEMO, when=lambda: any(runs.glob("*/*/*/seed0/checkpoints/*.pt")), seconds=1200)
     (clone / ".venv").symlink_to(Path(sys.executable).parents[1])
     command = ["make", "--old-file=.venv/installed", "demo"]
     done = subprocess.run(command, cwd=clone, env=environment(clone), capture_output=True, text=True)
@@ -39,7 +43,7 @@ def compared(demo: Path, target: str) -> list[dict[str, str]]:
 
 
 def test_run_again_it_has_nothing_to_do(demo: Path) -> None:
-    again = snakemake(demo, "--profile", "demo")
+    again = snakemake(demo, *DEMO)
     assert again.returncode == 0 and "Nothing to be done" in again.stderr + again.stdout
 
 
@@ -60,6 +64,15 @@ def test_every_network_was_trained_predicted_and_scored(demo: Path, target: str)
     scored = [line for line in compared(demo, target) if line["column"] in ("Overall", "DSC (%)")]
     assert scored and all(line["rebuilt"] for line in scored)
     assert all("not comparable" in line["verdict"] for line in scored)
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_of_the_other_papers_the_rows_that_are_asked_for_are_run(demo: Path, target: str) -> None:
+    """And no others, which say that they were not attempted."""
+    columns = load_catalog().target(target).columns
+    scored = [line for line in compared(demo, target) if columns[line["column"]].measure == "score"]
+    assert {line["row"] for line in scored if line["rebuilt"]} == set(OTHERS[target])
+    assert all("not attempted" in line["verdict"] for line in scored if not line["rebuilt"] and line["published"])
 
 
 def test_counts_are_the_papers_at_the_papers_scale(demo: Path) -> None:

@@ -128,7 +128,7 @@ def results(tmp_path) -> Path:
     write_text(root / "meta.csv", "image_id;age;gender;institute;study_type;split\ns0001;1;m;a;ct;test\n")
     folder = tmp_path / "results"
     config = load_catalog().run(RUN, "demo")
-    write_json(folder / "data/totalseg/source.json", {"dataset": "totalseg", "root": str(root)})
+    write_json(folder / "data/totalseg/source.json", {"dataset": "totalseg", "root": str(root), "kind": "local"})
     save(folder / f"data/totalseg/prepared/{config.preparation_id}/references/s0001.nii.gz", labels)
     save(folder / f"runs/{RUN}/predictions/s0001.nii.gz", np.where(labels == 1, 0, labels).astype(np.uint8))
     write_json(folder / f"runs/{RUN}/predicted.json", {"cases": ["s0001"], "missing": []})

@@ -25,6 +25,7 @@ STRIDES = {
     "desam": 16,
     "h_sam": 16,
     "m4oe": 32,
+    "masked_encoder": 32,
     "medsam": 16,
     "moe_sam": 16,
     "msa": 16,

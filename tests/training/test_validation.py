@@ -62,6 +62,23 @@ def test_whole_images_are_resized(store):
     )
 
 
+def test_voxels_that_nobody_labelled_do_not_count(store, tmp_path):
+    image, labels = store.open("small").image[:], store.open("small").labels[:]
+    unknown = np.zeros(labels.shape, bool)
+    unknown[1:3, 2:] = True
+    marked = PreparedStore.create(
+        tmp_path / "marked",
+        {"a": (image, np.where(unknown, 255, labels), {})},
+        label_names=["one", "two"],
+        ignored=True,
+    )
+    predicted = Threshold()(torch.from_numpy(image)[None])[0].argmax(dim=0).numpy()
+    known = [((predicted == k)[~unknown], (labels == k)[~unknown]) for k in (1, 2)]
+    expected = np.mean([2 * (ours & truth).sum() / (ours.sum() + truth.sum()) for ours, truth in known])
+    assert _validate(marked, "a") == pytest.approx(expected, abs=1e-12)
+    assert _validate(marked, "a") != pytest.approx(_whole_volume_dice(store, "small"))
+
+
 def test_the_network_trains_on_afterwards(store):
     network = Threshold().train()
     training = SimpleNamespace(patch=(6, 6, 6), sampling=SimpleNamespace(strategy="foreground_voxel"))

@@ -76,11 +76,12 @@ class Prompted:
         return prompted_loss(logits, masks[:, None], self.loss, quality=quality)
 
 
-def make_objective(training: Training, classes: Sequence[int]) -> Objective:
+def make_objective(training: Training, classes: Sequence[int], ignore: int | None = None) -> Objective:
     """The objective of a recipe.
 
     Args:
         classes: of each store that the training reads, background included.
+        ignore: label of voxels that nobody labelled, which no term of the loss counts; a recipe's own goes before it.
 
     Raises:
         InputError: the recipe does not say what the objective needs.
@@ -89,4 +90,7 @@ def make_objective(training: Training, classes: Sequence[int]) -> Objective:
         return MaskedImageModelling(training)
     if training.objective == "prompted":
         return Prompted(training)
+    unlabelled = {"ignore": ignore, "ignored_mass": False}
+    if ignore is not None and training.loss.ignore is None:
+        training = training.model_copy(update={"loss": training.loss.model_copy(update=unlabelled)})
     return Segmentation(training) if len(classes) == 1 else JointSegmentation(training, classes)

@@ -25,11 +25,13 @@ CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # about 1 MB stays in a core's cac
 class _SoftmaxStatistics(torch.autograd.Function):
     """logits [B, K, N], targets [B, N] -> log-likelihood [B], intersection [B, K], mass [B, K].
 
-    Targets of -1 have no class: they count in the mass only.
+    Targets of -1 have no class: they count in the mass alone, or with `massless` nowhere.
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, targets: Tensor, squared: bool, unlabelled: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx, logits: Tensor, targets: Tensor, squared: bool, unlabelled: bool, massless: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         batch, classes, voxels = logits.shape
         log_normaliser = logits.new_empty((batch, voxels), dtype=torch.float32)
         log_likelihood = logits.new_zeros(batch, dtype=torch.float64)
@@ -47,9 +49,10 @@ class _SoftmaxStatistics(torch.autograd.Function):
             log_likelihood[sample] += ((values.gather(0, truth[None])[0] - normaliser) * known).sum()
             true_probability = probabilities.gather(0, truth[None])[0] * known
             intersection[sample] += torch.bincount(truth, weights=true_probability.double(), minlength=classes)
-            mass[sample] += (probabilities.square_() if squared else probabilities).sum(dim=1)
+            probabilities = probabilities.square_() if squared else probabilities
+            mass[sample] += (probabilities.mul_(known) if massless else probabilities).sum(dim=1)
         ctx.save_for_backward(logits, targets, log_normaliser)
-        ctx.squared, ctx.unlabelled = squared, unlabelled
+        ctx.squared, ctx.unlabelled, ctx.massless = squared, unlabelled, massless
         return log_likelihood.float(), intersection.float(), mass.float()
 
     @staticmethod
@@ -71,8 +74,9 @@ class _SoftmaxStatistics(torch.autograd.Function):
             else:
                 common = slope @ probabilities + at_truth + at_likelihood
                 result = (slope[:, None] - common).mul_(probabilities)
-            gradient[sample, :, part] = result.scatter_add_(0, truth[None], (at_truth + at_likelihood)[None])
-        return gradient, None, None, None
+            result.scatter_add_(0, truth[None], (at_truth + at_likelihood)[None])
+            gradient[sample, :, part] = result.mul_(known) if ctx.massless else result
+        return gradient, None, None, None, None
 
 
 def _truth(targets: Tensor, unlabelled: bool) -> tuple[Tensor, Tensor | float]:
@@ -130,7 +134,8 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     Returns:
         Scalar. Dice is averaged over samples and classes, or over classes after summing over the batch and over all
         processes (`batch_dice`). A class absent from target and prediction scores
-        smooth_numerator / smooth_denominator. A cross-entropy without any labelled voxel is NaN.
+        smooth_numerator / smooth_denominator. A cross-entropy without any labelled voxel is NaN, or 0
+        with `ignored_mass` false, as in nnU-Net.
 
     Raises:
         InputError: `targets` does not have the spatial shape of `logits`, or there is one class only.
@@ -146,9 +151,12 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
     if unlabelled:
         targets = targets.long()  # before the comparison: as uint8, -1 would be 255
         targets = targets.masked_fill(targets == loss.ignore, -1)
-    log_likelihood, intersection, mass = _SoftmaxStatistics.apply(logits, targets, loss.squared_denominator, unlabelled)
+    log_likelihood, intersection, mass = _SoftmaxStatistics.apply(
+        logits, targets, loss.squared_denominator, unlabelled, unlabelled and not loss.ignored_mass
+    )
     rows = [row[row >= 0] for row in targets] if unlabelled else list(targets)
-    cross_entropy = -log_likelihood.sum() / sum(row.numel() for row in rows)
+    labelled = sum(row.numel() for row in rows)
+    cross_entropy = -log_likelihood.sum() / (labelled if loss.ignored_mass else max(labelled, 1))
     truth = torch.stack([torch.bincount(row, minlength=logits.shape[1]) for row in rows]).to(mass)
     denominator = mass + truth
     if loss.batch_dice:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.tiny import tiny_config
 from scipy import ndimage
 from torch.nn.functional import cross_entropy
 
 from benchmark.errors import InputError
 from benchmark.settings import Loss
+from benchmark.training.objectives import make_objective
 from benchmark.training.objectives.dice_cross_entropy import (
     SegmentationLoss,
     dice_cross_entropy,
@@ -166,6 +168,24 @@ def test_an_ignored_label_can_be_any_number():
     assert torch.equal(labels, before)
     stored = labels.to(torch.uint8)
     torch.testing.assert_close(dice_cross_entropy(logits, stored, Loss(dice=0, ignore=255)), value)
+
+
+@pytest.mark.parametrize("stores", [1, 2])
+def test_what_nobody_labelled_has_no_loss(stores):
+    """A data set's ignore label reaches the loss of every training that reads it, if the recipe names none itself."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn((2, 3, 8, 8), generator=generator, requires_grad=True)
+    labels = torch.randint(3, (2, 8, 8), generator=generator).to(torch.uint8)
+    labels[:, :2] = 255
+    training = tiny_config(training={"loss": {"batch_dice": False}}).training
+    batch = (torch.zeros(2, 1, 8, 8), labels, torch.tensor([0, stores - 1]))[: 2 + (stores > 1)]
+    value = make_objective(training, (3,) * stores, 255)(lambda *_: logits, *batch, epoch=0)
+    value.backward()
+    assert not logits.grad[:, :, :2].any() and logits.grad[:, :, 2:].all()
+    torch.testing.assert_close(value, dice_cross_entropy(logits[:, :, 2:], labels[:, 2:], training.loss))
+    assert dice_cross_entropy(logits, torch.full_like(labels, 255), Loss(ignore=255, ignored_mass=False)).item() == 0
+    recipe = training.model_copy(update={"loss": training.loss.model_copy(update={"ignore": 2})})
+    assert make_objective(recipe, (3,), 255).loss.loss.ignore == 2
 
 
 def test_classes_that_do_not_fit_are_refused():
