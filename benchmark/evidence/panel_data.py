@@ -12,7 +12,6 @@ from nibabel import orientations
 from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
-from benchmark.data.source import read_source
 from benchmark.datasets import Case, get_dataset
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
@@ -119,7 +118,8 @@ def _reason(request: Request, runs: Mapping[str, str]) -> str:
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
     predicted = read_json(request.layout.predicted(config.run))["cases"]
-    root = read_source(Path(request.layout.source(config.dataset)), config.dataset)
+    source = Path(request.layout.source(config.dataset))
+    root = source.parent / read_json(source)["root"]  # a root that is absolute stays it
     cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
     named = request.parameter("cases", sorted(predicted))
     fitting = [

@@ -1,8 +1,8 @@
 """What has changed since a result was made, as the rules ask it: an input that is there only where something has.
 
 Snakemake looks at times of files and at its own records. Both say too much (a copied folder, a comment) and too little
-(a record that is gone, a file replaced by one of the same size). So every input of the rules is `ancient`, and a rule
-runs again because of a file that one of these functions writes, whose name says what has changed.
+(a record that is gone, a file replaced by one of the same size). So inputs of the rules are `ancient` unless something
+has changed (`kept`), and a rule runs again because of a file that one of these functions writes, whose name says what.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,26 @@ class Changes:
     Args:
         wiring, products: of this configuration.
         forcing: Snakemake's settings of the DAG, as far as they are known (`-R`, `-F`).
+        ancient: Snakemake's mark of inputs whose times do not count.
     """
 
-    def __init__(self, wiring: Wiring, products: Products, forcing: Any) -> None:
+    def __init__(self, wiring: Wiring, products: Products, forcing: Any, ancient: Callable[[Any], Any]) -> None:
+        self._ancient = ancient
         self._wiring, self._products, self._forcing = wiring, products, forcing
         self._catalog, self._layout = wiring.catalog, wiring.layout
         self._notes: dict[str, list[str]] = {}
         settings = wiring.settings
         self.chain = Chain(wiring.catalog, wiring.layout, settings.scale, roots=settings.roots, forced=self.is_forced)
+
+    def kept(self, files: Callable[[Wildcards], Any] | str, changed: Callable[[Wildcards], list[str]]) -> Callable:
+        """Inputs that make nothing anew by being newer. Where something has changed they are ordinary ones (behind a
+        job that runs, Snakemake passes over ancient ones), and the file of `changed` beside them says what it is."""
+
+        def inputs(wildcards: Wildcards) -> Any:
+            paths = files(wildcards) if callable(files) else files.format(**dict(wildcards.items()))
+            return paths if changed(wildcards) else self._ancient(paths)
+
+        return inputs
 
     def is_forced(self, rule: str, path: str) -> bool:
         """Whether a user asked for this rule or file to be made anew."""

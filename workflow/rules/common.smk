@@ -17,32 +17,18 @@ try:
     set_job_environment(strict=wiring.settings.strict)
     trainings, products = TrainingJobs(wiring), Products(wiring)
     limits = TimeLimits(wiring)
-    changes = Changes(wiring, products, lambda: workflow.dag_settings)
+    changes = Changes(wiring, products, lambda: workflow.dag_settings, ancient)
 except InputError as error:
     sys.exit(f"error: {error}")
 
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
+kept = changes.kept
 WEIGHTS = shlex.quote(wiring.settings.weights)
 PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
 OPTIONS = (
     wiring.options
 )  # in the commands themselves: a path that is spelt otherwise is no change
-
-
-def kept(files, changed):
-    """Inputs that make nothing anew by being newer. Where something has changed they are ordinary ones, and the file
-    that `changed` names beside them says what it is."""
-
-    def inputs(wildcards):
-        paths = (
-            files(wildcards)
-            if callable(files)
-            else files.format(**dict(wildcards.items()))
-        )
-        return paths if changed(wildcards) else ancient(paths)
-
-    return inputs
 
 
 wildcard_constraints:
