@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from benchmark.catalog.targets import Target
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS, POINT_CONTROL
@@ -118,11 +116,6 @@ class Products:
         return {"paper": target.paper, "target": target.number, "what": target.title}
 
     # What the pages read
-
-    def paper_files(self, _: object = None) -> list[str]:
-        """Everything that was published and how it is rebuilt: a change of any of it makes the pages anew."""
-        folder = Path(self._settings.paper_tables)
-        return sorted(str(path) for path in folder.rglob("*") if path.suffix in (".yaml", ".csv"))
 
     def all_tables(self, _: object = None) -> list[str]:
         return [self._layout.table(target.target)[1] for target in self._wiring.targets if target.kind == "table"]
