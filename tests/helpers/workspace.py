@@ -1,4 +1,4 @@
-"""A clone to run in, on request with a prepared store of synthetic cases, and what is measured of the runs in it."""
+"""A clone to run in, on request with a prepared store of a phantom, and what is measured of the runs in it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from helpers.cluster import Cluster
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.data.store import PreparedStore
+from benchmark.data import phantoms
 from benchmark.files import write_json, write_text
 from benchmark.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 TRIAL = Path(__file__).parents[1] / "slurm" / "trial"
-COPIED = ("Snakefile", "workflow", "config", "slurm", "envs", "benchmark")
-SHAPE = (24, 22, 20)
+COPIED = ("Snakefile", "workflow", "config", "profiles", "slurm", "envs", "benchmark")
 LIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING")
 STEPS, BATCH, INTERVAL = 60, 4, 10  # as in trial/faults/protocols.yaml
 
@@ -54,7 +52,7 @@ class Workspace:
         self._install_liar()
         for name in ("OMP_NUM_THREADS", "RETABLE_PROCESSES"):
             self.environment.pop(name, None)
-        self.layout = Layout.at("paper")
+        self.layout, self.roots = Layout.at("paper"), ()
         self.plan({})
 
     def plan(self, plan: dict[str, dict[str, float]]) -> None:
@@ -69,7 +67,7 @@ class Workspace:
         """Start Snakemake with the profile that users have, but impatient."""
         command = [sys.executable, "-m", "snakemake", "--profile", "slurm", *words]
         command += ["--max-status-checks-per-second", "1", "--latency-wait", "5", "--config"]
-        command += [f"paper_tables={TRIAL.name}", "gpus_per_node=2", *config]
+        command += [f"paper_tables={TRIAL.name}", "gpus_per_node=2", *self.roots, *config]
         with (self.folder / log).open("ab") as stream:
             return subprocess.Popen(
                 command, cwd=self.folder, env=self.environment, stdout=stream, stderr=stream,
@@ -178,17 +176,12 @@ class Workspace:
         self.environment["PATH"] = f"{program.parent}:{self.environment['PATH']}"
 
     def prepare(self) -> None:
-        """Everything that a training reads, in the order in which the rules would have written it."""
-        config = load_catalog(TRIAL).run("faults/one/undisturbed/seed0")
-        self.store = self.layout.prepared_for(config)
-        write_json(self.folder / self.layout.source("totalseg"), {"dataset": "totalseg", "root": ".", "kind": "local"})
-        write_text(self.folder / self.layout.verified("totalseg"), "case,file,problem,expected,found\n")
-        split = {"dataset": "totalseg", "train": ["a", "b", "c"], "val": [], "test": [], "digest": "synthetic"}
-        write_json(self.folder / self.layout.split("totalseg"), split)
-        write_text(self.folder / self.layout.split_checked("totalseg"), "")
-        generator = np.random.default_rng(0)
-        cases = {}
-        for case in split["train"]:
-            labels = (np.indices(SHAPE).sum(axis=0) // 12 % 3).astype(np.uint8)
-            cases[case] = (labels[None] / 2 + generator.normal(0, 0.1, (1, *SHAPE)), labels, {})
-        PreparedStore.create((self.folder / self.store).parent, cases, label_names=["spleen", "liver"])
+        """Everything that a training reads, by the rules themselves, from a phantom of four subjects at 20 mm."""
+        raw = self.folder.parent / "phantom"
+        phantoms.write(phantoms.get_phantom("totalseg"), raw, subjects=4, spacing=20, processes=1)
+        self.roots = (f"roots={{totalseg: {raw}}}",)
+        self.store = self.layout.prepared_for(load_catalog(TRIAL).run("faults/one/undisturbed/seed0"))
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", "--config", f"paper_tables={TRIAL.name}"]
+        command += [*self.roots, "--", self.store, self.layout.split_checked("totalseg")]
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-5000:]
