@@ -112,11 +112,11 @@ def test_from_raw_volumes_to_the_figure(folder, capsys):
 
     record = Path(layout(folder).receptive_field(RUN)).with_suffix(".json")
     kept = read_json(record)
-    write_json(record, {**kept, "digest": "of another configuration"})
+    write_json(record, {**kept, "made": {**kept["made"], "code.receptive_field": 0}})
     capsys.readouterr()
     assert draw(folder, "stale") == (EXIT_INPUT, "")
-    assert "not of this configuration" in capsys.readouterr().err
+    assert "a map was made with other settings" in capsys.readouterr().err
     record.unlink()
     assert draw(folder, "stale") == (EXIT_INPUT, "")
-    assert "no receptive_field.json" in capsys.readouterr().err
+    assert "a map was made with other settings" in capsys.readouterr().err
     write_json(record, kept)
