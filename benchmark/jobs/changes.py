@@ -24,7 +24,6 @@ from benchmark.jobs.chain import Chain, State
 from benchmark.jobs.products import Products
 from benchmark.jobs.wiring import Wildcards, Wiring
 
-FUTURE = 4_102_444_800  # 2100: a clock that is wrong, and files with times to come, hide no change
 LONGEST_NAME = 120
 
 
@@ -51,7 +50,12 @@ class Changes:
 
         def inputs(wildcards: Wildcards) -> Any:
             paths = files(wildcards) if callable(files) else files.format(**dict(wildcards.items()))
-            return paths if changed(wildcards) else self._ancient(paths)
+            notes = changed(wildcards)
+            if not notes:
+                return self._ancient(paths)
+            for path in [paths] if isinstance(paths, str) else paths:
+                _make_older(path, Path(notes[0]).stat().st_mtime)
+            return paths
 
         return inputs
 
@@ -63,7 +67,8 @@ class Changes:
     def _note(self, what: str, state: State) -> list[str]:
         """The file that says what has changed, and everything before it that is made anew; nothing where all is kept.
 
-        The file is newer than any result, and never twice the same: Snakemake takes equal content for no change.
+        The file is newer than the result, and never twice the same: Snakemake takes equal content for no change. A
+        result with a time to come (a copy, a clock that is wrong) gets an older one; times decide nothing here.
         """
         folder = Path(self._layout.root) / "changed" / what
         if what not in self._notes:
@@ -72,7 +77,7 @@ class Changes:
             if state.why:
                 note = folder / re.sub(r"[^\w.,=+-]+", "_", state.why)[:LONGEST_NAME]
                 write_text(note, f"{state.why}\n{time.time_ns()}\n")
-                os.utime(note, (FUTURE, FUTURE))
+                _make_older(state.record, note.stat().st_mtime - 1)
                 self._notes[what] = [str(note), *sorted(state.after)]
         return self._notes[what]
 
@@ -254,3 +259,9 @@ class Changes:
 def _words(state: State) -> str:
     """What a product is made of, for its command to record: its specification, and the records of what it reads."""
     return " ".join([state.made["specification"], *(shlex.quote(path) for path in state.rests_on)])
+
+
+def _make_older(path: str | Path, than: float) -> None:
+    """Snakemake ends with an error where an input is newer than what was just made of it."""
+    if Path(path).is_file() and Path(path).stat().st_mtime > than:
+        os.utime(path, (than, than))
