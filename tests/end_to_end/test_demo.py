@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 DEMO = ("--profile", "demo", "--configfile", "demo/rows.yaml")
 ROWS = yaml.safe_load((Path(__file__).parents[2] / "demo/rows.yaml").read_text(encoding="utf-8"))["rows"]
-OTHERS = {target: rows for target, rows in ROWS.items() if rows}
+OTHERS = [target for target in ROWS if target.startswith("table")]
 TABLES = ("table1_totalseg", "table2_experts")
 FIGURES = ("fig3a_subgroups", "fig3b_speed_vs_dsc")
 
@@ -78,7 +78,7 @@ def test_of_the_other_papers_the_rows_that_are_asked_for_are_run(demo: Path, tar
     """And no others, which say that they were not attempted."""
     columns = load_catalog().target(target).columns
     scored = [line for line in compared(demo, target) if columns[line["column"]].measure == "score"]
-    assert {line["row"] for line in scored if line["rebuilt"]} == set(OTHERS[target])
+    assert {line["row"] for line in scored if line["rebuilt"]} == set(ROWS[target])
     assert all("not attempted" in line["verdict"] for line in scored if not line["rebuilt"] and line["published"])
 
 

@@ -26,6 +26,7 @@ STRIDES = {
     "h_sam": 16,
     "m4oe": 32,
     "masked_encoder": 32,
+    "mednext": 16,
     "medsam": 16,
     "moe_sam": 16,
     "msa": 16,

@@ -70,18 +70,18 @@ def monai_key(key: str) -> str:
     return f"{place}.{rest}"
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("kernel_size", [3, 5])
-def test_size_s_is_monais(kernel_size):
+def test_size_s_is_monais(kernel_size, dimensions):
     """With both kernels; of the other sizes MONAI takes the wrong expansion ratios."""
     torch.manual_seed(0)
     options = {"size": "S", "width": 4, "kernel_size": kernel_size, "deep_supervision": True}
-    ours = build("mednext", in_channels=1, out_channels=3, spatial_shape=(32,) * 3, **options)
-    monai = MonaiMedNeXt(
-        init_filters=4, out_channels=3, kernel_size=kernel_size, deep_supervision=True, use_residual_connection=True
-    )
+    ours = build("mednext", in_channels=1, out_channels=3, spatial_shape=(32,) * dimensions, **options)
+    shape = {"spatial_dims": dimensions, "init_filters": 4, "out_channels": 3}
+    monai = MonaiMedNeXt(**shape, kernel_size=kernel_size, deep_supervision=True, use_residual_connection=True)
     state = {monai_key(key): value for key, value in ours.state_dict().items() if key != "dummy_tensor"}
     monai.load_state_dict(state, strict=True)
-    image = torch.randn(1, 1, 32, 32, 32)
+    image = torch.randn(1, 1, *(32,) * dimensions)
     for found, expected in zip(ours.train()(image), monai.train()(image), strict=True):
         torch.testing.assert_close(found, expected)
 
