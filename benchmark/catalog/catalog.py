@@ -18,9 +18,8 @@ from benchmark.models.registry import available_models
 from benchmark.settings import RELEASED, RunConfig, Scale
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
-ENGINES = {"supervised"}  # what benchmark/training can do; protocols may name others, which are then pending
-# Engines of which nothing is known but the name; the settings of their protocols are placeholders.
-UNKNOWN_RECIPES = {"prompt"}
+# What benchmark/training can do. A protocol that names another is pending, and nothing is said of its steps.
+ENGINES = {"supervised"}
 DEFAULT_SHARE = 0.1
 
 
@@ -260,7 +259,7 @@ class Catalog:
 
     def recipe_known(self, run: str) -> bool:
         """Whether the protocol says how this run is trained, so that its steps can be estimated."""
-        return self._parts(run, where="run id")[0].engine not in UNKNOWN_RECIPES
+        return self._parts(run, where="run id")[0].engine in ENGINES
 
     def target_path(self, target: Target) -> Path:
         return self.folder / target.paper / f"{target.target}.yaml"

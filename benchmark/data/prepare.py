@@ -8,7 +8,7 @@ scores instances: these).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,11 +110,8 @@ def prepare(
         InputError: a case of the split is missing or cannot be prepared, nothing can be planned, or the disk is full.
             Cases done stay.
     """
-    found = {case.id: case for case in dataset.find_cases(root)}
     wanted = {case: part for part in SPLITS for case in split[part]}
-    missing = sorted(set(wanted) - set(found))
-    if missing:
-        raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
+    found = _find(dataset, root, wanted)
     patch = None if patch is None else tuple(patch)
     labels = None if labels is None else tuple(labels)
     plan, raw = UNPLANNED, raw_cases(dataset, root) if raw is None else raw
@@ -147,6 +144,7 @@ def prepare(
     )
     if overlaps:
         say(f"{overlaps} voxels are in two masks; the later structure of the label order has them")
+    unlabelled = any(found[case].ignore is not None for case in wanted)
     return finish_store(
         out.parent,
         dataset=dataset.name,
@@ -156,8 +154,17 @@ def prepare(
         cases=list(wanted),
         made={**store_made(store), "cases": digest_of_cases(digests, "case")},
         **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
-        **({} if all(found[case].ignore is None for case in wanted) else {"ignore_label": IGNORED}),
+        **({"ignore_label": IGNORED} if unlabelled else {}),
     )
+
+
+def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case]:
+    """The cases by id. Raises InputError if one that is wanted is not there."""
+    found = {case.id: case for case in dataset.find_cases(root)}
+    missing = sorted(set(wanted) - set(found))
+    if missing:
+        raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
+    return found
 
 
 def store_made(store: PreparedData) -> Made:

@@ -18,9 +18,7 @@ from benchmark.evidence.figure_data import (
     bubbles_of,
     curves_of,
     drawn_tables,
-    features_of,
     known_name,
-    receptive_fields_of,
     subgroups_of,
 )
 from benchmark.evidence.figures.bars import draw_bars
@@ -32,6 +30,7 @@ from benchmark.evidence.figures.reason import draw_reason
 from benchmark.evidence.figures.receptive_field import draw_receptive_fields
 from benchmark.evidence.figures.style import save_figure
 from benchmark.evidence.figures.subgroups import draw_subgroups
+from benchmark.evidence.map_data import features_of, receptive_fields_of
 from benchmark.evidence.panel_data import panels_of
 from benchmark.evidence.table import add_file_arguments, scores_of
 from benchmark.progress import say

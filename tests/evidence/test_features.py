@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.evidence.figure_data import upright
 from benchmark.evidence.figures.features import draw_features
+from benchmark.evidence.map_data import upright
 
 
 def maps(slices: int = 2, depth: int = 13) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-# Trained weights to label maps on the raw grid and to receptive fields, label maps to scores. Scoring reads files alone.
+# Trained weights to label maps on the raw grid, label maps to scores. Scoring reads files alone.
 
 
 # From references of the cases that are scored: one file for all networks that are asked by points.
@@ -57,63 +57,6 @@ rule predict_cases:
         f"python -m benchmark predict {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
         " --split {input.split} --weights {input.weights} --prompts {input.prompts} --out {output.predicted}"
         " > {log} 2>&1"
-
-
-rule measure_receptive_field:
-    input:
-        prepared=kept(wiring.prepared, changes.receptive_field),
-        split=kept(wiring.split, changes.receptive_field),
-        weights=kept(wiring.weights, changes.receptive_field),
-        changed=changes.receptive_field,
-    output:
-        map=f"{RESULTS}/runs/{{run}}/receptive_field.npy",
-        record=f"{RESULTS}/runs/{{run}}/receptive_field.json",
-    log:
-        f"{RESULTS}/logs/runs/{{run}}/receptive_field.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/runs/{{run}}/receptive_field.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: 1 if DEMO else 8
-    resources:
-        gpu=0 if DEMO else 1,
-        mem_mb=2500 if DEMO else 32000,
-        runtime=120,
-    params:
-        measure=products.receptive_field_options,
-    message:
-        "{wildcards.run}: how far its encoder sees"
-    shell:
-        f"python -m benchmark receptive-field {{wildcards.run}} {OPTIONS} {{params.measure}} --store {{input.prepared}}"
-        " --split {input.split} --weights {input.weights} --out {output.map} > {log} 2>&1"
-
-
-rule extract_features:
-    input:
-        prepared=kept(wiring.prepared, changes.features),
-        split=kept(wiring.split, changes.features),
-        weights=kept(wiring.weights, changes.features),
-        changed=changes.features,
-    output:
-        maps=f"{RESULTS}/runs/{{run}}/features.npz",
-        record=f"{RESULTS}/runs/{{run}}/features.json",
-    log:
-        f"{RESULTS}/logs/runs/{{run}}/features.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/runs/{{run}}/features.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: 1 if DEMO else 8
-    resources:
-        mem_mb=2500 if DEMO else 16000,
-        runtime=30,
-    params:
-        options=products.feature_options,
-    message:
-        "{wildcards.run}: what its layers see"
-    shell:
-        f"python -m benchmark features {{wildcards.run}} {OPTIONS} {{params.options}} --store {{input.prepared}}"
-        " --split {input.split} --weights {input.weights} --out {output.maps} > {log} 2>&1"
 
 
 rule score_run:
