@@ -28,7 +28,8 @@ from benchmark.lineage import training_settings
 from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Machine, TrainingLoop
-from benchmark.training.processes import seed_everything, start_processes
+from benchmark.training.processes import start_processes
+from benchmark.training.randomness import seed_everything
 
 LAYOUTS = {"cubes": None, "slices": 2}
 
@@ -83,11 +84,11 @@ def slice_seconds(store: PreparedStore, repeats: int = 30) -> float:
 
 def train(store: PreparedStore, config: RunConfig, folder: Path, workers: int) -> tuple[float, float]:
     """Share of time waiting for data, and samples per second, after the first fifth of the steps."""
-    fabric = start_processes(config.training)
+    processes = start_processes(config.training)
     seed_everything(0)
     samples = PatchDataset(store, store.cases, config.training, config.seed)
     loop = TrainingLoop(
-        fabric,
+        processes,
         config,
         nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, padding=1)),
         samples,

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from benchmark import lineage
 from benchmark.data.geometry import restore_labels, slice_patch
-from benchmark.data.planned_grid import restore_scores
 from benchmark.data.prompts import Points, read_points
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
@@ -95,6 +94,8 @@ def predict_raw_labels(
     if config.inference.restore == "labels":
         labels = predict_image(network, image, config, device=device, points=points).numpy()
         return restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
+    from benchmark.data.planned_grid import restore_scores  # with it comes numba, which other recipes do without
+
     function, window = _windows(network, config)
     scores = predict_scores(function, image, window, device=device, precision=config.inference.precision)
     return restore_scores(scores.numpy(), case.meta)

@@ -21,7 +21,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor
 
 from benchmark.errors import InputError
@@ -29,6 +28,7 @@ from benchmark.inference.compartments import Compartments, Slices, shifted
 from benchmark.models.registry import full_resolution
 
 Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
+LEAST_WEIGHT = 1e-3  # MONAI: no voxel may come from windows of weight nought
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
@@ -52,14 +52,22 @@ class Window:
 
     def positions(self, shape: Sequence[int]) -> list[Slices]:
         """All windows on an image at least as large as the patch, first axis outermost (MONAI's order)."""
-        interval = [max(int(side * (1 - self.overlap)), 1) for side in self.patch]
-        return dense_patch_slices(shape, self.patch, interval)
+        sides = []
+        for size, side in zip(shape, self.patch, strict=True):
+            interval = max(int(side * (1 - self.overlap)), 1)
+            starts = range(0, max(size - side, 0) + interval, interval)  # the last one is pushed back by the border
+            sides.append([slice(start, start + side) for start in (min(start, size - side) for start in starts)])
+        return list(itertools.product(*sides))
 
     def weights(self, device: torch.device) -> Tensor:
-        """Importance of each voxel of a window, float32 [1, *patch], with MONAI's lower bound."""
-        return compute_importance_map(
-            self.patch, mode=self.weighting, sigma_scale=self.sigma_scale, device=device, dtype=torch.float32
-        )[None]
+        """Importance of each voxel of a window, float32 [1, *patch], with MONAI's lower bound (and its rounding)."""
+        if self.weighting == "constant":
+            return torch.ones((1, *self.patch), device=device)
+        weight = torch.ones((), device=device)
+        for side in self.patch:
+            offset = torch.arange(-(side - 1) / 2, (side - 1) / 2 + 1, dtype=torch.float32, device=device)
+            weight = weight[..., None] * torch.exp(offset**2 / (-2 * (side * self.sigma_scale) ** 2))
+        return weight.clamp(min=max(float(weight.min()), LEAST_WEIGHT))[None]
 
 
 def predict_labels(

@@ -19,9 +19,9 @@ from math import prod
 from typing import Literal
 
 import torch
+from dynamic_network_architectures.building_blocks.regularization import DropPath
 from monai.networks.blocks import Convolution, UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
 from monai.networks.blocks.dynunet_block import get_conv_layer
-from monai.networks.layers import DropPath
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -24,15 +23,14 @@ from benchmark.training.journal import Journal
 from benchmark.training.objectives import Objective, Segmentation
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 from benchmark.training.processes import (
-    continue_randomness,
+    Processes,
     gather_objects,
     peak_memory_mb,
-    random_state,
     rank_table,
-    seed_everything,
     set_up_network,
     share_buffers,
 )
+from benchmark.training.randomness import continue_randomness, random_state, seed_everything
 from benchmark.training.schedules import learning_rate
 from benchmark.training.signals import StopRequest
 
@@ -62,7 +60,7 @@ class TrainingLoop:
     """Trains one run from its last checkpoint to its last step, or until it is asked to stop.
 
     Args:
-        fabric: the started process group.
+        processes: those that train together, started.
         config: the run; `config.training` and `config.seed` decide everything.
         network: freshly built and initialised, equal on every process.
         samples: map-style, sample i a pure function of (seed, i): a tuple of tensors, the image [C, *patch] first.
@@ -77,7 +75,7 @@ class TrainingLoop:
 
     def __init__(
         self,
-        fabric: Fabric,
+        processes: Processes,
         config: RunConfig,
         network: nn.Module,
         samples: Dataset,
@@ -91,7 +89,7 @@ class TrainingLoop:
         stop: StopRequest | None = None,
         check_lock: Callable[[], None] = lambda: None,
     ) -> None:
-        self.fabric, self.config, self.training = fabric, config, config.training
+        self.processes, self.config, self.training = processes, config, config.training
         self.machine = machine or Machine()
         self.samples, self.steps_per_epoch = samples, steps_per_epoch
         self.checkpoints, self.validate, self.stop, self.check_lock = checkpoints, validate, stop, check_lock
@@ -99,10 +97,10 @@ class TrainingLoop:
         self.objective = objective or Segmentation(self.training)
         pretrained = config.model.initialisation != "scratch" or bool(config.begins_from)
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
-        optimiser = make_optimiser(network, self.training.optimiser)
-        self.network, self.optimiser = set_up_network(fabric, network, optimiser, self.training)
+        self.optimiser = make_optimiser(network, self.training.optimiser)
+        self.network = set_up_network(processes, network, self.training)
         self.share = make_share(
-            self.training, world=fabric.world_size, rank=fabric.global_rank, micro_batch=self.machine.micro_batch
+            self.training, world=processes.world, rank=processes.rank, micro_batch=self.machine.micro_batch
         )
         self.journal = Journal(folder, total=self.total_steps, tensorboard=self.machine.tensorboard)
 
@@ -127,7 +125,7 @@ class TrainingLoop:
                     return False
         finally:
             batches.close()
-            if self.fabric.is_global_zero:
+            if self.processes.first:
                 with self._disk_full_explained():
                     self.journal.close()
         return True
@@ -141,27 +139,27 @@ class TrainingLoop:
         loss, waited = 0.0, 0.0
         for number, size in enumerate(sizes, start=1):
             waiting = time.perf_counter()
-            batch = self.fabric.to_device(next(batches))
+            batch = self.processes.to_device(next(batches))
             waited += time.perf_counter() - waiting
-            with self.fabric.no_backward_sync(self.network, enabled=number < len(sizes)):
+            with self.network.without_sync() if number < len(sizes) else nullcontext():
                 # each sample counts 1 / batch: shares are equal and DDP averages over the processes
                 part = self.objective(self.network, *batch, epoch=epoch) * (size / self.share.samples)
-                self.fabric.backward(part)
+                self.processes.scaler.scale(part).backward()
             loss += part.detach()
         self._update(step)
         seconds = time.perf_counter() - began
-        return {"loss": float(loss), "waited": waited, "seconds": seconds, "memory": peak_memory_mb(self.fabric.device)}
+        return {
+            "loss": float(loss),
+            "waited": waited,
+            "seconds": seconds,
+            "memory": peak_memory_mb(self.processes.device),
+        }
 
     def _update(self, step: int) -> None:
         if step // self.steps_per_epoch < self.training.freeze_epochs:
             for parameter in self.frozen:
                 parameter.grad = None
-        if self.training.clip_norm is not None:
-            self.fabric.clip_gradients(
-                self.network, self.optimiser, max_norm=self.training.clip_norm, error_if_nonfinite=False
-            )
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.processes.update(self.optimiser, clip_norm=self.training.clip_norm)
 
     def _set_learning_rate(self, step: int) -> None:
         self.rate = learning_rate(
@@ -181,14 +179,14 @@ class TrainingLoop:
             start=start,
             stop=self.total_steps,
             workers=self.machine.workers,
-            pin=self.fabric.device.type == "cuda",
+            pin=self.processes.device.type == "cuda",
         )
 
     # What is told
 
     def _announce(self, start: int) -> None:
-        table = rank_table(self.fabric)
-        if not self.fabric.is_global_zero:
+        table = rank_table(self.processes)
+        if not self.processes.first:
             return
         say(table)
         forward = f"{len(self.share.micro_batches(0))} forward passes of up to {len(self.share.micro_batches(0)[0])}"
@@ -202,13 +200,14 @@ class TrainingLoop:
         Raises:
             TrainingDiverged: on all processes alike.
         """
-        values = torch.tensor([*mine.values(), float(bool(self.stop))], dtype=torch.float64, device=self.fabric.device)
-        everyone = self.fabric.all_gather(values).reshape(-1, len(values)).tolist()
-        losses, waited, seconds, memory, stops = zip(*everyone, strict=True)
+        values = torch.tensor(
+            [*mine.values(), float(bool(self.stop))], dtype=torch.float64, device=self.processes.device
+        )
+        losses, waited, seconds, memory, stops = zip(*self.processes.gather(values), strict=True)
         loss, epoch = sum(losses) / len(losses), step // self.steps_per_epoch
         if not math.isfinite(loss) or abs(loss) > DIVERGED_LOSS:
             raise self._diverged(step, f"a loss of {loss}")
-        if self.fabric.is_global_zero:
+        if self.processes.first:
             row = {"step": step, "epoch": epoch, "loss": loss, "learning_rate": self.rate}
             row["samples_per_second"] = round(self.share.batch / max(seconds), 4)
             row["data_wait"] = round(max(wait / total for wait, total in zip(waited, seconds, strict=True)), 4)
@@ -222,11 +221,11 @@ class TrainingLoop:
         if self.validate is None or last or epoch % self.training.validation_interval:
             return
         # The bare network: DDP would synchronise buffers in every forward pass, and shares of cases are not equal.
-        fabric, bare = self.fabric, self.network.module
+        processes, bare = self.processes, self.network.module
         share_buffers(bare)
-        with fabric.autocast():
-            dice = self.validate(bare, device=fabric.device, rank=fabric.global_rank, world=fabric.world_size)
-        if self.fabric.is_global_zero:
+        with processes.autocast():
+            dice = self.validate(bare, device=processes.device, rank=processes.rank, world=processes.world)
+        if self.processes.first:
             self.journal.validation({"step": step, "epoch": epoch - 1, "mean_dice": dice})
 
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
@@ -257,24 +256,25 @@ class TrainingLoop:
             raise InputError(
                 "the processes read different checkpoints", where=self.checkpoints.folder, found=f"steps {steps}"
             )
-        seed_everything(self.config.seed, rank=self.fabric.global_rank)
+        seed_everything(self.config.seed, rank=self.processes.rank)
         if state is None:
             return 0
-        self.network.load_state_dict(state["network"])
+        self.network.module.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.fabric.strategy.precision.load_state_dict(state["scaler"])
-        continue_randomness(self.fabric, state, seed=self.config.seed)
+        if state["scaler"]:
+            self.processes.scaler.load_state_dict(state["scaler"])
+        continue_randomness(state, seed=self.config.seed, rank=self.processes.rank, world=self.processes.world)
         return state["step"]
 
     def _save(self, step: int) -> None:
         """All processes contribute their random state; the first one writes, and all learn whether it could."""
         randomness, problem = gather_objects(random_state()), None
-        if self.fabric.is_global_zero:
+        if self.processes.first:
             try:
                 self._write(step, randomness)
             except InputError as error:
                 problem = error
-        problem = self.fabric.broadcast(problem)
+        problem = self.processes.broadcast(problem)
         if problem is not None:
             raise problem
 
@@ -285,9 +285,9 @@ class TrainingLoop:
         if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
             raise self._diverged(step - 1, "weights that are not finite")
         state = {
-            "network": self.network.state_dict(),
+            "network": self.network.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "scaler": self.fabric.strategy.precision.state_dict(),
+            "scaler": self.processes.scaler.state_dict(),
             "random": randomness,
             "threads": torch.get_num_threads(),  # the order of sums on a CPU depends on it
             "step": step,

@@ -1,31 +1,98 @@
-"""Devices, processes and randomness: everything that depends on where a training runs."""
+"""The processes that train together: who they are, what they tell each other, and the network that they share."""
 
 from __future__ import annotations
 
+import atexit
 import os
-import random
 import resource
 import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.fabric.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor, distributed, nn
 from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.errors import InputError
 from benchmark.progress import say
 from benchmark.settings import Training
+from benchmark.training.randomness import make_deterministic
 from benchmark.workers import available_processes
 
+AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # other ranks wait this long for the first one's checkpoint or validation
 
 
-def start_processes(training: Training) -> Fabric:
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, seen from this one.
+
+    Attributes:
+        rank, world: this process among all of them, on all nodes.
+        device: where this process trains.
+        precision: of forward passes; "32-true" on CPUs.
+        scaler: of losses, which keeps gradients of half precision from vanishing; disabled in other precisions.
+    """
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager:
+        """Mixed precision inside, where there is any."""
+        if self.precision == "32-true":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
+
+    def to_device(self, batch: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors of a batch on this device; from pinned memory a GPU copies while it computes."""
+        return [tensor.to(self.device, non_blocking=self.device.type == "cuda") for tensor in batch]
+
+    def update(self, optimiser: torch.optim.Optimizer, *, clip_norm: float | None) -> None:
+        """One optimiser step from the gradients that are there, clipped to a norm if one is given; clears them."""
+        if clip_norm is not None:
+            self.scaler.unscale_(optimiser)
+            parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        self.scaler.step(optimiser)
+        self.scaler.update()
+        optimiser.zero_grad(set_to_none=True)
+
+    def gather(self, values: Tensor) -> list[list[float]]:
+        """The numbers [n] of every process, in rank order, on every process."""
+        if self.world == 1:
+            return [values.tolist()]
+        values = values.to(self.device)
+        parts = [torch.empty_like(values) for _ in range(self.world)]
+        distributed.all_gather(parts, values)
+        return [part.tolist() for part in parts]
+
+    def broadcast(self, value: Any) -> Any:
+        """What the first process has, on every process."""
+        values = [value]
+        if self.world > 1:
+            distributed.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+def start_processes(training: Training) -> Processes:
     """Join the process group that torchrun describes, or run alone; precision and batch are checked here.
 
     One process per GPU with nccl where there are GPUs, gloo on CPUs. Mixed precision needs a GPU: on a CPU the
@@ -42,48 +109,80 @@ def start_processes(training: Training) -> Fabric:
             expected=f"a number of processes among {divisors}",
             found=world,
         )
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda" and torch.cuda.device_count() < local:
-        raise InputError("more processes than GPUs on this node", expected=torch.cuda.device_count(), found=local)
+    device = _device(local)
     torch.backends.cudnn.benchmark = True  # patches have one size; GPU training is reproduced statistically
-    if accelerator == "cpu":
+    if device.type == "cpu":
         make_deterministic(threads=max(available_processes() // local, 1))
-    elastic = "TORCHELASTIC_RUN_ID" in os.environ
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=world // local,
-        strategy=_strategy(accelerator, world, training),
-        precision=training.precision if accelerator == "cuda" else "32-true",
-        plugins=[TorchElasticEnvironment() if elastic else LightningEnvironment()],
-    )
-    fabric.launch()
-    if accelerator == "cpu" and training.precision != "32-true" and fabric.is_global_zero:
-        say(f"precision {training.precision} needs a GPU: training in 32-true on this CPU")
-    return fabric
+    if world > 1 and not distributed.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        atexit.register(_leave)
+    rank = int(os.environ.get("RANK", 0))
+    if device.type == "cpu":
+        if training.precision != "32-true" and rank == 0:
+            say(f"precision {training.precision} needs a GPU: training in 32-true on this CPU")
+        return Processes(rank, world, device)
+    scaler = torch.amp.GradScaler("cuda", enabled=training.precision == "16-mixed")
+    return Processes(rank, world, device, training.precision, scaler)
 
 
-def _strategy(accelerator: str, world: int, training: Training) -> DDPStrategy | SingleDeviceStrategy:
-    if world == 1:
-        return SingleDeviceStrategy(device=torch.device(accelerator, 0) if accelerator == "cuda" else "cpu")
-    return DDPStrategy(
-        process_group_backend="nccl" if accelerator == "cuda" else "gloo",
-        timeout=COLLECTIVE_TIMEOUT,
-        find_unused_parameters=training.find_unused_parameters,
-    )
+def _device(local: int) -> torch.device:
+    """This process's own GPU, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    if torch.cuda.device_count() < local:
+        raise InputError("more processes than GPUs on this node", expected=torch.cuda.device_count(), found=local)
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
 
 
-def make_deterministic(*, threads: int) -> None:
-    """Two CPU runs with the same thread count are equal bit by bit."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and hides nothing we rely on
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
-def set_up_network(
-    fabric: Fabric, network: torch.nn.Module, optimiser: torch.optim.Optimizer, training: Training
-) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    """Move network and optimiser to the device, wrap them for DDP; returns both.
+class TrainedNetwork(nn.Module):
+    """A network as the loop calls it: data parallel over the processes, in their precision, with float32 outputs.
+
+    Attributes:
+        module: the network itself, whose parameters these are.
+    """
+
+    def __init__(self, network: nn.Module, processes: Processes, *, find_unused_parameters: bool) -> None:
+        super().__init__()
+        self.module = network.to(processes.device)
+        self.autocast = processes.autocast
+        self.parallel: nn.Module | None = None
+        if processes.world > 1:
+            devices = [processes.device] if processes.device.type == "cuda" else None
+            self.parallel = DistributedDataParallel(
+                self.module, device_ids=devices, find_unused_parameters=find_unused_parameters
+            )
+            if devices is None:
+                self.parallel.register_comm_hook(None, mean_in_rank_order)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """The network's outputs; losses are taken in float32 whatever the precision inside."""
+        with self.autocast():
+            outputs = (self.parallel or self.module)(*inputs, **options)
+        return _in_float32(outputs)
+
+    def without_sync(self) -> AbstractContextManager:
+        """Gradients of the backward passes inside stay on their process; the next one outside sums them all."""
+        return self.parallel.no_sync() if self.parallel is not None else nullcontext()
+
+
+def _in_float32(outputs: Any) -> Any:
+    if isinstance(outputs, Tensor):
+        return outputs.float() if outputs.is_floating_point() else outputs
+    if isinstance(outputs, Mapping):
+        return {name: _in_float32(output) for name, output in outputs.items()}
+    return type(outputs)(_in_float32(output) for output in outputs) if isinstance(outputs, list | tuple) else outputs
+
+
+def set_up_network(processes: Processes, network: nn.Module, training: Training) -> TrainedNetwork:
+    """Move the network to its device and make it data parallel.
 
     Parameters that no forward reaches, as the network declares (`unused_parameters`, name patterns), are marked as
     such: DDP would wait for their gradients. They are not trained either way.
@@ -92,15 +191,12 @@ def set_up_network(
     for name, parameter in network.named_parameters():
         if any(fnmatchcase(name, pattern) for pattern in unused):
             parameter.requires_grad_(False)
-    if training.synchronise_batch_norm and fabric.world_size > 1:
-        if fabric.device.type == "cuda":
-            network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        elif fabric.is_global_zero:
+    if training.synchronise_batch_norm and processes.world > 1:
+        if processes.device.type == "cuda":
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        elif processes.first:
             say("synchronised batch normalisation needs GPUs: statistics are per process here")
-    network, optimiser = fabric.setup(network, optimiser)
-    if fabric.world_size > 1 and fabric.device.type == "cpu":
-        network._forward_module.register_comm_hook(None, mean_in_rank_order)
-    return network, optimiser
+    return TrainedNetwork(network, processes, find_unused_parameters=training.find_unused_parameters)
 
 
 def mean_in_rank_order(state, bucket):
@@ -111,8 +207,8 @@ def mean_in_rank_order(state, bucket):
     """
     # (DDP inspects annotations and refuses those that are strings, as they are in this file, so there are none.)
     gradient = bucket.buffer()
-    parts = [torch.empty_like(gradient) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(parts, gradient)
+    parts = [torch.empty_like(gradient) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, gradient)
     total = parts[0]
     for part in parts[1:]:
         total += part
@@ -121,55 +217,11 @@ def mean_in_rank_order(state, bucket):
     return future
 
 
-def share_buffers(network: torch.nn.Module) -> None:
+def share_buffers(network: nn.Module) -> None:
     """Every process takes the first one's buffers (batch statistics), as DDP does before its next forward pass."""
-    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+    if distributed.is_initialized() and distributed.get_world_size() > 1:
         for buffer in network.buffers():
-            torch.distributed.broadcast(buffer, 0)
-
-
-def seed_everything(seed: int, *, rank: int = 0, step: int = 0) -> None:
-    """Seed python, numpy and torch; every rank and every fresh start at a later step gets its own stream."""
-    value = int(np.random.SeedSequence((seed, rank, step)).generate_state(1)[0])
-    random.seed(value)
-    np.random.seed(value)
-    torch.manual_seed(value)
-
-
-def random_state() -> dict[str, Any]:
-    """State of every generator of this process, in types that torch.load(weights_only=True) accepts."""
-    numpy_state = np.random.get_state(legacy=False)
-    numpy_state["state"]["key"] = torch.from_numpy(numpy_state["state"]["key"].astype(np.int64))
-    cuda = [torch.cuda.get_rng_state()] if torch.cuda.is_available() else []
-    return {"python": random.getstate(), "numpy": numpy_state, "torch": torch.get_rng_state(), "cuda": cuda}
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Undo `random_state`."""
-    random.setstate(state["python"])
-    numpy_state = {**state["numpy"], "state": dict(state["numpy"]["state"])}
-    numpy_state["state"]["key"] = numpy_state["state"]["key"].numpy().astype(np.uint32)
-    np.random.set_state(numpy_state)
-    torch.set_rng_state(state["torch"])
-    for cuda in state["cuda"]:
-        torch.cuda.set_rng_state(cuda)
-
-
-def continue_randomness(fabric: Fabric, state: dict[str, Any], *, seed: int) -> None:
-    """Restore this process's generators from a checkpoint; with another number of processes, start new streams.
-
-    A line says when the continued training can no longer be equal bit by bit.
-    """
-    states, threads = state["random"], state["threads"]
-    if len(states) == fabric.world_size:
-        restore_random_state(states[fabric.global_rank])
-    else:
-        seed_everything(seed, rank=fabric.global_rank, step=state["step"])
-    if (len(states), threads) != (fabric.world_size, torch.get_num_threads()) and fabric.is_global_zero:
-        say(
-            f"this checkpoint was written by {len(states)} processes of {threads} threads: the order of samples is "
-            "kept, but results agree only to rounding and to the random draws inside the network"
-        )
+            distributed.broadcast(buffer, 0)
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -181,16 +233,16 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def gather_objects(value: Any) -> list[Any]:
     """`value` of every rank, in rank order, on every rank."""
-    if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+    if not (distributed.is_initialized() and distributed.get_world_size() > 1):
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
     return values
 
 
-def rank_table(fabric: Fabric) -> str:
+def rank_table(processes: Processes) -> str:
     """One line per process: where it runs and on what."""
-    cuda = fabric.device.type == "cuda"
-    device = torch.cuda.get_device_name(fabric.device) if cuda else f"CPU, {torch.get_num_threads()} threads"
-    mine = f"{fabric.global_rank:>4}  {socket.gethostname()}  process {os.getpid()}  {fabric.device}  {device}"
-    return "\n".join([f"rank  of {fabric.world_size} processes", *gather_objects(mine)])
+    cuda = processes.device.type == "cuda"
+    device = torch.cuda.get_device_name(processes.device) if cuda else f"CPU, {torch.get_num_threads()} threads"
+    mine = f"{processes.rank:>4}  {socket.gethostname()}  process {os.getpid()}  {processes.device}  {device}"
+    return "\n".join([f"rank  of {processes.world} processes", *gather_objects(mine)])

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 
 from benchmark import lineage
@@ -35,7 +34,8 @@ from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.material import Material, make_material
 from benchmark.training.objectives import make_objective
-from benchmark.training.processes import seed_everything, start_processes
+from benchmark.training.processes import Processes, start_processes
+from benchmark.training.randomness import seed_everything
 from benchmark.training.signals import StopRequest
 from benchmark.version import code_version
 from benchmark.workers import available_processes
@@ -136,24 +136,24 @@ def main(arguments: argparse.Namespace) -> int | None:
     lock = RunLock(folder, config.run) if first else None
     with lock or nullcontext():
         inputs = read_inputs(arguments, config)
-        fabric = start_processes(config.training)
+        processes = start_processes(config.training)
         if first:
             set_aside(folder, inputs.made, forced=take_forced(arguments.out))
-        fabric.barrier()
-        loop, checkpoints = assemble(arguments, config, fabric, stop, lock, inputs)
+        processes.barrier()
+        loop, checkpoints = assemble(arguments, config, processes, stop, lock, inputs)
         if not loop.run():
             say(f"{config.run}: stopped after {stop.received or 'a request to another process'}; run again to continue")
             return EXIT_CONTINUE
         if first:
             finish(arguments.out, config, loop, checkpoints, inputs)
-        fabric.barrier()
+        processes.barrier()
     return None
 
 
 def assemble(
     arguments: argparse.Namespace,
     config: RunConfig,
-    fabric: Fabric,
+    processes: Processes,
     stop: StopRequest,
     lock: RunLock | None,
     inputs: Inputs,
@@ -172,7 +172,7 @@ def assemble(
             lock.check()
 
     loop = TrainingLoop(
-        fabric,
+        processes,
         config,
         make_network(config, material, inputs.beginnings),
         material.samples,

@@ -30,7 +30,8 @@ from benchmark.training.checkpoints import Checkpoints, write_weights
 from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.objectives import make_objective
-from benchmark.training.processes import seed_everything, start_processes
+from benchmark.training.processes import start_processes
+from benchmark.training.randomness import seed_everything
 from benchmark.training.signals import StopRequest
 
 ROOT = Path(__file__).parents[2]
@@ -163,10 +164,10 @@ def make_loop(
     **options,
 ) -> TrainingLoop:
     """The loop over `samples` in this process (group), as `train` would assemble it."""
-    fabric = start_processes(config.training)
+    processes = start_processes(config.training)
     seed_everything(config.seed)
     return TrainingLoop(
-        fabric,
+        processes,
         config,
         NETWORKS[objective](dropout=dropout, idle=idle),
         samples,

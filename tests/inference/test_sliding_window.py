@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.data.utils import compute_importance_map, dense_patch_slices
 from monai.inferers import SlidingWindowInferer
 from torch import nn
 
@@ -63,6 +64,24 @@ def test_scores_and_labels_are_monais_to_the_bit(case):
     labels = predict_labels(network, image, window, device="cpu")
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), expected.argmax(0))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.integers(1, 12), st.integers(0, 40)), min_size=1, max_size=3),
+    st.sampled_from((0.0, 0.25, 0.3, 0.5, 0.7, 0.9)),
+)
+def test_windows_lie_where_monai_lays_them(sides, overlap):
+    patch, shape = tuple(side for side, _ in sides), tuple(side + more for side, more in sides)
+    interval = [max(int(side * (1 - overlap)), 1) for side in patch]
+    assert Window(patch, overlap).positions(shape) == dense_patch_slices(shape, patch, interval)
+
+
+@pytest.mark.parametrize("weighting", ["gaussian", "constant"])
+@pytest.mark.parametrize("patch", [(96, 96, 96), (32, 32, 64), (320, 320), (7, 9), (128,), (1, 3)])
+def test_windows_are_weighted_as_by_monai(patch, weighting):
+    expected = compute_importance_map(patch, mode=weighting, sigma_scale=0.125, device="cpu")
+    assert torch.equal(Window(patch, weighting=weighting).weights(torch.device("cpu"))[0], expected)
 
 
 def test_ties_go_to_the_first_class():

@@ -14,7 +14,7 @@ from benchmark.errors import InputError
 from benchmark.lineage import training_settings
 from benchmark.training import checkpoints as module
 from benchmark.training.checkpoints import Checkpoints, write_weights
-from benchmark.training.processes import random_state, restore_random_state, seed_everything
+from benchmark.training.randomness import random_state, restore_random_state, seed_everything
 
 IDENTITY = {"training.batch": 4, "seed": 7}
 

@@ -19,7 +19,7 @@ from benchmark.models.registry import build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import RunConfig
 from benchmark.training import train
-from benchmark.training.processes import seed_everything
+from benchmark.training.randomness import seed_everything
 from benchmark.training.signals import STOP_SIGNALS
 
 SIDE, CLASSES = 32, (3, 2, 3)  # two stores have as many classes: only the number of the head tells them apart

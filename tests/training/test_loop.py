@@ -15,7 +15,7 @@ from benchmark.errors import InputError
 from benchmark.training.feed import SampleError
 from benchmark.training.journal import STEP_FIELDS, CsvLog
 from benchmark.training.loop import Machine, TrainingDiverged
-from benchmark.training.processes import seed_everything
+from benchmark.training.randomness import seed_everything
 from benchmark.training.schedules import learning_rate
 
 

@@ -14,7 +14,7 @@ from helpers.tiny import TinySamples, finish, make_loop, tiny_config
 from torch import nn
 
 from benchmark.files import read_json, write_json
-from benchmark.training.processes import rank_table, set_up_network, share_buffers
+from benchmark.training.processes import Processes, TrainedNetwork, rank_table, set_up_network, share_buffers
 
 
 def _process(folder: Path, rank: int) -> None:
@@ -23,7 +23,7 @@ def _process(folder: Path, rank: int) -> None:
     network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2))
     network[1].running_mean.fill_(rank + 1)
     share_buffers(network)
-    table = rank_table(SimpleNamespace(device=torch.device("cpu"), global_rank=rank, world_size=2))
+    table = rank_table(Processes(rank, 2))
     found = {"mean": network[1].running_mean.tolist(), "table": table, "process": os.getpid()}
     write_json(folder / f"{rank}.json", found)
     torch.distributed.destroy_process_group()
@@ -48,17 +48,15 @@ def test_two_processes_share_the_first_ones_statistics_and_both_stand_in_the_tab
     ("wanted", "world", "device", "synchronised"),
     [(True, 2, "cuda", True), (False, 2, "cuda", False), (True, 1, "cuda", False), (True, 2, "cpu", False)],
 )
-def test_batch_statistics_are_synchronised_where_the_protocol_says_so(wanted, world, device, synchronised, capsys):
-    forward = SimpleNamespace(register_comm_hook=lambda state, hook: None)
-    fabric = SimpleNamespace(world_size=world, device=torch.device(device), is_global_zero=True)
-    fabric.setup = lambda network, optimiser: (nn.Sequential(network), optimiser)
+def test_batch_statistics_are_synchronised_where_the_protocol_says_so(
+    wanted, world, device, synchronised, capsys, monkeypatch
+):
+    processes = SimpleNamespace(world=world, device=torch.device(device), first=True)
+    monkeypatch.setattr("benchmark.training.processes.TrainedNetwork", lambda network, *_, **__: network)
     network = nn.Sequential(nn.Conv3d(1, 2, 1), nn.BatchNorm3d(2))
     optimiser = torch.optim.SGD(network.parameters(), lr=1)
     training = tiny_config(training={"synchronise_batch_norm": wanted}).training
-    if device == "cpu":  # there DDP sums gradients by a hook, which a bare module lacks
-        fabric.setup = lambda network, optimiser: (SimpleNamespace(_forward_module=forward, inner=network), optimiser)
-    prepared, _ = set_up_network(fabric, network, optimiser, training)
-    inner = prepared.inner if device == "cpu" else prepared[0]
+    inner = set_up_network(processes, network, training)
     assert isinstance(inner[1], nn.SyncBatchNorm) == synchronised
     assert ("statistics are per process" in capsys.readouterr().err) == (wanted and device == "cpu")
     kept = {id(parameter) for group in optimiser.param_groups for parameter in group["params"]}
@@ -68,9 +66,8 @@ def test_batch_statistics_are_synchronised_where_the_protocol_says_so(wanted, wo
 def test_pace_and_data_wait_are_those_of_the_slowest_process(tmp_path, monkeypatch):
     loop = make_loop(tmp_path, tiny_config(), TinySamples(7))
     others = {"loss": 3.0, "waited": 2.0, "seconds": 8.0, "memory": 700.0}
-    monkeypatch.setattr(
-        loop.fabric, "all_gather", lambda mine: torch.stack([mine, torch.tensor([*others.values(), 1.0]).double()])
-    )
+    others = [*others.values(), 1.0]
+    monkeypatch.setattr(Processes, "gather", lambda self, mine: [mine.tolist(), others])
     loop.rate = 0.1
     loop.journal.start(0)
     stopping = loop._report(0, {"loss": 1.0, "waited": 2.0, "seconds": 4.0, "memory": 900.0})
@@ -82,3 +79,28 @@ def test_pace_and_data_wait_are_those_of_the_slowest_process(tmp_path, monkeypat
     assert float(row["samples_per_second"]) == 4 / 8
     assert float(row["data_wait"]) == 2 / 4
     assert float(row["peak_memory_mb"]) == 900
+
+
+def test_outputs_are_float32_whatever_the_precision_inside():
+    inside = []
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))
+    network[0].register_forward_hook(lambda layer, inputs, output: inside.append(output.dtype))
+    wrapped = TrainedNetwork(network, Processes(precision="bf16-mixed"), find_unused_parameters=False)
+    assert wrapped(torch.ones(1, 3)).dtype == torch.float32 and inside == [torch.bfloat16]
+    assert wrapped.module is network and not list(wrapped.module.state_dict())[0].startswith("module")
+
+
+@pytest.mark.parametrize("clip_norm", [None, 0.5])
+def test_a_scaled_loss_moves_the_weights_as_an_unscaled_one(clip_norm):
+    """Half precision scales losses by a power of two, which gradients lose again before they are clipped or used."""
+    moved = []
+    for scaler in (torch.amp.GradScaler("cpu", init_scale=2.0**10), torch.amp.GradScaler(enabled=False)):
+        torch.manual_seed(0)
+        network, processes = nn.Linear(4, 1), Processes(scaler=scaler)
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+        loss = network(torch.arange(8.0).reshape(2, 4)).square().mean()
+        processes.scaler.scale(loss).backward()
+        processes.update(optimiser, clip_norm=clip_norm)
+        assert network.weight.grad is None
+        moved.append(network.weight.detach())
+    assert torch.equal(*moved)

@@ -15,7 +15,8 @@ from benchmark.data.store import PreparedStore
 from benchmark.lineage import training_settings
 from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import TrainingLoop
-from benchmark.training.processes import seed_everything, start_processes
+from benchmark.training.processes import start_processes
+from benchmark.training.randomness import seed_everything
 from benchmark.training.validation import Validator
 
 
@@ -55,11 +56,11 @@ def train(folder, store: PreparedStore, strategy: str, **sampling) -> list[dict[
             "sampling": {"strategy": strategy, **sampling},
         }
     )
-    fabric = start_processes(config.training)
+    processes = start_processes(config.training)
     seed_everything(config.seed)
     samples = PatchDataset(store, ["v0"], config.training, config.seed)
     loop = TrainingLoop(
-        fabric,
+        processes,
         config,
         TwoOutputs(),
         samples,

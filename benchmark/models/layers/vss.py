@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from monai.networks.layers import DropPath
+from dynamic_network_architectures.building_blocks.regularization import DropPath
 from torch import Tensor, nn
 
 from benchmark.models.layers.mamba import Mamba, TokenMixer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monai.networks.layers import DropPath
+from dynamic_network_architectures.building_blocks.regularization import DropPath
 from torch import Tensor, nn
 
 from benchmark.models.layers.transformer import Perceptron
