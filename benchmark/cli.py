@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 
 from benchmark import __version__
 from benchmark.catalog.arguments import write_record
 from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.own import use_folders
 
 COMMANDS = {
     # command: (module, what it does)
@@ -16,6 +18,7 @@ COMMANDS = {
     "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
     "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
     "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
+    "new": ("benchmark.catalog.new", "a skeleton of one's own method, data set or paper"),
     "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
     "fetch-weights": ("benchmark.data.fetch_weights", "a released file of weights: download or find it, and check it"),
@@ -57,8 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
         if name == asked:
             modules[name] = importlib.import_module(module)
             modules[name].add_arguments(sub)
+            sub.add_argument(
+                "--papers", action="append", default=[], metavar="DIR", help="a folder of one's own (docs/your_own.md)"
+            )
     parsed = parser.parse_args(arguments)
     try:
+        if parsed.papers:
+            use_folders(parsed.papers)
         code = modules[parsed.command].main(parsed) or 0
         if code == 0:
             write_record(parsed)
@@ -66,3 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_INPUT
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

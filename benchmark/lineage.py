@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from benchmark.files import read_json, value_digest
+from benchmark.own import own_files
 from benchmark.settings import RunConfig
 
 PACKAGE = Path(__file__).resolve().parent
@@ -195,9 +196,11 @@ def result_versions() -> dict[str, dict[str, int]]:
 @cache
 def _syntax_of(kind: str, name: str) -> str:
     """Of a network or dataset that is not listed: its module, and the yaml of a dataset's facts."""
-    folder = PACKAGE / {"network": "models", "dataset": "datasets"}[kind]
-    parts = [syntax_digest(folder / f"{name}.py")] if (folder / f"{name}.py").is_file() else []
-    facts = folder / f"{name}.yaml"
+    ours, own = {"network": ("models", "networks"), "dataset": ("datasets", "datasets")}[kind]
+    module, facts = (
+        own_files(own, ending).get(name, PACKAGE / ours / f"{name}{ending}") for ending in (".py", ".yaml")
+    )
+    parts = [syntax_digest(module)] if module.is_file() else []
     return value_digest([*parts, yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.is_file() else None])
 
 

@@ -71,7 +71,7 @@ def audit(catalog: Catalog, counts: dict[str, dict[str, float]]) -> list[Finding
 
 def counted(catalog: Catalog, layout: Layout) -> dict[str, dict[str, float]]:
     """run → counted parameters and FLOPs: those measured before, and over them those of the results folder."""
-    measured = [catalog.folder / paper / "measured" / "flops.csv" for paper in catalog.papers]
+    measured = [catalog.paper_folder(paper) / "measured" / "flops.csv" for paper in catalog.papers]
     fresh = [Path(layout.cost(target)) for target in catalog.targets]
     return read_costs(path for path in (*measured, *fresh) if path.is_file())
 
@@ -87,7 +87,9 @@ def write_contradictions(catalog: Catalog, findings: Sequence[Finding]) -> None:
     for paper in catalog.papers:
         own = [line for line in found if catalog.target(line.target).paper == paper]
         if own:
-            write_text(catalog.folder / paper / "contradictions.csv", csv_text([list(Contradiction._fields), *own]))
+            write_text(
+                catalog.paper_folder(paper) / "contradictions.csv", csv_text([list(Contradiction._fields), *own])
+            )
 
 
 def findings_csv(findings: Sequence[Finding]) -> str:

@@ -11,10 +11,11 @@ from benchmark.catalog.loading import PaperFolder, load_paper
 from benchmark.catalog.papers import NamedModel, Protocol
 from benchmark.catalog.provenance import merge
 from benchmark.catalog.reading import pick, validate
-from benchmark.catalog.targets import Column, Row, Target
+from benchmark.catalog.targets import Column, Extension, Row, Target
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
 from benchmark.models.registry import available_models
+from benchmark.own import own_folders, papers_in
 from benchmark.settings import RELEASED, RunConfig, Scale
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
@@ -27,7 +28,7 @@ class Catalog:
     """Look-up of targets and runs over all papers of a folder.
 
     Args:
-        folder: paper_tables.
+        folder: paper_tables. The papers of one's own (`benchmark.own`) stand beside those in it.
         seeds: at least so many runs per row, with seeds 0, 1, …; None: as each row says.
         share: of the steps of every training at scale `pilot`.
 
@@ -39,24 +40,46 @@ class Catalog:
         self, folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
     ) -> None:
         self.folder, self.seeds, self.share = Path(folder), seeds, share
-        names = sorted(path.parent.name for path in self.folder.glob("*/paper.yaml"))
-        if not names:
+        folders = {path.name: path for path in papers_in(self.folder)}
+        if not folders:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
-        self.papers = {name: load_paper(self.folder / name) for name in names}
+        self.papers = {name: load_paper(path) for name, path in folders.items()}
+        for path in own_folders():
+            if self.folder.resolve() not in (path, path.parent):  # given once more, as one of several
+                if path.name in folders:
+                    raise InputError(f"two papers are called {path.name}", where=path, found=folders[path.name])
+                self.papers[path.name] = load_paper(path, folders)
         self.targets: dict[str, Target] = {}
         for folder_ in self.papers.values():
             for target in folder_.targets.values():
                 if target.target in self.targets:
-                    raise InputError(f"target id {target.target!r} stands twice", where=self.folder)
+                    raise InputError(f"target id {target.target!r} stands twice", where=folder_.folder)
                 self.targets[target.target] = target
+        for name, folder_ in self.papers.items():
+            for extension in folder_.extensions:
+                self._extend(name, folder_, extension)
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
-        for name, folder_ in self.papers.items():
-            self._check_ledger(self.folder / name / "ledger.yaml", folder_)
-            self._check_scoring(self.folder / name, folder_)
+        for folder_ in self.papers.values():
+            self._check_ledger(folder_.folder / "ledger.yaml", folder_)
+            self._check_scoring(folder_.folder, folder_)
 
     def target(self, name: str) -> Target:
         return pick(self.targets, name, "target", None)
+
+    def paper_folder(self, paper: str) -> Path:
+        """Where the files of a paper lie."""
+        return self.papers[paper].folder
+
+    def _extend(self, name: str, own: PaperFolder, extension: Extension) -> None:
+        """Add rows of one's own to a target, which train by that target's protocols."""
+        target = pick(self.targets, extension.extend, "target to extend", own.folder)
+        if taken := sorted(set(target.rows) & set(extension.rows)):
+            raise InputError(f"{extension.extend} has such rows already", where=own.folder, found=taken)
+        for protocol, settings in self.papers[target.paper].protocols.items():
+            own.protocols.setdefault(protocol, settings)
+        rows = {row: spec.model_copy(update={"paper": spec.paper or name}) for row, spec in extension.rows.items()}
+        self.targets[target.target] = target.model_copy(update={"rows": {**target.rows, **rows}})
 
     def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
         """Every entry concerns something, under a name that exists."""
@@ -110,7 +133,7 @@ class Catalog:
         seeds = range(self.seeds) if self.seeds and self.seeds > len(row.seeds) else row.seeds
         runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in seeds)
         for run in runs:
-            self._parts(run, where=self.folder / target.paper / f"{target.target}.yaml")
+            self._parts(run, where=self.target_path(target))
         return runs
 
     def runs(self, target: Target, *, scored: bool = False, rows: Collection[str] | None = None) -> tuple[str, ...]:
@@ -138,7 +161,8 @@ class Catalog:
         """
         protocol, model, seed = self._parts(run, where="run id")
         paper = run.split("/")[0]
-        folder, where = self.papers[paper], f"{self.folder / paper}/protocols.yaml: {protocol.name}"
+        folder = self.papers[paper]
+        where = f"{folder.folder}/protocols.yaml: {protocol.name}"
         trainer = protocol
         if protocol.trained_by not in (None, RELEASED):
             trainer = pick(folder.protocols, protocol.trained_by, f"protocol of {paper}", f"{where}: trained_by")
@@ -262,14 +286,18 @@ class Catalog:
         return self._parts(run, where="run id")[0].engine in ENGINES
 
     def target_path(self, target: Target) -> Path:
-        return self.folder / target.paper / f"{target.target}.yaml"
+        return self.paper_folder(target.paper) / f"{target.target}.yaml"
 
 
-@lru_cache(maxsize=4)
 def load_catalog(
     folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
 ) -> Catalog:
-    """The catalog of a folder, loaded once per process; arguments as of `Catalog`."""
+    """The catalog of a folder and of the folders of one's own, loaded once per process; arguments as of `Catalog`."""
+    return _loaded(folder, own_folders(), seeds, share)
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float) -> Catalog:
     return Catalog(folder, seeds=seeds, share=share)
 
 

@@ -15,12 +15,15 @@ class Paper(Settings):
 
     paper: str
     title: str
-    authors: tuple[str, ...]
-    venue: str
-    year: int
+    authors: tuple[str, ...] = ()
+    venue: str = ""
+    year: int = 0
     doi: str = ""
     repository: str = Field("", description="Released code, owner/name")
     commit: str = Field("", description="Commit of the released code that the facts were read at")
+    source: Literal["tagged", "ours"] = Field(
+        "tagged", description="ours: values are of one's own and need no tag; tagged: each says where it comes from"
+    )
 
 
 class NamedModel(Settings):

@@ -14,21 +14,32 @@ KINDS = ("paper", "code", "assumed")
 
 
 class Origin(NamedTuple):
-    """Where a value comes from: `kind` is paper, code or assumed; `text` is the place or the reason."""
+    """Where a value comes from: `kind` is paper, code or assumed; `text` is the place or the reason.
+
+    Of a folder whose paper.yaml says `source: ours`, values without a tag are of the kind ours.
+    """
 
     kind: str
     text: str
 
 
-def split_tags(tree: Any, *, where: str, key: str = "") -> tuple[Any, dict[str, Origin]]:
+def split_tags(tree: Any, *, where: str, key: str = "", default: Origin | None = None) -> tuple[Any, dict[str, Origin]]:
     """Plain values of a tagged tree, and the origin of each leaf by dotted key.
+
+    Args:
+        tree: mappings down to tagged leaves.
+        where: the file, for messages.
+        key: of the tree in that file.
+        default: origin of leaves without a tag; None: each leaf has one.
 
     Raises:
         InputError: a leaf has no tag, more than one tag, or an empty tag text.
     """
     if isinstance(tree, dict) and "value" in tree:
         return tree["value"], {key: _origin(tree, where=where, key=key)}
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or (default and not tree):
+        if default is not None:
+            return tree, {key: default}
         raise InputError(
             f"{key}: a value without provenance",
             where=where,
@@ -38,7 +49,7 @@ def split_tags(tree: Any, *, where: str, key: str = "") -> tuple[Any, dict[str, 
     values, origins = {}, {}
     for name, branch in tree.items():
         path = f"{key}.{name}" if key else str(name)
-        values[name], found = split_tags(branch, where=where, key=path)
+        values[name], found = split_tags(branch, where=where, key=path, default=default)
         origins.update(found)
     return values, origins
 

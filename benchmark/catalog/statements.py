@@ -94,7 +94,7 @@ def load_statements(catalog: Catalog) -> tuple[Statement, ...]:
     """
     statements = []
     for name in catalog.papers:
-        path = catalog.folder / name / "statements.csv"
+        path = catalog.paper_folder(name) / "statements.csv"
         for number, line in enumerate(read_csv(path, COLUMNS) if path.is_file() else [], start=2):
             where = f"{path}:{number}"
             references = tuple(_reference(part, where) for part in line["cells"].split(" ; ") if part.strip())

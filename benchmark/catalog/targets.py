@@ -44,6 +44,13 @@ class Row(Settings):
     note: str = Field("", description="Footnote of the row")
 
 
+class Extension(Settings):
+    """Rows of one's own in a table or figure of another paper, trained by that table's protocols."""
+
+    extend: str = Field(description="Target that gets the rows")
+    rows: dict[str, Row] = Field(description="As of a target; `model` is a name in the models.yaml beside this file")
+
+
 class Column(Settings):
     """One column of a table: which measure, in which unit, printed how."""
 
@@ -71,7 +78,7 @@ class Column(Settings):
         "test or classes",
     )
     of: tuple[str, ...] = Field((), description="average: the columns it is the mean of")
-    group: str | None = Field(None, description="Label group of the dataset; null: all classes")
+    group: str | None = Field(None, description="Label group of the dataset, or one structure; null: all classes")
     protocol: str | None = Field(None, description="Protocol, where a table's columns are different datasets")
     statistic: Literal["mean", "median", "sd"] = Field("mean", description="Over cases, by the convention's order")
     convention: str | None = Field(None, description="Scoring convention, where not the protocol's")

@@ -131,7 +131,7 @@ def count_papers(catalog: Catalog) -> list[Path]:
         rows = dict.fromkeys(run for target in paper.targets for _, run in rows_of_target(catalog, target))
         own = [run for run in rows if run.startswith(f"{name}/")]
         costs = count_runs(catalog, own)
-        written.append(catalog.folder / name / "measured" / "flops.csv")
+        written.append(catalog.paper_folder(name) / "measured" / "flops.csv")
         write_costs(written[-1], [(run.split("/")[2], costs[run]) for run in own], with_digest=False)
     return written
 

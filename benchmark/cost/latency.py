@@ -159,7 +159,7 @@ def timed_rows(catalog: Catalog, models: Sequence[str]) -> list[tuple[str, str]]
 def default_file(catalog: Catalog, run: str, device: torch.device) -> Path:
     """paper_tables/<paper>/measured/latency.<gpu>.csv"""
     gpu = re.sub(r"[^a-z0-9]+", "-", torch.cuda.get_device_name(device).lower()).strip("-")
-    return catalog.folder / run.split("/")[0] / "measured" / f"latency.{gpu}.csv"
+    return catalog.paper_folder(run.split("/")[0]) / "measured" / f"latency.{gpu}.csv"
 
 
 def record(path: Path, line: Latency) -> None:

@@ -72,7 +72,9 @@ class Planner:
         self.catalog, self.scale = catalog, scale
         self.sources = load_sources(catalog.folder)
         self._counted = {
-            run: count for paper in catalog.papers for run, count in counted_networks(catalog.folder / paper).items()
+            run: count
+            for paper in catalog.papers
+            for run, count in counted_networks(catalog.paper_folder(paper)).items()
         }
         self._printed = _printed_costs(catalog)
         self._plans: dict[str, RunPlan] = {}

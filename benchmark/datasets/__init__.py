@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 
 from benchmark.datasets.base import Archive, Case, Dataset, Fault
 from benchmark.errors import InputError
+from benchmark.own import load_module, own_files, refuse_taken
 
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
-NOT_DATASETS = {"__init__", "base", "label_order", "nifti", "nnunet_raw", "volumes", "amos22"}
+NOT_DATASETS = {"__init__", "base", "label_order", "nifti", "nnunet_raw", "own_nnunet", "volumes", "amos22"}
 
 
 def available_datasets() -> list[str]:
-    """Names of all data sets, sorted; none is imported."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_DATASETS)
+    """Names of all data sets, those of one's own among them, sorted; none is imported."""
+    ours = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_DATASETS]
+    own = own_files("datasets", ".yaml")
+    refuse_taken("datasets", own, ours)
+    return sorted([*ours, *own])
 
 
 def get_dataset(name: str) -> Dataset:
-    """The data set of module `benchmark/datasets/<name>.py`, its module-level `dataset`.
+    """The module-level `dataset` of `benchmark/datasets/<name>.py`, or of a file of one's own.
+
+    A yaml of one's own without a module is a data set in nnU-Net's raw layout.
 
     Raises:
         InputError: there is no such data set.
@@ -30,4 +37,15 @@ def get_dataset(name: str) -> Dataset:
             expected="one of " + ", ".join(available_datasets()),
             remedy=f"add benchmark/datasets/{name}.py and {name}.yaml, or correct the name",
         )
-    return importlib.import_module(f"benchmark.datasets.{name}").dataset
+    facts = own_files("datasets", ".yaml").get(name)
+    if facts is None:
+        return importlib.import_module(f"benchmark.datasets.{name}").dataset
+    module = facts.with_suffix(".py")
+    return load_module(module).dataset if module.is_file() else _own_nnunet(facts)
+
+
+@cache
+def _own_nnunet(facts: Path) -> Dataset:
+    from benchmark.datasets.own_nnunet import OwnNnUnet
+
+    return OwnNnUnet.from_yaml(str(facts))

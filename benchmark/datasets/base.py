@@ -98,6 +98,7 @@ class Dataset:
         test_cases, val_cases: official test and validation cases where known.
         shared: folder of raw data, beside the data set's own, that several data sets of one archive download into.
         obtain: where people get the data if it cannot be downloaded here.
+        folder: where the data lie, of a data set of one's own; empty: `roots`, a download or a phantom.
         layout: the published layout in one line.
         empty_labels: whether a case without any labelled voxel is right.
         shared_scans: other data sets with the same scans, and what follows for a reader of both; the cases of one
@@ -124,6 +125,7 @@ class Dataset:
     val_cases: tuple[str, ...] = ()
     shared: str = ""
     obtain: str = ""
+    folder: str = ""
     layout: str = ""
     empty_labels: bool = False
     shared_scans: Mapping[str, str] = field(default_factory=dict)

@@ -58,14 +58,15 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
 
 
 def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | None:
-    """Structures of a label group, without those that the run's labels leave out; None for all structures.
+    """Structures of a label group, or the one of that name, without those that a run leaves out; None: all of them.
 
     Raises:
         InputError: the data set has no such group.
     """
     if group is None:
         return None
-    groups = get_dataset(config.dataset).groups
+    dataset = get_dataset(config.dataset)
+    groups = {**{name: (name,) for name in dataset.label_names}, **dataset.groups}
     if group not in groups:
         raise InputError(f"unknown label group {group!r} of {config.dataset}", expected="one of " + ", ".join(groups))
     return tuple(name for name in groups[group] if config.labels is None or name in config.labels)

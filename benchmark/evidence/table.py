@@ -77,7 +77,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         scores=scores,
         outdated=outdated,
         cost=read_costs(paths, wanted),
-        contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
+        contradictions=read_contradictions(catalog.paper_folder(target.paper) / "contradictions.csv", target),
         training_time=training_times(catalog, target, layout, arguments.scale),
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
@@ -204,7 +204,7 @@ def _number(text: str, path: str | Path) -> float:
 
 
 def _measured(catalog: Catalog, target: Target) -> list[Path]:
-    return sorted((catalog.folder / target.paper / "measured").glob("latency.*.csv"))
+    return sorted((catalog.paper_folder(target.paper) / "measured").glob("latency.*.csv"))
 
 
 def _existing(paths: Iterable[str | Path]) -> list[Path]:

@@ -42,7 +42,7 @@ class Changes:
         self._catalog, self._layout = wiring.catalog, wiring.layout
         self._notes: dict[str, list[str]] = {}
         settings = wiring.settings
-        self.chain = Chain(wiring.catalog, wiring.layout, settings.scale, roots=settings.roots, forced=self.is_forced)
+        self.chain = Chain(wiring.catalog, wiring.layout, settings.scale, roots=wiring.roots, forced=self.is_forced)
 
     def kept(self, files: Callable[[Wildcards], Any] | str, changed: Callable[[Wildcards], list[str]]) -> Callable:
         """Inputs that make nothing anew by being newer. Where something has changed they are ordinary ones (behind a
@@ -228,8 +228,8 @@ class Changes:
     def _specification(self, target: Target) -> Mapping[str, Any]:
         """Rows, columns, claims and ledger of a target: comments and layout of the yaml do not count."""
         folder = self._catalog.papers[target.paper]
-        measured = sorted((self._catalog.folder / target.paper / "measured").glob("latency.*.csv"))
-        texts = [self._catalog.folder / target.paper / "contradictions.csv", *measured]
+        measured = sorted((self._catalog.paper_folder(target.paper) / "measured").glob("latency.*.csv"))
+        texts = [self._catalog.paper_folder(target.paper) / "contradictions.csv", *measured]
         return {
             "target": target.model_dump(mode="json"),
             "ledger": [entry.model_dump(mode="json") for entry in folder.ledger],

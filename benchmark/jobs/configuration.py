@@ -38,6 +38,10 @@ class WorkflowConfig(Settings):
         "version made",
     )
     paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
+    papers: tuple[str, ...] = Field(
+        (),
+        description="Folders of one's own, beside paper_tables: papers, rows, networks, data sets (docs/your_own.md)",
+    )
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
     gpus_per_training: int | None = Field(

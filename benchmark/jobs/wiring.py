@@ -21,6 +21,7 @@ from benchmark.errors import InputError
 from benchmark.jobs.configuration import workflow_config
 from benchmark.layout import CONTROLS
 from benchmark.lineage import STRICT
+from benchmark.own import own_files, use_folders
 from benchmark.settings import PreparedData, RunConfig
 
 
@@ -70,6 +71,7 @@ class Wiring:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.settings = workflow_config(dict(config))
+        use_folders(self.settings.papers)
         self.catalog = load_catalog(self.settings.paper_tables, seeds=self.settings.seeds, share=self.settings.share)
         self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
         self.layout = self.settings.layout()
@@ -91,10 +93,15 @@ class Wiring:
 
     def _options(self) -> Iterator[str]:
         yield f"--scale {self.settings.scale} --paper-tables {shlex.quote(self.settings.paper_tables)}"
+        yield from self.own_options()
         if self.settings.scale == "pilot":
             yield f"--share {self.settings.share:g}"
         if self.settings.seeds:
             yield f"--seeds {self.settings.seeds}"
+
+    def own_options(self) -> Iterator[str]:
+        """The folders of one's own, for commands that need no more of the configuration than these."""
+        yield from (f"--papers {shlex.quote(folder)}" for folder in self.settings.papers)
 
     # What a run reads
 
@@ -174,14 +181,20 @@ class Wiring:
         always: what can be neither downloaded nor found in `roots` stops at `fetch`, which says where to get it."""
         if dataset not in available_datasets():
             return False
-        return not self.is_demo or dataset in self.settings.roots or get_dataset(dataset).phantom
+        return not self.is_demo or dataset in self.roots or get_dataset(dataset).phantom
+
+    @cached_property
+    def roots(self) -> dict[str, str]:
+        """Local folders of datasets: those that the configuration names, and those of datasets of one's own."""
+        own = {name: get_dataset(name).folder for name in own_files("datasets", ".yaml")}
+        return {**{name: folder for name, folder in own.items() if folder}, **self.settings.roots}
 
     # What a dataset reads
 
     def source_argument(self, wildcards: Wildcards) -> str:
         """Where a dataset comes from: a configured folder, the phantom (demo) or a download (paper scale)."""
-        if wildcards.dataset in self.settings.roots:
-            return f"--root {shlex.quote(self.settings.roots[wildcards.dataset])}"
+        if wildcards.dataset in self.roots:
+            return f"--root {shlex.quote(self.roots[wildcards.dataset])}"
         return "--phantom" if self.is_demo else ""
 
     def run_prepared_so(self, wildcards: Wildcards) -> str:

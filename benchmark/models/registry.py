@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import InputError, did_you_mean
+from benchmark.own import load_module, own_files, refuse_taken
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -83,15 +84,18 @@ def register(
 
 
 def available_models() -> list[str]:
-    """Names of all networks that exist, sorted; torch is not imported."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_NETWORKS)
+    """Names of all networks that exist, those of one's own among them, sorted; torch is not imported."""
+    ours = [path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_NETWORKS]
+    own = own_files("networks", ".py")
+    refuse_taken("networks", own, ours)
+    return sorted([*ours, *own])
 
 
 def model_entry(name: str) -> ModelEntry:
     """The entry of one network; imports its module.
 
     Raises:
-        InputError: there is no such network.
+        InputError: there is no such network, or a file of one's own cannot be imported or registers another name.
     """
     if name not in available_models():
         raise InputError(
@@ -99,7 +103,15 @@ def model_entry(name: str) -> ModelEntry:
             expected="one of " + ", ".join(available_models()),
             remedy=f"add benchmark/models/{name}.py, or correct the name in paper_tables",
         )
-    importlib.import_module(f"benchmark.models.{name}")
+    own = own_files("networks", ".py").get(name)
+    if own is None:
+        importlib.import_module(f"benchmark.models.{name}")
+        return _entries[name]
+    load_module(own)
+    if name not in _entries:
+        raise InputError(
+            "a network is registered under the name of its file", where=own, expected=f'@register("{name}")'
+        )
     return _entries[name]
 
 

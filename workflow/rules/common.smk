@@ -24,6 +24,7 @@ except InputError as error:
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
 kept = changes.kept
+OWN = " ".join(wiring.own_options())
 WEIGHTS = shlex.quote(wiring.settings.weights)
 PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
 OPTIONS = (

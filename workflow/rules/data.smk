@@ -30,7 +30,7 @@ rule fetch_dataset:
     message:
         "{wildcards.dataset}: fetching"
     shell:
-        "python -m benchmark fetch {wildcards.dataset} {params.source} --out {output.source} > {log} 2>&1"
+        f"python -m benchmark fetch {{wildcards.dataset}} {OWN} {{params.source}} --out {{output.source}} > {{log}} 2>&1"
 
 
 rule fetch_weights:
@@ -71,7 +71,8 @@ rule verify_dataset:
     message:
         "{wildcards.dataset}: verifying every case"
     shell:
-        "python -m benchmark verify {wildcards.dataset} --source {input.source} --out {output.verified} > {log} 2>&1"
+        f"python -m benchmark verify {{wildcards.dataset}} {OWN}"
+        " --source {input.source} --out {output.verified} > {log} 2>&1"
 
 
 rule split_cases:
@@ -94,7 +95,8 @@ rule split_cases:
     message:
         "{wildcards.dataset}: splitting by patient"
     shell:
-        "python -m benchmark split {wildcards.dataset} --source {input.source} --out {output.split} > {log} 2>&1"
+        f"python -m benchmark split {{wildcards.dataset}} {OWN}"
+        " --source {input.source} --out {output.split} > {log} 2>&1"
 
 
 rule check_split:
@@ -117,7 +119,8 @@ rule check_split:
     message:
         "{wildcards.dataset}: no patient in two splits"
     shell:
-        "python -m benchmark split {wildcards.dataset} --source {input.source} --check {input.split}"
+        f"python -m benchmark split {{wildcards.dataset}} {OWN}"
+        " --source {input.source} --check {input.split}"
         " --record {output.checked} > {log} 2>&1"
 
 

@@ -1,0 +1,192 @@
+"""Folders of one's own: papers, rows, networks and data sets that nobody had to put into this repository."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+from benchmark import lineage
+from benchmark.catalog import load_catalog
+from benchmark.cli import main
+from benchmark.datasets import get_dataset
+from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.models.registry import available_models, build
+from benchmark.own import VARIABLE, use_folders
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_used_before(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "")
+
+
+def write_raw(root: Path, *, labels: dict[str, int] | None = None, cases: int = 10, ending: str = ".nii.gz") -> Path:
+    """Two cases per patient, in nnU-Net's raw layout."""
+    root.mkdir(parents=True)
+    content = {"channel_names": {"0": "CT"}, "labels": labels or {"background": 0, "left": 1, "right": 2}}
+    (root / "dataset.json").write_text(json.dumps({**content, "name": "Blobs", "file_ending": ending}))
+    for number in range(cases):
+        array = np.zeros((40, 33, 20), np.uint8)
+        array[4:10, 5:9, 3:8], array[20:30, 5:9, 3:8] = 1, 2
+        for folder, name in (
+            ("imagesTr", f"p{number // 2}_scan{number % 2}_0000"),
+            ("labelsTr", f"p{number // 2}_scan{number % 2}"),
+        ):
+            (root / folder).mkdir(exist_ok=True)
+            nibabel.Nifti1Image(array, np.eye(4)).to_filename(root / folder / f"{name}{ending}")
+    return root
+
+
+def new(*words: object) -> int:
+    return main(["new", *map(str, words)])
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A paper with a method in one of our tables and a data set, all from skeletons."""
+    folder = tmp_path / "mine"
+    assert new("paper", "mine", "--in", folder) == 0
+    assert new("method", "my_net", "--in", folder, "--target", "table2_experts") == 0
+    assert new("dataset", write_raw(tmp_path / "Dataset042_Blobs"), "--in", folder) == 0
+    use_folders([folder])
+    return folder
+
+
+def test_a_row_of_ones_own_is_trained_by_the_tables_protocol(folder):
+    catalog = load_catalog()
+    target = catalog.target("table2_experts")
+    (run,) = catalog.cell_runs(target, "my_net")
+    assert run == "mine/totalseg/my_net/seed0" and catalog.pending(run) is None
+    theirs = catalog.run(catalog.cell_runs(target, next(iter(target.rows)))[0])
+    for part in ("dataset", "preparation", "training", "inference", "convention"):
+        assert getattr(catalog.run(run), part) == getattr(theirs, part)
+    own = catalog.run(catalog.cell_runs(catalog.target("mine_table"), "nnU-Net")[0], "demo")
+    assert (
+        own.training == catalog.run("swin_smt/totalseg/nnunet/seed0", "demo").training
+    )  # `extends: swin_smt/totalseg`
+
+
+def test_values_of_ones_own_need_no_tag_unless_the_folder_says_so(folder):
+    protocol = load_catalog().papers["mine"].protocols["dataset042_blobs"]
+    assert protocol.origins["training.batch"].kind == "ours"
+    assert load_catalog().papers["mine"].protocols["totalseg"].origins["training.batch"].kind == "paper"
+    paper = folder / "paper.yaml"
+    paper.write_text(paper.read_text().replace("source: ours", "source: tagged"))
+    load_catalog.__globals__["_loaded"].cache_clear()
+    with pytest.raises(InputError, match="without provenance"):
+        load_catalog()
+
+
+def test_a_network_of_ones_own_is_built_and_counted_by_its_syntax(folder):
+    import torch
+
+    assert "my_net" in available_models()
+    network = build("my_net", in_channels=2, out_channels=3, spatial_shape=(8, 8), width=4)
+    assert network(torch.zeros(1, 2, 8, 8)).shape == (1, 3, 8, 8)
+    path, before = folder / "networks/my_net.py", lineage.code("network", "my_net")
+    for change, same in (("# a comment\n", True), ("\nSIDE = 3\n", False)):
+        path.write_text(path.read_text() + change)
+        lineage._syntax_of.cache_clear()
+        assert (lineage.code("network", "my_net") == before) == same
+
+
+def test_a_dataset_of_ones_own_parts_no_patient_and_tests_each_once(folder):
+    facts = folder / "datasets/dataset042_blobs.yaml"
+    text, tested = facts.read_text(), []
+    for fold in range(5):
+        facts.write_text(text.replace("fold: 0", f"fold: {fold}").replace("validation: 0.0", "validation: 0.25"))
+        get_dataset.__globals__["_own_nnunet"].cache_clear()
+        dataset = get_dataset("dataset042_blobs")
+        cases = dataset.find_cases(Path(dataset.folder))
+        parts = {}
+        for case in cases:
+            parts.setdefault(case.patient, set()).add(case.split)
+        assert len(cases) == 10 and len(parts) == 5 and all(len(part) == 1 for part in parts.values())
+        assert sorted(part for (part,) in parts.values()) == ["test", "train", "train", "train", "val"]
+        tested += [patient for patient, part in parts.items() if part == {"test"}]
+    assert sorted(tested) == [f"p{number}" for number in range(5)]
+
+
+def test_nnunets_splits_file_decides_and_has_to_fit(folder):
+    facts = folder / "datasets/dataset042_blobs.yaml"
+    root = Path(yaml.safe_load(facts.read_text())["folder"])
+    ids = [f"p{number // 2}_scan{number % 2}" for number in range(10)]
+    (root / "splits_final.json").write_text(
+        json.dumps([{"train": ids[2:], "val": ids[:2]}, {"train": ids[2:], "val": []}])
+    )
+    facts.write_text(facts.read_text() + "splits_file: splits_final.json\n")
+    get_dataset.__globals__["_own_nnunet"].cache_clear()
+    found = {case.id: case.split for case in get_dataset("dataset042_blobs").find_cases(root)}
+    assert {name for name, part in found.items() if part == "test"} == set(ids[:2])
+    facts.write_text(facts.read_text().replace("fold: 0", "fold: 1"))
+    get_dataset.__globals__["_own_nnunet"].cache_clear()
+    with pytest.raises(InputError, match="splits file and the cases differ"):
+        get_dataset("dataset042_blobs").find_cases(root)
+
+
+def test_labelled_test_cases_are_the_test_cases_and_unlabelled_ones_are_left_out(folder):
+    facts = yaml.safe_load((folder / "datasets/dataset042_blobs.yaml").read_text())
+    root = Path(facts["folder"])
+    shutil.copytree(root / "imagesTr", root / "imagesTs")
+    for number, path in enumerate(sorted((root / "imagesTs").iterdir())):
+        path.rename(path.with_name(f"t{number}_0000.nii.gz"))
+    dataset = get_dataset("dataset042_blobs")
+    assert len(dataset.find_cases(root)) == 10
+    (root / "labelsTs").mkdir()
+    shutil.copy(root / "labelsTr/p0_scan0.nii.gz", root / "labelsTs/t3.nii.gz")
+    parts = {case.id: case.split for case in dataset.find_cases(root)}
+    assert len(parts) == 11 and [name for name, part in parts.items() if part == "test"] == ["t3"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["paper", "Mine"], "not a name"),
+        (["method", "unetr", "--in", "mine", "--target", "table1_totalsg"], "table1_totalseg"),
+        (["dataset", "nowhere"], "no raw data set of nnU-Net"),
+        (["paper", "mine", "--in", "mine"], "there is a paper already"),
+    ],
+)
+def test_what_cannot_be_made_says_why(words, message, folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder.parent)
+    assert new(*words) == EXIT_INPUT
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [({"background": 0, "a": 1, "b": 3}, "gaps"), ({"background": 0, "a": [1, 2], "b": 2}, "regions")],
+)
+def test_labels_that_are_no_classes_are_refused(labels, message, tmp_path, capsys):
+    assert new("dataset", write_raw(tmp_path / "raw", labels=labels), "--in", tmp_path / "mine") == EXIT_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_names_that_are_taken_and_folders_without_a_paper_are_refused(folder, tmp_path):
+    (folder / "networks/unetr.py").write_text("")
+    with pytest.raises(InputError, match="the name unetr is taken"):
+        available_models()
+    (folder / "networks/unetr.py").unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        use_folders([tmp_path / "nowhere"])
+    with pytest.raises(InputError, match="no paper"):
+        use_folders([write_raw(tmp_path / "no paper here", cases=0)])
+
+
+def test_a_file_that_cannot_be_imported_and_one_that_registers_another_name(folder):
+    (folder / "networks/broken.py").write_text("import nothing_of_that_name\n")
+    with pytest.raises(InputError, match="nothing_of_that_name"):
+        build("broken", in_channels=1, out_channels=2, spatial_shape=(8, 8))
+    (folder / "networks/other.py").write_text((folder / "networks/my_net.py").read_text().replace("my_net", "another"))
+    with pytest.raises(InputError, match="registered under the name of its file"):
+        build("other", in_channels=1, out_channels=2, spatial_shape=(8, 8))
+
+
+def test_given_once_more_our_own_tables_change_nothing(folder):
+    use_folders(["paper_tables", folder])
+    assert set(load_catalog().papers) == {"mine", "m4oe", "moe_sam", "swin_smt", "swin_umamba", "swin_umamba_dagger"}
