@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import date
 from pathlib import Path
 from string import Template
 
@@ -83,7 +84,7 @@ def new_method(name: str, folder: Path, target: str) -> str:
     """
     pick(load_catalog().targets, target, "target", "--target")
     _begin(folder)
-    _write(folder / "networks" / f"{name}.py", "network.py", name=name)
+    _write(folder / "networks" / f"{name}.py", "network.txt", name=name)
     _append(folder / "models.yaml", "model.yaml", name)
     _write(folder / f"{target}-{name}.yaml", "rows.yaml", name=name, target=target)
     return target
@@ -182,7 +183,7 @@ def _begin(folder: Path) -> None:
     """What every folder of one's own holds, if it is not there."""
     if not (folder / "paper.yaml").exists():
         name = folder.resolve().name
-        _write(folder / "paper.yaml", "paper.yaml", name=name, title=name, folder=str(folder))
+        _write(folder / "paper.yaml", "paper.yaml", name=name, title=name, folder=str(folder), year=date.today().year)
         _write(folder / "models.yaml", "models.yaml")
 
 

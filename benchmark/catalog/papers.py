@@ -15,9 +15,9 @@ class Paper(Settings):
 
     paper: str
     title: str
-    authors: tuple[str, ...] = ()
-    venue: str = ""
-    year: int = 0
+    authors: tuple[str, ...]
+    venue: str
+    year: int
     doi: str = ""
     repository: str = Field("", description="Released code, owner/name")
     commit: str = Field("", description="Commit of the released code that the facts were read at")
