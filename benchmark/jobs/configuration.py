@@ -38,6 +38,9 @@ class WorkflowConfig(Settings):
         "version made",
     )
     paper_tables: str = Field("paper_tables", description="Folder of claims, specs and protocols")
+    container: str = Field(
+        "envs/retable.sif", description="Image in which jobs run with --sdm apptainer; envs/README.md builds it"
+    )
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
     gpus_per_training: int | None = Field(

@@ -8,7 +8,6 @@ import sys
 import tomllib
 from importlib.metadata import distributions
 from itertools import chain
-from pathlib import Path
 
 import pytest
 from helpers.dry_run import REPOSITORY
@@ -85,9 +84,18 @@ def test_pip_check_finds_the_two_absences_and_nothing_else() -> None:
     assert len(done.stdout.splitlines()) == len(said)
 
 
+def megabytes(lock: str) -> int:
+    return int(re.search(r", (\d+) MB to download", (REPOSITORY / "envs" / f"{lock}.lock").read_text())[1])
+
+
 @pytest.mark.parametrize("path", ["README.md", "envs/README.md", "docs/slurm.md"])
 def test_documents_say_how_to_install_alike(path: str) -> None:
-    text = (Path(REPOSITORY) / path).read_text(encoding="utf-8")
-    assert "make .venv/installed" in text or path == "README.md"
+    text = (REPOSITORY / path).read_text(encoding="utf-8")
     assert "TORCH=cuda" in text
-    assert "pip install torch" not in text
+    assert not re.search("pip install (torch|.*train.lock)", text)
+    if path == "envs/README.md":
+        sizes = re.findall(r"^\| `(\w+)\.lock` .* \| (\d+) MB \|$", text, re.MULTILINE)
+        assert {lock: int(size) for lock, size in sizes} == {lock: megabytes(lock) for lock in NAMES}
+    else:
+        whole = (megabytes("train") + megabytes("cuda")) / 1000
+        assert f"{whole:.1f} GB" in text
