@@ -1,11 +1,12 @@
 # make demo: the finished tables, figures and report on a laptop. make test: every test. Both begin by making .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# On a machine with the public index, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" selects the
-# CPU build of torch; see envs/README.md.
-PIP_FLAGS ?=
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint clean
+# make TORCH=cuda: the CUDA build of torch on a machine without a GPU, such as a login node (envs/README.md).
+export TORCH TORCH_INDEX DRIVER
+
+.PHONY: demo test lint lock clean
 
 # A killed Snakemake leaves its lock behind. Under a lock of the system's, which dies with its holder, it may be removed.
 demo: .venv/installed
@@ -15,20 +16,31 @@ demo: .venv/installed
 	@flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml --report results/demo/report.html --quiet all
 	@echo "report: $(CURDIR)/results/demo/report.html"
 
-test: .venv/installed
+test: .venv/installed-dev
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
-lint: .venv/installed
+lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/codespell
 	$(BIN)/snakemake --lint
 
-# Exact versions without their dependencies: nnunetv2 would pull torchvision through timm, which breaks a CPU torch.
-.venv/installed: envs/train.lock pyproject.toml
+# The lists of pyproject.toml, resolved to envs/*.lock.
+lock:
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(PIP_FLAGS) -r envs/train.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c 'import uv' 2> /dev/null || $(PIP) uv
+	$(BIN)/python envs/lock.py $(LOCK_FLAGS)
+
+.venv/installed: envs/install.sh envs/train.lock envs/cuda.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	envs/install.sh $(CURDIR)/$(BIN)/python
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed envs/dev.lock
+	@sed -n 's/^# \(.*\)/tests and lint: \1/p' envs/dev.lock | tail -1
+	$(PIP) --no-deps --require-hashes -r envs/dev.lock
 	@touch $@
 
 clean:

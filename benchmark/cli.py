@@ -6,11 +6,13 @@ import argparse
 import importlib
 import os
 import sys
+from collections.abc import Iterable
+from types import ModuleType
 
-from benchmark import __version__
 from benchmark.catalog.arguments import write_record
 from benchmark.errors import EXIT_INPUT, InputError
 from benchmark.own import use_folders
+from benchmark.version import code_version
 
 COMMANDS = {
     # command: (module, what it does)
@@ -44,27 +46,18 @@ COMMANDS = {
         "runs, steps, GPU-hours, disk and licences of every target, as a page",
     ),
     "figure": ("benchmark.evidence.figure", "rebuild a figure, or draw it from published numbers"),
+    "completion": ("benchmark.catalog.completion", "print what makes a shell complete commands, options and targets"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 wrong input, 75 stopped in order: run again to continue)."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(prog="python -m benchmark", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"retable {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    asked = arguments[0] if arguments else None
-    modules = {}
-    for name, (module, help_text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=help_text, description=help_text)
-        if name == asked:
-            modules[name] = importlib.import_module(module)
-            modules[name].add_arguments(sub)
-            sub.add_argument(
-                "--papers", action="append", default=[], metavar="DIR", help="a folder of one's own (docs/your_own.md)"
-            )
-    parsed = parser.parse_args(arguments)
     try:
+        parser, modules = build_parser(arguments[:1])
+        parsed = parser.parse_args(arguments)
+        if parsed.command == "completion":
+            parsed.parser, _ = build_parser(COMMANDS, forgive=True)
         if parsed.papers:
             use_folders(parsed.papers)
         code = modules[parsed.command].main(parsed) or 0
@@ -77,3 +70,51 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def build_parser(
+    asked: Iterable[str], *, forgive: bool = False
+) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]]:
+    """A parser that knows all commands, and of those that are asked for the arguments as well; their modules.
+
+    Raises:
+        InputError: a command needs a package that is not installed; with `forgive` it stays without arguments.
+    """
+    parser = argparse.ArgumentParser(prog="retable", description=__doc__)
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="package and commit of a clone")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    modules = {}
+    for name, (module, help_text) in COMMANDS.items():
+        sub = commands.add_parser(name, help=help_text, description=help_text)
+        if name in asked:
+            try:
+                modules[name] = _import(name, module)
+            except InputError:
+                if not forgive:
+                    raise
+            else:
+                modules[name].add_arguments(sub)
+                sub.add_argument("--papers", action="append", default=[], metavar="DIR", help="a folder of one's own")
+    return parser, modules
+
+
+class _ShowVersion(argparse.Action):
+    """Asks for the version when it is wanted: in a clone that starts git."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"retable {code_version()}")
+        parser.exit()
+
+
+def _import(command: str, module: str) -> ModuleType:
+    """The module of a command; without the extra `train`, those that need torch and its like say so."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "benchmark":
+            raise
+        raise InputError(
+            f"`retable {command}` needs a package that is not installed here",
+            expected=error.name,
+            remedy="install what trains and predicts: pip install 'retable[train]', or make .venv/installed in a clone",
+        ) from error

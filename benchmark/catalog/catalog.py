@@ -18,7 +18,8 @@ from benchmark.models.registry import available_models
 from benchmark.own import own_folders, papers_in
 from benchmark.settings import RELEASED, RunConfig, Scale
 
-DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
+# Inside the package, where a wheel has it; in a clone that is a link to the folder beside benchmark/.
+DEFAULT_FOLDER = (Path(__file__).parents[1] / "paper_tables").resolve()
 # What benchmark/training can do. A protocol that names another is pending, and nothing is said of its steps.
 ENGINES = {"supervised"}
 DEFAULT_SHARE = 0.1

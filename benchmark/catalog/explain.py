@@ -64,7 +64,7 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
     yield from _rests_on(catalog, target, row, column, scale)
     for paper, entry in ledger_of(catalog, target, row, column):
         own = "" if paper == target.paper else f"{paper}/"
-        yield f"ledger      {own}{entry.id}: {entry.subject} (default: {entry.default})"
+        yield f"ledger      {own}{entry.id}: {entry.subject} (default: {entry.default}; authors: {entry.asked_authors})"
     yield from _statements(catalog, target, row, column)
     file = (Layout.at(scale).table if target.kind == "table" else Layout.at(scale).figure)(target.target)[0]
     yield f"command     snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
@@ -96,7 +96,7 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
     if column.measure == "option":
         return f"{catalog.folder.name}/{target.paper}/models.yaml"
     if column.measure == "latency":
-        return f"{catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv (python -m benchmark latency)"
+        return f"{catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv (retable latency)"
     return layout.cost(target.target)
 
 

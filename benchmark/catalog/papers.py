@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -62,6 +63,17 @@ class Protocol(Settings):
     origins: dict[str, Origin] = Field(default_factory=dict)
 
 
+class AskedAuthors(Settings):
+    """That the paper's authors were asked about a difference, and what they said."""
+
+    date: datetime.date
+    channel: str = Field(description="An issue's address, or e-mail")
+    answer: str = Field("none", description="In their own words, or none")
+
+    def __str__(self) -> str:
+        return f"asked on {self.date} ({self.channel}); answer: {self.answer}"
+
+
 class LedgerEntry(Settings):
     """One difference between paper, released code, sibling paper or arithmetic."""
 
@@ -73,6 +85,9 @@ class LedgerEntry(Settings):
     default: Literal["as_written", "as_released", "neither"] = Field(description="Which one we run by default")
     because: str = Field(description="Why")
     option: str = Field("", description="The option or protocol that switches between them")
+    asked_authors: AskedAuthors | Literal["not asked"] = Field(
+        "not asked", description="Whether the authors were asked about it: date, channel and answer"
+    )
     concerns: tuple[str, ...] = Field((), description="Targets, models or protocols concerned")
     cells: dict[str, tuple[str, ...]] = Field(
         default_factory=dict, description="Rows and their columns, in the targets concerned, that the entry explains"

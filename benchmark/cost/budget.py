@@ -2,7 +2,7 @@
 
 Method: operations = flops_complete of one forward pass × passes × samples; hours = operations ÷ sustained throughput.
 The assumptions are data, in budget.yaml beside this file, with their reasons; counts come from
-paper_tables/<paper>/measured/flops.csv, written by `python -m benchmark cost --table`.
+paper_tables/<paper>/measured/flops.csv, written by `retable cost --table`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def counted_networks(paper_folder: str | Path) -> dict[str, Counted]:
         except (KeyError, ValueError, TypeError) as error:
             raise InputError(
                 "the file of counted networks is damaged", where=path, found=error,
-                remedy="write it again: python -m benchmark cost --table",
+                remedy="write it again: retable cost --table",
             ) from None  # fmt: skip
 
 

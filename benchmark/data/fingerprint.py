@@ -85,7 +85,7 @@ def case_facts(task: FactsTask) -> CaseFacts:
             where=task.case.images[0],
             expected=image.shape[1:],
             found=labels.shape,
-            remedy="run `python -m benchmark verify`: it lists every fault of every case",
+            remedy="run `retable verify`: it lists every fault of every case",
         )
     image, labels, spacing, _ = geometry.upright(image, labels, affine, preparation.orientation)
     spatial_dims = labels.ndim

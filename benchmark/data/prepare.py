@@ -218,7 +218,7 @@ def prepare_case(task: Task) -> int:
             where=case.images[0],
             expected=image.shape[1:],
             found=merged.shape,
-            remedy="run `python -m benchmark verify`: it lists every fault of every case",
+            remedy="run `retable verify`: it lists every fault of every case",
         )
     _check_image(dataset, case, image)
     meta = describe_case(dataset, case, merged, affine)
@@ -260,7 +260,7 @@ def _check_image(dataset: Dataset, case: Case, image: np.ndarray) -> None:
         where=case.images[0],
         expected="finite voxels" if not finite else ", ".join(dataset.channels),
         found="NaN or infinity" if not finite else f"{len(image)} channels in {len(case.images)} files",
-        remedy="run `python -m benchmark verify`: it lists every fault of every case",
+        remedy="run `retable verify`: it lists every fault of every case",
     )
 
 

@@ -132,7 +132,7 @@ def read_points(path: str | Path) -> dict[str, dict[int, dict[int, tuple[int, in
             for case, by_slice in cases.items()
         }
     except FileNotFoundError:
-        raise InputError("there is no file of points", where=path, remedy="run `python -m benchmark prompts`") from None
+        raise InputError("there is no file of points", where=path, remedy="run `retable prompts`") from None
     except (AttributeError, TypeError, ValueError) as error:
         form = '{"points": {case: {slice: {class: [x, y]}}}}'
         raise InputError("not a file of points", where=path, expected=form, found=error) from None

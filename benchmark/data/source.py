@@ -61,7 +61,7 @@ def read_source(path: Path, dataset: str) -> Path:
 def load_source(path: Path, dataset: str) -> dict[str, Any]:
     """The content of a source.json; raises as `read_source` does."""
     if not path.is_file():
-        raise InputError("there is no source.json", where=path, remedy="run `python -m benchmark fetch` first")
+        raise InputError("there is no source.json", where=path, remedy="run `retable fetch` first")
     try:
         source = read_json(path)
         found, root, kind = (str(source[key]) for key in ("dataset", "root", "kind"))
@@ -72,7 +72,7 @@ def load_source(path: Path, dataset: str) -> dict[str, Any]:
             "source.json is damaged",
             where=path,
             found=f"{type(error).__name__}: {error}",
-            remedy="delete it and run `python -m benchmark fetch` again",
+            remedy="delete it and run `retable fetch` again",
         ) from error
     if found != dataset or kind not in get_args(Kind):
         raise InputError("source.json is of another data set", where=path, expected=dataset, found=f"{found}, {kind}")

@@ -136,7 +136,7 @@ def read_split(path: Path) -> dict[str, Any]:
         InputError: it is missing, damaged, or does not pass `check_split`.
     """
     if not path.is_file():
-        raise InputError("there is no split.json", where=path, remedy="run `python -m benchmark split` first")
+        raise InputError("there is no split.json", where=path, remedy="run `retable split` first")
     try:
         split = read_json(path)
         missing = [key for key in ("dataset", *SPLITS, "patients", "digest") if key not in split]
@@ -144,12 +144,10 @@ def read_split(path: Path) -> dict[str, Any]:
             _check_types(split)
     except (ValueError, TypeError, OSError, RecursionError) as error:
         raise InputError(
-            "split.json is damaged", where=path, found=error, remedy="run `python -m benchmark split` again"
+            "split.json is damaged", where=path, found=error, remedy="run `retable split` again"
         ) from error
     if missing:
-        raise InputError(
-            "split.json lacks keys", where=path, expected=missing, remedy="run `python -m benchmark split` again"
-        )
+        raise InputError("split.json lacks keys", where=path, expected=missing, remedy="run `retable split` again")
     try:
         check_split(split)
     except InputError as error:

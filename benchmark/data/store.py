@@ -59,7 +59,7 @@ class PreparedCase:
 
 
 class PreparedStore:
-    """A folder written by `python -m benchmark prepare`.
+    """A folder written by `retable prepare`.
 
     Attributes:
         folder: the store.
@@ -73,9 +73,7 @@ class PreparedStore:
         self.folder = Path(folder)
         path = self.folder / "prepared.json"
         if not path.exists():
-            raise InputError(
-                "there is no finished prepared store", where=path, remedy="run `python -m benchmark prepare` first"
-            )
+            raise InputError("there is no finished prepared store", where=path, remedy="run `retable prepare` first")
         self.info: dict[str, Any] = read_json(path)
 
     @property
@@ -115,9 +113,7 @@ class PreparedStore:
         """
         path = self.folder / "cases" / f"{case}.json"
         if not path.exists():
-            raise InputError(
-                f"the prepared store has no case {case!r}", where=path, remedy="run `python -m benchmark prepare`"
-            )
+            raise InputError(f"the prepared store has no case {case!r}", where=path, remedy="run `retable prepare`")
         return PreparedCase(path.parent, case, read_json(path))
 
     @classmethod

@@ -127,8 +127,7 @@ class LabelledVolumes(Dataset):
                 where=path,
                 expected=", ".join(map(str, allowed)),
                 found=", ".join(f"{value:g}" for value in unknown),
-                remedy="; ".join(known)
-                or "correct the file or get it again; `python -m benchmark verify` lists every such file",
+                remedy="; ".join(known) or "correct the file or get it again; `retable verify` lists every such file",
             )
         numbers = np.zeros_like(labels, dtype=np.uint8)  # in the file's own order of voxels, as above
         for value, number in values.items():

@@ -1,4 +1,4 @@
-"""`python -m benchmark figure TARGET`: a rebuilt figure, or with `--published` the one that published numbers give."""
+"""`retable figure TARGET`: a rebuilt figure, or with `--published` the one that published numbers give."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     catalog = catalog_of(arguments)
     target = catalog.target(arguments.target)
     if target.kind != "figure" and not arguments.training:
-        raise InputError(f"{target.target} is a table", remedy=f"python -m benchmark table {target.target}")
+        raise InputError(f"{target.target} is a table", remedy=f"retable table {target.target}")
     layout = results_of(arguments)
     scores = {} if arguments.published else scores_of(arguments, catalog, target)[0]
     request = Request(catalog, target, arguments.scale, layout, scores, published_only=arguments.published)

@@ -27,7 +27,7 @@ class ReceptiveFields:
 
 
 def receptive_fields_of(request: Request) -> ReceptiveFields:
-    """The maps that `python -m benchmark receptive-field` wrote for the rows' runs.
+    """The maps that `retable receptive-field` wrote for the rows' runs.
 
     Raises:
         NotDrawable: no row has one; with the reason of the first.
@@ -78,7 +78,7 @@ def _map_record(path: Path, request: Request, run: str, made_of: Callable[..., M
 
 @dataclass(frozen=True)
 class ShownFeatures:
-    """Name → pictures of the figure's run, as `python -m benchmark features` wrote them, and what they are."""
+    """Name → pictures of the figure's run, as `retable features` wrote them, and what they are."""
 
     maps: dict[str, np.ndarray]
     note: str

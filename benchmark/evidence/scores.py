@@ -157,7 +157,7 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        remedy = "name the scores.parquet that `python -m benchmark score` wrote for each run"
+        remedy = "name the scores.parquet that `retable score` wrote for each run"
         raise InputError("a score file is missing", where=path, expected="a file", found=found, remedy=remedy)
     try:
         table = pq.read_table(path)

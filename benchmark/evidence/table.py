@@ -1,4 +1,4 @@
-"""`python -m benchmark table TARGET`: score, cost and latency files to one rebuilt table beside the published one."""
+"""`retable table TARGET`: score, cost and latency files to one rebuilt table beside the published one."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
     catalog = catalog_of(arguments)
     target = catalog.target(arguments.target)
     if target.kind != "table":
-        raise InputError(
-            f"{target.target} is a figure", remedy=f"python -m benchmark figure {target.target}", expected="a table"
-        )
+        raise InputError(f"{target.target} is a figure", remedy=f"retable figure {target.target}", expected="a table")
     table = rebuild(arguments, catalog, target)
     base = Path(arguments.out_dir or results_of(arguments).root)
     write_text(base / f"{target.target}.csv", table_csv(table))

@@ -1,4 +1,4 @@
-"""`benchmark features`: what MoE-SAM's encoder sees, layer by layer, and what its feature enhancing block makes of it.
+"""`retable features`: what MoE-SAM's encoder sees, layer by layer, and what its feature enhancing block makes of it.
 
 The paper (Fig. 2) shows feature maps of the layers, of the neck "without any fusion", of the fused embedding, and "the
 corresponding attention map based on the fused features", of slices of MMWHS, and does not say how many channels became

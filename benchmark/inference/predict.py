@@ -71,7 +71,7 @@ def predict_small(
     if inference.method == "whole":
         return predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device)
     if points is None:
-        raise InputError("the case has no points", expected="--prompts", remedy="run `python -m benchmark prompts`")
+        raise InputError("the case has no points", expected="--prompts", remedy="run `retable prompts`")
     return predict_prompted(network, image, points, patch, inference, classes=network.classes, device=device)
 
 
@@ -185,7 +185,7 @@ def _points(config: RunConfig, prompts: Path | None) -> tuple[dict[str, Points],
         raise InputError(
             f"{config.run}: the method {config.inference.method} {'needs' if needed else 'takes no'} points",
             where="--prompts",
-            expected="prompts.json, as `python -m benchmark prompts` writes it" if needed else "nothing",
+            expected="prompts.json, as `retable prompts` writes it" if needed else "nothing",
             found=prompts,
         )
     return ({}, None) if prompts is None else (read_points(prompts), lineage.recorded_digest(prompts))

@@ -107,7 +107,7 @@ def _check(points: Points, slices: int, shape: Sequence[int], classes: int) -> N
                     "a point lies outside of the volume",
                     expected=f"slices 0 to {slices - 1}, x below {shape[1]}, y below {shape[0]}",
                     found=f"slice {number}, ({x}, {y})",
-                    remedy="draw the points again: `python -m benchmark prompts`",
+                    remedy="draw the points again: `retable prompts`",
                 )
             if not 0 < value <= classes:
                 raise InputError("a point of a class that there is not", expected=f"1 to {classes}", found=value)

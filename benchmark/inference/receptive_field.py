@@ -1,4 +1,4 @@
-"""`benchmark receptive-field`: how much each input pixel contributes to the centre of a trained encoder's features.
+"""`retable receptive-field`: how much each input pixel contributes to the centre of a trained encoder's features.
 
 The paper (Swin-UMamba†, TMI, Section IV-H and Fig. 7) says that its maps were "computed based on the output features of
 the encoder across 1000 random samples from the AbdomenMRI dataset", and gives neither a formula nor code. The measure

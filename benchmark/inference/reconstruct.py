@@ -1,4 +1,4 @@
-"""`python -m benchmark reconstruct`: what a network trained on masked images makes of images that it hides in part.
+"""`retable reconstruct`: what a network trained on masked images makes of images that it hides in part.
 
 A sheet (.png) of image | masked | reconstruction, a row per image, and a record (.json) of the errors on what was
 hidden, beside that of the plainest guess: the mean of the visible pixels of the same image.

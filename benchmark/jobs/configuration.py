@@ -42,6 +42,9 @@ class WorkflowConfig(Settings):
         (),
         description="Folders of one's own, beside paper_tables: papers, rows, networks, data sets (docs/your_own.md)",
     )
+    container: str = Field(
+        "envs/retable.sif", description="Image in which jobs run with --sdm apptainer; envs/README.md builds it"
+    )
     targets: tuple[str, ...] | None = Field(None, description="Targets of `rule all`; null: every target")
     gpus_per_node: int = Field(8, gt=0, description="A training with more GPUs than this spreads over several nodes")
     gpus_per_training: int | None = Field(

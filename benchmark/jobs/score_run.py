@@ -1,4 +1,4 @@
-"""`python -m benchmark score-run`: scores of one run's predictions, or of the controls, by the run's own convention."""
+"""`retable score-run`: scores of one run's predictions, or of the controls, by the run's own convention."""
 
 from __future__ import annotations
 

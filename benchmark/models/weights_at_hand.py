@@ -50,7 +50,7 @@ def weights_at_hand(record: Path, training: RunConfig | None) -> WeightsAtHand:
         made, path = found["made"], record.parent / found["weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            "this is not a finished training", where=record, found=error, remedy="run `python -m benchmark train`"
+            "this is not a finished training", where=record, found=error, remedy="run `retable train`"
         ) from None
     if training is not None:
         _refuse_another(made, training, record)

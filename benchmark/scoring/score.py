@@ -1,4 +1,4 @@
-"""`python -m benchmark score`: score a folder of predictions against a folder of references."""
+"""`retable score`: score a folder of predictions against a folder of references."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class _Guarded(Dataset):
             return SampleError(
                 f"training sample {index} cannot be made: {type(error).__name__}: {error}",
                 where=f"{frame.filename}:{frame.lineno} in {frame.name}",
-                remedy="see the message; `python -m benchmark verify` and `python -m benchmark prepare` check the data",
+                remedy="see the message; `retable verify` and `retable prepare` check the data",
             )
 
 

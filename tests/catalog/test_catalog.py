@@ -215,7 +215,7 @@ def test_a_module_that_does_not_exist_makes_a_run_pending(folder: Path) -> None:
 
 def test_generated_files_are_up_to_date() -> None:
     for path, text in generated_files().items():
-        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, f"{path}: run python -m benchmark schema"
+        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, f"{path}: run retable schema"
 
 
 def test_wrong_configuration_names_the_key() -> None:

@@ -118,7 +118,7 @@ def test_wrong_targets_are_refused(tmp_path, capsys):
     assert table(tmp_path, target="fig3b_speed_vs_dsc") == 2
     assert main(["figure", "table1_totalseg", "--results", str(tmp_path)]) == 2
     assert main(["table", "table9_unknown"]) == 2
-    assert "python -m benchmark figure fig3b_speed_vs_dsc" in capsys.readouterr().err
+    assert "retable figure fig3b_speed_vs_dsc" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -32,8 +32,10 @@ def make_clone(folder: Path) -> Path:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         source = REPOSITORY / name
-        if source.is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():  # benchmark/paper_tables
+            (folder / name).symlink_to(source.readlink())
+        elif source.is_file():
             shutil.copyfile(source, folder / name)
     return folder
 

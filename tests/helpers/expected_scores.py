@@ -7,7 +7,7 @@ import math
 SKIP, WORST = math.nan, -1.0
 SITUATIONS = ("both_empty", "empty_reference", "empty_prediction", "missing_prediction")
 
-# What each released evaluation gives, in the order of SITUATIONS (reference/anchors.md 5.6 and protocols/*.md).
+# What each released evaluation gives, in the order of SITUATIONS (docs/scoring.md says it in words).
 EXPECTED = {
     ("canonical", "dsc"): (SKIP, WORST, WORST, WORST),
     ("canonical", "hd95"): (SKIP, WORST, WORST, WORST),

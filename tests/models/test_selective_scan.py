@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -356,6 +357,32 @@ def test_auto_takes_the_fastest_backend_that_runs(monkeypatch):
     assert choice("cuda", torch.float32) == "reference"
     assert choice("cuda", torch.float64, "mamba_ssm", "triton") == "reference"
     assert choice("mps", torch.float32, "triton") == "reference"
+
+
+@pytest.mark.parametrize("built_with_its_scan", [True, False])
+def test_a_mamba_ssm_without_its_compiled_scan_is_not_taken(built_with_its_scan, tmp_path, monkeypatch):
+    """A plain installation of mamba-ssm has the package, and an import that fails in the first forward."""
+    (tmp_path / "mamba_ssm" / "ops").mkdir(parents=True)
+    (tmp_path / "mamba_ssm" / "__init__.py").touch()
+    (tmp_path / "mamba_ssm" / "ops" / "selective_scan_interface.py").touch()
+    if built_with_its_scan:
+        (tmp_path / "selective_scan_cuda.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface", "selective_scan_cuda"):
+        monkeypatch.setitem(sys.modules, name, None)  # forgotten again at the end
+        monkeypatch.delitem(sys.modules, name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        broken = {name for name in module.MODULES if module._is_broken(name)}
+    assert broken == (set() if built_with_its_scan else {"mamba_ssm"})
+    assert ["selective_scan_cuda" in str(warning.message) for warning in caught] == [True] * len(broken)
+
+    monkeypatch.setattr(module, "BROKEN", frozenset(broken))
+    module._installed.cache_clear()
+    gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, numel=lambda: 1)
+    assert module._choose(gpu) == ("mamba_ssm" if built_with_its_scan else "triton")
+    monkeypatch.undo()
+    module._installed.cache_clear()
 
 
 TRITON = """

@@ -32,6 +32,9 @@ OPTIONS = (
 )  # in the commands themselves: a path that is spelt otherwise is no change
 
 
+container: wiring.settings.container  # in use with --sdm apptainer only
+
+
 wildcard_constraints:
     dataset="[a-z0-9_]+",
     preparation="[0-9a-f]{16}",

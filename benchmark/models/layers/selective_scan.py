@@ -5,7 +5,7 @@
 
 Arguments and results are those of `selective_scan_fn` in mamba-ssm (real A). Backends:
 
-    mamba_ssm   the compiled CUDA kernel, where mamba-ssm is installed
+    mamba_ssm   the compiled CUDA kernel, where mamba-ssm has been built with it
     triton      our kernels for GPUs, nothing to build at installation
     native      compiled CPU kernels
     reference   the plain recurrence, any device, for tests
@@ -17,6 +17,7 @@ recompute the others in the backward pass.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -31,6 +32,25 @@ from torch import Tensor
 from benchmark.models.layers import selective_scan_reference as reference
 
 BACKENDS = ("auto", "mamba_ssm", "triton", "native", "reference")
+# What has to be importable. mamba-ssm is built without its CUDA scan unless the build was asked for it.
+MODULES = {"mamba_ssm": ("mamba_ssm.ops.selective_scan_interface", "selective_scan_cuda"), "triton": ("triton",)}
+
+
+def _is_broken(name: str) -> bool:
+    """Whether a backend is there and cannot be imported, which a warning says."""
+    if find_spec(name) is None:
+        return False
+    try:
+        for module in MODULES[name]:
+            import_module(module)
+    except Exception as error:  # whatever a package that was built for another torch or driver does
+        warnings.warn(f"{name} is installed and cannot be imported, so it is not used: {error!r}", stacklevel=2)
+        return True
+    return False
+
+
+# Found out here and not in the first forward, which torch.compile may be tracing.
+BROKEN = frozenset(name for name in MODULES if torch.cuda.is_available() and _is_broken(name))
 
 
 class ScanCall(NamedTuple):
@@ -159,8 +179,8 @@ def _check_options(u: Tensor, **options: Tensor | None) -> None:
 
 
 @cache
-def _installed(module: str) -> bool:
-    return find_spec(module) is not None
+def _installed(name: str) -> bool:
+    return name not in BROKEN and find_spec(name) is not None
 
 
 def _choose(u: Tensor) -> str:
@@ -175,7 +195,7 @@ def _check_available(name: str, u: Tensor) -> None:
     on_cpu = u.device.type == "cpu"
     if name in ("mamba_ssm", "triton"):
         if not _installed(name):
-            raise RuntimeError(f"{name} is not installed; use backend='auto', or envs/mamba.yaml")
+            raise RuntimeError(f"{name} is not installed; use backend='auto' (envs/README.md)")
         interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
         if on_cpu and not interpreted:
             raise RuntimeError(f"the {name} scan runs on GPUs; these tensors are on the CPU (use backend='native')")
