@@ -206,9 +206,10 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     name, column = next(iter(target.columns.items()))
     row = next(iter(target.rows))
     source = cell_sources(request.catalog, target, request.scale)[row, name]
-    if source.pending:
-        raise NotDrawable(source.pending)
-    config = request.catalog.run(source.runs[0], request.scale)
+    run = source.runs[0]
+    if source.pending and run not in request.scores:
+        raise NotDrawable(request.layout.absent(run) or source.pending)
+    config = request.catalog.run(run, request.scale)
     kinds = _case_attribute(request, config, request.parameter("split_by"))
     groups: dict[str, dict[str, np.ndarray]] = {}
     for group in request.parameter("groups"):
@@ -218,7 +219,7 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
             by_kind[kinds.get(case, "all")].append(value / UNITS[column.unit])
         groups[group] = {kind: np.array(values) for kind, values in by_kind.items()}
     if not any(np.isfinite(values).any() for by_kind in groups.values() for values in by_kind.values()):
-        raise NotDrawable("not run")
+        raise NotDrawable(request.layout.absent(run) or "not run")
     return groups
 
 
