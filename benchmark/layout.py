@@ -41,15 +41,15 @@ class Layout:
         return run not in self.predictions and run not in self.scores
 
     def absent(self, run: str) -> str:
-        """Why there are no scores of a run that is made elsewhere, as a table prints it; empty where there are, or can be,
-        and for all other runs."""
+        """Why there are no scores of a run that is made elsewhere, as a table prints it; empty where there are, or can
+        be, and for all other runs."""
         if run not in self.scores:
             return self.no_predictions(run)
         path = self.scores[run]
         return "" if path and Path(path).is_file() else f"no scores in {path}" if path else "no scores handed in"
 
     def no_predictions(self, run: str) -> str:
-        """Why there are no label maps of a run that is made elsewhere; empty where there are, and for all other runs."""
+        """Why a run that is made elsewhere has no label maps; empty where it has, and for all other runs."""
         if run not in self.predictions:
             return "only scores handed in" if run in self.scores else ""
         path = self.predictions[run]

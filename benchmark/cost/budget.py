@@ -118,8 +118,8 @@ def add_rate_argument(parser: argparse.ArgumentParser) -> None:
         "--rate",
         nargs="+",
         metavar="RATE",
-        help="of your GPU: a factor (2: twice as fast as the assumed card), or RUN=SAMPLES_PER_SECOND of trainings that "
-        "you timed on one GPU (samples_per_second in a run's log.csv)",
+        help="of your GPU: a factor (2: twice as fast as the assumed card), or RUN=SAMPLES_PER_SECOND of trainings "
+        "that you timed on one GPU (samples_per_second in a run's log.csv)",
     )
 
 
@@ -141,7 +141,7 @@ def rate_of(arguments: argparse.Namespace) -> Rate:
             "not the rate of a GPU", where="--rate", expected="one positive number, or RUN=SAMPLES_PER_SECOND",
             found=" ".join(words),
         )  # fmt: skip
-    return numbers[""] if "" in numbers else numbers
+    return numbers.get("", numbers)
 
 
 def rate_words(rate: Rate) -> str:

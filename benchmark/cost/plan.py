@@ -260,7 +260,8 @@ def footnotes(plans: Sequence[RunPlan], speed: float = 1.0) -> list[str]:
     lines = [
         f"GPU-hours: forward operations × {assumed.passes_per_training_step:g} passes × samples ÷ sustained rate "
         f"({', '.join(f'{name} {rate:g} TFLOP/s' for name, rate in assumed.sustained_tflops.items())}, "
-        f"{own}{assumed.hardware}); operations counted, or twice the printed FLOPs where the network is not counted yet.",
+        f"{own}{assumed.hardware}); operations counted, or twice the printed FLOPs where the network is not counted "
+        "yet.",
         "Pre-trainings count; points that networks are told do not. A run that several targets need counts once in "
         "the total.",
     ]

@@ -83,7 +83,7 @@ def _over_cases(scores: NDArray[np.float64], order: Order) -> Estimate:
 
 
 def prediction_factor(seeds: int) -> float:
-    """How many standard deviations of `seeds` runs a further run lies from their mean in 95 % of all experiments, at most.
+    """In how many standard deviations of `seeds` runs around their mean a further run lies in 95 % of experiments.
 
     Half the width of the prediction interval of one further normal value, t·√(1 + 1/n) with n - 1 degrees of freedom
     (Hahn and Meeker, Statistical Intervals, 1991). Unlike a limit for a known deviation, such as ISO

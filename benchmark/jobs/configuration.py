@@ -54,8 +54,8 @@ class WorkflowConfig(Settings):
     )
     rate: Annotated[float, Field(gt=0)] | dict[str, Annotated[float, Field(gt=0)]] = Field(
         1.0,
-        description="Of your GPU, for budget and time limits: how many times as fast as the assumed card (A100 40 GB) it "
-        "is, or {run id: samples per second} of trainings timed on one GPU",
+        description="Of your GPU, for budget and time limits: how many times as fast as the assumed card (A100 40 GB) "
+        "it is, or {run id: samples per second} of trainings timed on one GPU",
     )
     roots: dict[str, str] = Field(
         default_factory=dict,

@@ -172,9 +172,15 @@ class Products:
             for target in self._wiring.targets
             if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
         ]
-        curves = [
-            self._layout.training_curves(target.target)
-            for target in self._wiring.targets
-            if target.kind == "table" and self.trainings_of(target)
-        ]
-        return published + curves
+        return published + [self._layout.training_curves(target) for target in self._with_curves()]
+
+    def _with_curves(self) -> list[str]:
+        """Targets whose training losses are drawn: tables, and figures of what no table before them trains."""
+        drawn: set[str] = set()
+        found = []
+        for target in sorted(self._wiring.targets, key=lambda target: target.kind != "table"):
+            trainings = set(self.trainings_of(target))
+            if trainings and (target.kind == "table" or trainings - drawn):
+                found.append(target.target)
+            drawn |= trainings
+        return found

@@ -61,11 +61,10 @@ def test_pre_trainings_have_hours() -> None:
     """Of the adaptation by hand: 94 slices of 60 scans in batches of 128, 50 epochs, three passes each."""
     plans = {plan.run: plan for plan in PLANNER.runs(CATALOG.targets) if not plan.scored}
     assert len(plans) == 22 and all(plan.budget.gpu_hours > 0 for plan in plans.values())
-    adaptation = plans["swin_umamba_dagger/abdomen_mri-adaptation/encoder-imagenet/seed0"].budget
+    name = "swin_umamba_dagger/abdomen_mri-adaptation/encoder-imagenet/seed0"
+    adaptation = plans[name].budget
     assert adaptation.steps == 50 * 45 and adaptation.prediction_hours == 0
-    rate = assumptions().sustained_tflops[
-        CATALOG.run("swin_umamba_dagger/abdomen_mri-adaptation/encoder-imagenet/seed0").training.precision
-    ]
+    rate = assumptions().sustained_tflops[CATALOG.run(name).training.precision]
     assert adaptation.training_hours == pytest.approx(3 * 2250 * 128 * 6_675_800_064 / (rate * 1e12) / 3600)
     joint = plans["m4oe/joint/m4oe/seed0"]
     assert joint.method == "counted" and joint.budget.training_hours > 10

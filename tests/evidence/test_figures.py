@@ -51,7 +51,7 @@ DRAWN = {
         published={"organs": 75.0},
         demo=demo,
     ),
-    "curves": lambda demo: draw_curves({"run": Curve([0, 1, 2], [3.0, np.nan, 1.0])}, y_label="loss", demo=demo),
+    "curves": lambda demo: draw_curves({"data": {"run": Curve([0, 1, 2], [3.0, np.nan, 1.0])}}, y_label="loss", demo=demo),
     "qualitative": lambda demo: draw_panels(
         [panel()], columns=["reference", "network", "absent"], label_names={1: "liver", 2: "spleen"}, demo=demo
     ),
@@ -158,7 +158,7 @@ def test_nothing_to_draw_is_said():
     with pytest.raises(InputError, match="nothing to draw"):
         draw_subgroups({"organs": {"all": [np.nan]}}, y_label="y")
     with pytest.raises(InputError, match="nothing to draw"):
-        draw_curves({"a": Curve([0], [np.nan])}, y_label="y")
+        draw_curves({"data": {"a": Curve([0], [np.nan])}}, y_label="y")
     with pytest.raises(InputError, match="nothing to draw"):
         draw_panels([], columns=[], label_names={})
     with pytest.raises(InputError, match="nothing to draw"):
