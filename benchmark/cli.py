@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+from datetime import UTC, datetime
 
 from benchmark import __version__
 from benchmark.catalog.arguments import write_record
-from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.errors import EXIT_INPUT, IN_WORKFLOW, REFUSED, InputError, PassingFault
 
 COMMANDS = {
     # command: (module, what it does)
@@ -65,4 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        if os.environ.get(IN_WORKFLOW) and not isinstance(error, PassingFault):
+            print(f"{REFUSED}{datetime.now(UTC).isoformat()}", file=sys.stderr)
         return EXIT_INPUT

@@ -20,6 +20,7 @@ from benchmark.catalog.arguments import (
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import UNREADABLE, Column, Target
+from benchmark.errors import InputError
 from benchmark.evidence.rebuilt import read_compare
 from benchmark.files import csv_text, write_text
 from benchmark.layout import Layout
@@ -83,6 +84,14 @@ def main(arguments: argparse.Namespace) -> int:
     """Write `coverage.csv` and `coverage.md` from the catalog and whatever tables the results folder holds."""
     catalog = catalog_of(arguments)
     layout = results_of(arguments)
+    if arguments.results and not Path(arguments.results).is_dir():
+        raise InputError(
+            "there is no results folder here",
+            where="--results",
+            expected="a folder that the workflow wrote",
+            found=arguments.results,
+            remedy="correct the path; without --results the usual folder is read",
+        )
     lines = list(coverage(catalog, layout, arguments.scale))
     write_text(f"{layout.root}/coverage.csv", coverage_csv(lines))
     write_text(f"{layout.root}/coverage.md", coverage_markdown(catalog, lines))

@@ -23,6 +23,7 @@ from benchmark.scoring.images import find_cases
 from benchmark.settings import RunConfig
 
 REFERENCE = "reference"
+REASONS = 2  # shown in one place
 
 
 class Sheet(NamedTuple):
@@ -116,7 +117,9 @@ def _is_predicted(request: Request, run: str) -> bool:
 def _reason(request: Request, runs: Mapping[str, str]) -> str:
     """Why none of some runs has a prediction to show."""
     reasons = (request.layout.no_predictions(run) or request.catalog.pending(run) or "not run" for run in runs.values())
-    return ", ".join(dict.fromkeys(reasons))
+    distinct = list(dict.fromkeys(reasons))
+    more = [f"and {len(distinct) - REASONS} more"] if len(distinct) > REASONS else []
+    return ", ".join([*distinct[:REASONS], *more])
 
 
 def _label_maps(request: Request, run: str) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
-from benchmark.errors import InputError
+from benchmark.errors import IN_WORKFLOW, InputError
 from benchmark.jobs.configuration import workflow_config
 from benchmark.jobs.handed_in import handed_in
 from benchmark.layout import CONTROLS, Layout
@@ -36,6 +36,7 @@ def set_job_environment(*, strict: bool = False) -> None:
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ[IN_WORKFLOW] = "1"
     os.environ.pop(STRICT, None)
     if strict:
         os.environ[STRICT] = "1"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.cli import main
 from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
+from benchmark.cli import main
 from benchmark.errors import InputError
 from benchmark.evidence.figure import STYLES, draw
 from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of, curves_of
