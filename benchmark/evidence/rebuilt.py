@@ -129,7 +129,9 @@ def _cells(
             parts = [cells[row, part] for part in column.of] if column.measure == "average" else []
             measured = measure_average(parts) if parts else None
             claim = target.claim(row, name)
-            cells[row, name] = build_cell(row, name, column, claim, sources[row, name], evidence, measured)
+            cell = build_cell(row, name, column, claim, sources[row, name], evidence, measured)
+            origins = dict.fromkeys(origin for part in parts for origin in part.origins)
+            cells[row, name] = replace(cell, origins=tuple(origins)) if parts else cell
     return {(row, name): cells[row, name] for row in target.rows for name in target.columns}
 
 

@@ -9,12 +9,14 @@ import pytest
 from helpers.simulated_scores import write_scores
 
 from benchmark import lineage
+from benchmark.audit.coverage import coverage
 from benchmark.catalog.catalog import load_catalog
 from benchmark.cli import main
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.jobs.products import Products
 from benchmark.jobs.wiring import Wiring
+from benchmark.layout import Layout
 
 CATALOG = load_catalog()
 TABLE = SimpleNamespace(target="table1_totalseg")
@@ -122,6 +124,16 @@ def test_scores_of_a_row_fill_its_cells_under_whatever_name(tmp_path):
     assert "not attempted (no predictions in /nowhere)" in own
     page = (tmp_path / "out" / f"{TABLE.target}.md").read_text(encoding="utf-8")
     assert f"- UNETR: handed in, by whom is not known, SHA-256 {digest}." in page
+
+
+def test_coverage_calls_it_neither_rebuilt_nor_missing(tmp_path):
+    labels = get_dataset("totalseg").label_names
+    values = np.full((4, len(labels)), 0.75)
+    file = write_scores(tmp_path / "t.parquet", UNETR, values, classes=labels, config_digest="")
+    table(tmp_path, "--handed-in", "scores", UNETR, str(file))
+    lines = {(line.row, line.column): line for line in coverage(CATALOG, Layout(str(tmp_path)), "paper")}
+    assert lines["UNETR", "Organs"].state == lines["UNETR", "Overall"].state == "handed in"
+    assert lines["Swin SMT (ours)", "Organs"].state == "not attempted"
 
 
 def test_a_file_of_other_runs_is_refused(tmp_path, capsys):
