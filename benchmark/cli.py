@@ -7,10 +7,11 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from types import ModuleType
 
 from benchmark.catalog.arguments import write_record
-from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.errors import EXIT_INPUT, IN_WORKFLOW, REFUSED, InputError, PassingFault
 from benchmark.own import use_folders
 from benchmark.version import code_version
 
@@ -66,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        if os.environ.get(IN_WORKFLOW) and not isinstance(error, PassingFault):
+            print(f"{REFUSED}{datetime.now(UTC).isoformat()}", file=sys.stderr)
         return EXIT_INPUT
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

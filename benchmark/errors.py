@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 EXIT_INPUT = 2  # the input or configuration is wrong; trying again does not help
+IN_WORKFLOW = "RETABLE_WORKFLOW"  # environment variable of jobs
+REFUSED = "exit 2, the input is wrong; not tried again: "  # last line of such a job, then when
 EXIT_CONTINUE = 75  # EX_TEMPFAIL: stopped in order and saved; run the same command again to continue
 
 
@@ -55,6 +57,10 @@ class InputError(Exception):
                 )
             ),
         )
+
+
+class PassingFault(InputError):
+    """Something that is wrong now and may be right at the next try: a full disk, another process in the way."""
 
 
 def did_you_mean(name: str, choices: Iterable[object]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmark.settings import RunConfig, Scale
 
@@ -17,16 +19,45 @@ class Layout:
 
     Attributes:
         root: results, results/pilot or results/demo: two scales never share a file.
-        predictions, scores: folders that stand in for this workflow's own, when it starts from them.
+        predictions: run → folder of label maps made elsewhere, which stand in for this workflow's own.
+        scores: run → scores.parquet made elsewhere. An empty path, of either: nothing was handed in for a run that is
+            not to be trained here.
     """
 
     root: str
-    predictions: str | None = None
-    scores: str | None = None
+    predictions: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, scale: Scale, *, predictions: str | None = None, scores: str | None = None) -> Layout:
-        return cls("results" if scale == "paper" else f"results/{scale}", predictions, scores)
+    def at(
+        cls, scale: Scale, *, predictions: Mapping[str, str] | None = None, scores: Mapping[str, str] | None = None
+    ) -> Layout:
+        return cls("results" if scale == "paper" else f"results/{scale}", predictions or {}, scores or {})
+
+    # Results made elsewhere
+
+    def is_made_here(self, run: str) -> bool:
+        """Whether a run is trained and predicted by this workflow."""
+        return run not in self.predictions and run not in self.scores
+
+    def absent(self, run: str) -> str:
+        """Why there are no scores of a run that is made elsewhere, as a table prints it; empty where there are, or can
+        be, and for all other runs."""
+        if run not in self.scores:
+            return self.no_predictions(run)
+        path = self.scores[run]
+        return "" if path and Path(path).is_file() else f"no scores in {path}" if path else "no scores handed in"
+
+    def no_predictions(self, run: str) -> str:
+        """Why a run that is made elsewhere has no label maps; empty where it has, and for all other runs."""
+        if run not in self.predictions:
+            return "only scores handed in" if run in self.scores else ""
+        path = self.predictions[run]
+        if path and Path(path).is_dir() and any(Path(path).iterdir()):
+            return ""
+        return f"no predictions in {path}" if path else "no predictions handed in"
+
+    # Stages
 
     def source(self, dataset: str) -> str:
         return f"{self.root}/data/{dataset}/source.json"
@@ -63,11 +94,11 @@ class Layout:
 
     def predicted(self, run: str) -> str:
         """File whose presence says that all cases are predicted; somebody else's predictions are just a folder."""
-        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predicted.json"
+        return self.predictions.get(run, f"{self.root}/runs/{run}/predicted.json")
 
     def predictions_of(self, run: str) -> str:
-        """Folder <case>.nii.gz."""
-        return f"{self.predictions}/{run}" if self.predictions else f"{self.root}/runs/{run}/predictions"
+        """Folder <case>.nii.gz; somebody else's may hold other formats of label maps."""
+        return self.predictions.get(run, f"{self.root}/runs/{run}/predictions")
 
     def receptive_field(self, run: str) -> str:
         """Map [H, W]; its record has the suffix .json."""
@@ -78,7 +109,7 @@ class Layout:
         return f"{self.root}/runs/{run}/features.npz"
 
     def scored(self, run: str) -> str:
-        return f"{self.scores or self.root + '/runs'}/{run}/scores.parquet"
+        return self.scores.get(run, f"{self.root}/runs/{run}/scores.parquet")
 
     def scores_record(self, run: str) -> str:
         return f"{self.root}/runs/{run}/scores.json"

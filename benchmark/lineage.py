@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from benchmark.files import read_json, value_digest
+from benchmark.files import file_digest, read_json, value_digest
 from benchmark.own import own_files
 from benchmark.settings import RunConfig
 
@@ -33,6 +33,7 @@ NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", 
 SHOWN = 3
 
 Made = dict[str, Any]
+FileContent = tuple[int, int, str]  # size, time of change in nanoseconds, SHA-256
 
 
 def flat(value: Any, prefix: str = "") -> Made:
@@ -161,16 +162,33 @@ def read_made(record: str | Path) -> Made | None:
 
 
 def recorded_digest(record: str | Path) -> str:
-    """Of what a record says; of a file that says nothing, because it was made elsewhere, as `stat_digest`."""
+    """Of what a record says; of a file that says nothing, because it was made elsewhere, its SHA-256."""
     made = read_made(record)
-    return stat_digest(Path(record)) if made is None else digest_of(made)
+    return file_digest(Path(record)) if made is None else digest_of(made)
 
 
-def stat_digest(path: Path) -> str:
-    """Of a file, or of the files in a folder, that were made elsewhere: their names, sizes and times."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    found = [(str(file.relative_to(path)), file.stat()) for file in files if file.is_file()]
-    return value_digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in found])
+# What was made elsewhere
+
+
+def contents(folder: Path, known: Mapping[str, FileContent] | None = None) -> dict[str, FileContent]:
+    """Name → size, time of change in nanoseconds and SHA-256, of every file of a folder; empty where it is not there.
+
+    Args:
+        known: an earlier answer. A file whose size and time are the same is not read again.
+    """
+    found: dict[str, FileContent] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name, stat = path.relative_to(folder).as_posix(), path.stat()
+            *seen, digest = (known or {}).get(name, (None, None, ""))
+            unchanged = seen == [stat.st_size, stat.st_mtime_ns]
+            found[name] = stat.st_size, stat.st_mtime_ns, digest if unchanged else file_digest(path)
+    return found
+
+
+def contents_digest(files: Mapping[str, FileContent]) -> str:
+    """Of names and bytes; times of files do not count."""
+    return value_digest({name: digest for name, (_, _, digest) in files.items()})
 
 
 # Code

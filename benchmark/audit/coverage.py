@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from benchmark.audit.findings import Agreement
@@ -20,6 +20,7 @@ from benchmark.catalog.arguments import (
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import UNREADABLE, Column, Target
+from benchmark.errors import InputError
 from benchmark.evidence.rebuilt import read_compare
 from benchmark.files import csv_text, write_text
 from benchmark.layout import Layout
@@ -41,12 +42,12 @@ RULES = {
     "training_time": "train_run",
     "text": "none",
 }
-STATES = ("rebuilt", "rebuilt at demo scale", "recomputed", "not attempted", "printed text", "unreadable")
+STATES = ("rebuilt", "rebuilt at demo scale", "handed in", "recomputed", "not attempted", "printed text", "unreadable")
 INTRODUCTION = """\
 Every published cell and every sentence that the papers derive from their cells. `rebuilt` means that this results
-folder holds a value of ours beside it (its verdict is in the target's compare.csv), `recomputed` that a sentence was
-calculated anew from the printed cells (audit). Parameters, FLOPs, settings, dataset sizes and sentences need neither
-data nor training and are at the paper's scale in the demo as well."""
+folder holds a value of ours beside it (its verdict is in the target's compare.csv), `handed in` one that somebody else
+made, `recomputed` that a sentence was calculated anew from the printed cells (audit). Parameters, FLOPs, settings,
+dataset sizes and sentences need neither data nor training and are at the paper's scale in the demo as well."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,14 @@ def main(arguments: argparse.Namespace) -> int:
     """Write `coverage.csv` and `coverage.md` from the catalog and whatever tables the results folder holds."""
     catalog = catalog_of(arguments)
     layout = results_of(arguments)
+    if arguments.results and not Path(arguments.results).is_dir():
+        raise InputError(
+            "there is no results folder here",
+            where="--results",
+            expected="a folder that the workflow wrote",
+            found=arguments.results,
+            remedy="correct the path; without --results the usual folder is read",
+        )
     lines = list(coverage(catalog, layout, arguments.scale))
     write_text(f"{layout.root}/coverage.csv", coverage_csv(lines))
     write_text(f"{layout.root}/coverage.md", coverage_markdown(catalog, lines))
@@ -97,7 +106,9 @@ def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]
         built = read_compare(Path(layout.table(target.target)[1]), ["verdict"])
         for claim in target.published:
             line = built.get((claim.row, claim.column))
-            yield _cell(catalog, target, claim.row, claim.column, line and line["verdict"], scale)
+            cell = _cell(catalog, target, claim.row, claim.column, line and line["verdict"], scale)
+            elsewhere = line and line.get("origin") and cell.state.startswith("rebuilt")
+            yield replace(cell, state="handed in") if elsewhere else cell
     for statement, finding in zip(load_statements(catalog), statement_findings(catalog), strict=True):
         readable = finding.outcome is not Agreement.UNREADABLE
         yield Coverage(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import get_args
 
 from benchmark import lineage
 from benchmark.catalog.catalog import DEFAULT_FOLDER, DEFAULT_SHARE, Catalog, load_catalog
+from benchmark.errors import InputError
 from benchmark.files import value_digest, write_json
 from benchmark.layout import Layout
 from benchmark.settings import RunConfig, Scale
@@ -56,6 +58,27 @@ def add_results_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", metavar="DIR", help="default: results, results/pilot or results/demo")
 
 
+def add_handed_in_argument(parser: argparse.ArgumentParser) -> None:
+    """`--handed-in`, for commands that show results made elsewhere."""
+    parser.add_argument(
+        "--handed-in",
+        nargs=3,
+        action="append",
+        metavar=("KIND", "RUN", "PATH"),
+        help="of a run made elsewhere: predictions (folder of label maps) or scores (scores.parquet); may be repeated",
+    )
+
+
 def results_of(arguments: argparse.Namespace) -> Layout:
-    """The results folder of a command line: the one given, else that of the scale."""
-    return Layout(arguments.results) if arguments.results else Layout.at(arguments.scale)
+    """The results folder of a command line: the one given, else that of the scale; and what was made elsewhere.
+
+    Raises:
+        InputError: something was handed in that is neither predictions nor scores.
+    """
+    kinds: dict[str, dict[str, str]] = {"predictions": {}, "scores": {}}
+    for kind, run, path in getattr(arguments, "handed_in", None) or ():
+        if kind not in kinds:
+            raise InputError("unknown kind of results", where="--handed-in", expected=" or ".join(kinds), found=kind)
+        kinds[kind][run] = path
+    layout = Layout.at(arguments.scale, **kinds)
+    return replace(layout, root=arguments.results) if arguments.results else layout

@@ -2,12 +2,16 @@
 
 Method: operations = flops_complete of one forward pass × passes × samples; hours = operations ÷ sustained throughput.
 The assumptions are data, in budget.yaml beside this file, with their reasons; counts come from
-paper_tables/<paper>/measured/flops.csv, written by `retable cost --table`.
+paper_tables/<paper>/measured/flops.csv, written by `retable cost --table`. Another card than the one that they are for
+is given by its `rate`: a factor, or how fast it was seen to train.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +24,8 @@ from benchmark.errors import InputError
 from benchmark.settings import RunConfig, Settings
 
 FLOAT_BYTES = 4
+# Of a card: how many times as fast as the assumed one it is, or run → samples per second that one of it trained.
+Rate = float | Mapping[str, float]
 
 
 class LimitAssumptions(Settings):
@@ -107,7 +113,53 @@ def counted_networks(paper_folder: str | Path) -> dict[str, Counted]:
             ) from None  # fmt: skip
 
 
-def run_budget(config: RunConfig, counted: Counted | None, *, training_samples: int, predicted_cases: int) -> RunBudget:
+def add_rate_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rate",
+        nargs="+",
+        metavar="RATE",
+        help="of your GPU: a factor (2: twice as fast as the assumed card), or RUN=SAMPLES_PER_SECOND of trainings "
+        "that you timed on one GPU (samples_per_second in a run's log.csv)",
+    )
+
+
+def rate_of(arguments: argparse.Namespace) -> Rate:
+    """The rate of a command line; 1 where none is given.
+
+    Raises:
+        InputError: a word is neither a positive number nor RUN=positive number, or there are several factors.
+    """
+    words = arguments.rate or ["1"]
+    rates = dict(word.rpartition("=")[::2] for word in words)
+    try:
+        numbers = {run: float(number) for run, number in rates.items()}
+    except ValueError:
+        numbers = {"": math.nan}
+    wrong = any(not 0 < number < math.inf for number in numbers.values())
+    if wrong or len(rates) < len(words) or ("" in numbers and len(words) > 1):
+        raise InputError(
+            "not the rate of a GPU", where="--rate", expected="one positive number, or RUN=SAMPLES_PER_SECOND",
+            found=" ".join(words),
+        )  # fmt: skip
+    return numbers.get("", numbers)
+
+
+def rate_words(rate: Rate) -> str:
+    """The rate as `--rate` takes it; empty where it is 1."""
+    if isinstance(rate, Mapping):
+        return " ".join(f"{run}={number:g}" for run, number in rate.items())
+    return "" if rate == 1 else f"{rate:g}"
+
+
+def assumed_samples_per_second(config: RunConfig, counted: Counted) -> float:
+    """How many samples the assumed card trains in a second."""
+    operations = assumptions().passes_per_training_step * counted.flops_complete
+    return assumptions().sustained_tflops[config.training.precision] * 1e12 / operations
+
+
+def run_budget(
+    config: RunConfig, counted: Counted | None, *, training_samples: int, predicted_cases: int, speed: float = 1.0
+) -> RunBudget:
     """Estimate one run.
 
     Args:
@@ -115,6 +167,7 @@ def run_budget(config: RunConfig, counted: Counted | None, *, training_samples: 
         counted: its network, as counted on the training patch.
         training_samples: cases or slices of one epoch.
         predicted_cases: images of the test set.
+        speed: of the card, in assumed ones.
     """
     steps = config.training.total_steps(training_samples)
     if counted is None:
@@ -125,8 +178,9 @@ def run_budget(config: RunConfig, counted: Counted | None, *, training_samples: 
     trained = assumed.passes_per_training_step * steps * config.training.batch
     return RunBudget(
         steps=steps,
-        training_hours=_hours(counted.flops_complete * trained, config.training.precision),
-        prediction_hours=_hours(counted.flops_complete * predicted_cases * windows * copies, inference.precision),
+        training_hours=_hours(counted.flops_complete * trained, config.training.precision) / speed,
+        prediction_hours=_hours(counted.flops_complete * predicted_cases * windows * copies, inference.precision)
+        / speed,
         disk_bytes=FLOAT_BYTES * counted.parameters * (1 + assumed.weights_per_checkpoint * assumed.checkpoints_kept),
     )
 

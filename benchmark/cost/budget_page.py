@@ -12,7 +12,7 @@ from benchmark.catalog.arguments import (
     catalog_of,
     results_of,
 )
-from benchmark.cost.budget import dataset_budget
+from benchmark.cost.budget import add_rate_argument, dataset_budget, rate_of
 from benchmark.cost.plan import HEADER, Planner, RunPlan, footnotes, size, target_cells, totals
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.files import csv_text, write_text
@@ -28,16 +28,18 @@ INTRODUCTION = "Estimates at the paper's scale, made before anything starts: for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_rate_argument(parser)
     add_catalog_arguments(parser)
     add_results_argument(parser)
     add_record_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write `budget.csv` (one line per target) and `budget.md`; always for the paper's scale."""
+    """Write `budget.csv` (one line per target) and `budget.md`; for the paper's scale, or a pilot's share of it."""
     catalog = catalog_of(arguments)
     layout = results_of(arguments)
-    planner = Planner(catalog)
+    scale = "pilot" if arguments.scale == "pilot" else "paper"
+    planner = Planner(catalog, scale, rate=rate_of(arguments))
     write_text(f"{layout.root}/budget.csv", budget_csv(planner))
     write_text(f"{layout.root}/budget.md", budget_markdown(planner))
     say(f"{totals(planner.runs(catalog.targets)).runs} runs: {layout.root}/budget.md")
@@ -107,9 +109,10 @@ def budget_markdown(planner: Planner) -> str:
         f"Together, each run once: {whole.runs} runs, {whole.pending} of them pending, at least {whole.steps:,} "
         f"optimiser steps and {whole.gpu_hours:,.0f} GPU-hours{unknown}, {size(whole.disk_bytes)} of checkpoints."
     )
-    parts = ["# Budget: what it would cost", INTRODUCTION, "## Targets", aligned(rows), summary]
+    pilot = f" Here {catalog.share:.0%} of the steps." if planner.scale == "pilot" else ""
+    parts = ["# Budget: what it would cost", INTRODUCTION + pilot, "## Targets", aligned(rows), summary]
     parts += ["## Datasets", _datasets(planner, datasets_of(plans)), "## Method"]
-    parts.append("\n".join(f"- {line}" for line in footnotes(plans)))
+    parts.append("\n".join(f"- {line}" for line in footnotes(plans, planner.speed)))
     return "\n\n".join(parts) + "\n"
 
 

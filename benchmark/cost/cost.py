@@ -58,6 +58,8 @@ def cost_of_run(config: RunConfig) -> RunCost:
     """
     dataset = get_dataset(config.dataset)
     in_channels, classes = len(dataset.channels), len(config.labels or dataset.label_names) + 1
+    if config.training.objective == "masked_images":
+        classes = in_channels  # it gives images
     network = build_on_meta(build_for_run, config, in_channels=in_channels, out_channels=classes)
     shape = (1, in_channels, *config.training.patch)
     parameters, flops = count_parameters(network), count_flops(network, shape)
@@ -125,15 +127,23 @@ def count_target(catalog: Catalog, name: str, out: Path) -> None:
 
 
 def count_papers(catalog: Catalog) -> list[Path]:
-    """Count every run of every paper into paper_tables/<paper>/measured/flops.csv, which `plan` reads; the files."""
+    """Count every run of every paper, and what the runs' networks are pre-trained as, into
+    paper_tables/<paper>/measured/flops.csv, which `plan` reads; the files."""
     written = []
     for name, paper in catalog.papers.items():
         rows = dict.fromkeys(run for target in paper.targets for _, run in rows_of_target(catalog, target))
         own = [run for run in rows if run.startswith(f"{name}/")]
+        own += pretrainings(catalog, own)
         costs = count_runs(catalog, own)
         written.append(catalog.paper_folder(name) / "measured" / "flops.csv")
         write_costs(written[-1], [(run.split("/")[2], costs[run]) for run in own], with_digest=False)
     return written
+
+
+def pretrainings(catalog: Catalog, runs: Iterable[str]) -> list[str]:
+    """Trainings on masked images that the trainings of these runs begin from, each once: networks of their own."""
+    before = dict.fromkeys(name for run in runs for name in catalog.trainings(run))
+    return [name for name in before if catalog.run(name).training.objective == "masked_images"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +15,18 @@ from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
-from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
+from benchmark.cost.budget import (
+    Counted,
+    Rate,
+    RunBudget,
+    add_rate_argument,
+    assumed_samples_per_second,
+    assumptions,
+    counted_networks,
+    rate_of,
+    run_budget,
+)
+from benchmark.errors import InputError
 from benchmark.models.released import weight_source
 from benchmark.settings import RunConfig, Scale
 
@@ -66,9 +79,16 @@ class Totals:
 
 
 class Planner:
-    """Estimates for runs of a catalog at one scale."""
+    """Estimates for runs of a catalog at one scale.
 
-    def __init__(self, catalog: Catalog, scale: Scale = "paper") -> None:
+    Args:
+        rate: of the GPUs, as `benchmark.cost.budget.Rate`.
+
+    Raises:
+        InputError: the rate names a run that is unknown, or whose network has not been counted.
+    """
+
+    def __init__(self, catalog: Catalog, scale: Scale = "paper", *, rate: Rate = 1.0) -> None:
         self.catalog, self.scale = catalog, scale
         self.sources = load_sources(catalog.folder)
         self._counted = {
@@ -78,6 +98,17 @@ class Planner:
         }
         self._printed = _printed_costs(catalog)
         self._plans: dict[str, RunPlan] = {}
+        self.speed = self._speed(rate) if isinstance(rate, Mapping) else rate
+
+    def _speed(self, measured: Mapping[str, float]) -> float:
+        """How many times as fast as the assumed card a card is, by trainings that were timed: their geometric mean."""
+        factors = []
+        for run, samples_per_second in measured.items():
+            config, counted = self.catalog.run(run, "paper"), self._network(run)[0]
+            if counted is None:
+                raise InputError("nothing is known of this network's operations", where="rate", found=run)
+            factors.append(samples_per_second / assumed_samples_per_second(config, counted))
+        return math.exp(sum(map(math.log, factors)) / len(factors))
 
     def source(self, dataset: str) -> Source:
         return source_of(self.sources, dataset)
@@ -108,11 +139,11 @@ class Planner:
         source, dimension = self.source(config.dataset), len(config.training.patch)
         volumes = config.dataset not in PICTURES
         samples, trained = self._samples(config), config.training_id == run
-        counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
+        counted, method = (None, "not estimated at demo scale") if self.scale == "demo" else self._network(run)
         budget = None
         if samples is not None and self.catalog.recipe_known(run):
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
-            budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted)
+            budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted, speed=self.speed)
             if not trained:
                 budget = replace(budget, steps=0, training_hours=budget.training_hours and 0.0, disk_bytes=0)
         stores = config.stores if trained else (config.store,)
@@ -130,6 +161,12 @@ class Planner:
             weights="" if released == "scratch" or config.training_id not in (None, run) else released,
         )
 
+    @cached_property
+    def _predicting(self) -> dict[str, str]:
+        """Training that is no run → a counted run that is predicted with its weights."""
+        trained_by = {run: self.catalog.run(run).training_id for run in self._counted}
+        return {training: run for run, training in trained_by.items() if training and training != run}
+
     def _samples(self, config: RunConfig) -> int | None:
         """Samples of one epoch, over all stores that a training reads; None where one is unknown."""
         samples = [
@@ -142,6 +179,8 @@ class Planner:
         first_seed = f"{run.rsplit('/', 1)[0]}/seed0"
         if first_seed in self._counted:
             return self._counted[first_seed], "counted"
+        if first_seed in self._predicting:  # the network of one training over several datasets, but for its heads
+            return self._counted[self._predicting[first_seed]], "counted"
         config = self.catalog.run(run)
         printed = self._printed.get((config.model.name, str(config.model.options), config.dataset))
         return printed, "printed FLOPs" if printed else "unknown"
@@ -197,12 +236,13 @@ def _printed_costs(catalog: Catalog) -> dict[tuple[str, str, str], Counted]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="*", help="tables or figures; default: all of them")
     parser.add_argument("--runs", action="store_true", help="one line per run as well")
+    add_rate_argument(parser)
     add_catalog_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:
     catalog = catalog_of(arguments)
-    planner = Planner(catalog, arguments.scale)
+    planner = Planner(catalog, arguments.scale, rate=rate_of(arguments))
     names = arguments.target or list(catalog.targets)
     plans = planner.runs(names)
     console = Console(width=None if Console().is_terminal else 160)
@@ -211,18 +251,21 @@ def main(arguments: argparse.Namespace) -> None:
         console.print(_run_table(plans))
     console.print(_dataset_table(planner, plans))
     console.print(_weights_table(plans))
-    for line in footnotes(plans):
+    for line in footnotes(plans, planner.speed):
         console.print(line, highlight=False)
 
 
-def footnotes(plans: Sequence[RunPlan]) -> list[str]:
-    """What the numbers assume and leave out."""
+def footnotes(plans: Sequence[RunPlan], speed: float = 1.0) -> list[str]:
+    """What the numbers assume and leave out; `speed`: of the card, in assumed ones."""
     assumed, whole = assumptions(), totals(plans)
+    own = f"your card: {speed:.3g} times as fast as " if speed != 1 else ""
     lines = [
         f"GPU-hours: forward operations × {assumed.passes_per_training_step:g} passes × samples ÷ sustained rate "
         f"({', '.join(f'{name} {rate:g} TFLOP/s' for name, rate in assumed.sustained_tflops.items())}, "
-        f"{assumed.hardware}); operations counted, or twice the printed FLOPs where the network is not counted yet.",
-        "Pre-training and prompts are not in the estimate. A run that several targets need counts once in the total.",
+        f"{own}{assumed.hardware}); operations counted, or twice the printed FLOPs where the network is not counted "
+        "yet.",
+        "Pre-trainings count; points that networks are told do not. A run that several targets need counts once in "
+        "the total.",
     ]
     if whole.without_hours:
         lines.append(

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
-from benchmark.cost.budget import assumptions
+from benchmark.cost.budget import add_rate_argument, assumptions, rate_of
 from benchmark.cost.plan import Planner, RunPlan, size
 from benchmark.errors import InputError
 
@@ -206,6 +206,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="*", help="tables or figures; default: all of them")
     parser.add_argument("--gpus", type=_positive, nargs="+", default=[8, 32, 128], help="sizes of cluster")
     parser.add_argument("--gantt", type=Path, help="folder for a picture per size: gantt-<gpus>.svg")
+    add_rate_argument(parser)
     add_catalog_arguments(parser)
 
 
@@ -217,7 +218,7 @@ def _positive(text: str) -> int:
 
 def main(arguments: argparse.Namespace) -> None:
     catalog = catalog_of(arguments)
-    planner = Planner(catalog)
+    planner = Planner(catalog, rate=rate_of(arguments))
     plans = planner.runs(arguments.target or list(catalog.targets))
     jobs, unknown = jobs_of(planner, plans)
     table, schedules = summary(jobs, arguments.gpus)

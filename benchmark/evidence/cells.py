@@ -17,6 +17,7 @@ from benchmark.evidence.scores import RunScores, ScoreMatrix
 from benchmark.evidence.verdict import Band, Mode, Rebuilt, Verdict, judge, judge_words
 
 DEMO = "demo scale"
+HANDED_IN = "handed in, by whom is not known, SHA-256 "
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Evidence:
         share: of the steps that a pilot trains.
         scores: run id → scores.
         outdated: run id → what has changed since its scores were made, which are not shown.
+        absent: run id → why it has no scores although they were to be made elsewhere.
         cost: run id → counted quantities (`parameters`, `flops`).
         latency: run id → (seconds, machine).
         training_time: run id → seconds of the trainings behind it.
@@ -76,6 +78,7 @@ class Evidence:
     share: float = 1.0
     outdated: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, RunScores] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
     cost: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     latency: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     training_time: Mapping[str, float] = field(default_factory=dict)
@@ -111,6 +114,7 @@ class JudgedCell:
     text: str
     digests: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
 
 
 def build_cell(
@@ -142,6 +146,7 @@ def build_cell(
         text=_cell_text(column, published, measured, verdict),
         digests=tuple(dict.fromkeys(scores.config_digest for scores in used)),
         versions=tuple(dict.fromkeys(scores.code_version for scores in used)),
+        origins=tuple(f"{HANDED_IN}{scores.handed_in[:16]}" for scores in used if scores.handed_in),
     )
 
 
@@ -177,8 +182,10 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     if column.measure in ("parameters", "parameters_added", "flops"):
         counted = evidence.cost.get(source.runs[0], {}).get(column.measure)
         return _count(counted, unit, source.pending or "not counted")
-    if source.pending and not any(run in evidence.scores for run in source.runs):
-        return Measured(not_attempted=source.pending)
+    absent = next((evidence.absent[run] for run in source.runs if run in evidence.absent), "")
+    reason = (absent if column.measure == "score" else "") or source.pending
+    if reason and not any(run in evidence.scores for run in source.runs):
+        return Measured(not_attempted=reason)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
     return _score(column, source, evidence, published)

@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> int:
     request = Request(catalog, target, arguments.scale, layout, scores, published_only=arguments.published)
     base = Path(arguments.out_dir or layout.root)
     if arguments.training:
-        save_figure(_curves(request), [base / "training" / f"{target.target}.svg"])
+        save_figure(_training(request), [base / "training" / f"{target.target}.svg"])
         return 0
     paths = [base / "published" / f"{target.target}.svg"] if arguments.published else []
     paths = paths or [base / f"{target.target}{suffix}" for suffix in (".svg", ".png", ".pdf")]
@@ -82,6 +82,14 @@ def draw(request: Request) -> Figure:
         if request.published_only:
             raise InputError(f"{target.target} cannot be drawn from published numbers", found=str(reason)) from None
         return draw_reason(f"{target.number}: {target.title}", str(reason), demo=request.demo)
+
+
+def _training(request: Request) -> Figure:
+    try:
+        return _curves(request)
+    except NotDrawable as reason:
+        title = f"{request.target.number}: training losses"
+        return draw_reason(title, str(reason), demo=request.demo)
 
 
 def _bubbles(request: Request) -> Figure:

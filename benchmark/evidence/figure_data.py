@@ -206,9 +206,10 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     name, column = next(iter(target.columns.items()))
     row = next(iter(target.rows))
     source = cell_sources(request.catalog, target, request.scale)[row, name]
-    if source.pending:
-        raise NotDrawable(source.pending)
-    config = request.catalog.run(source.runs[0], request.scale)
+    run = source.runs[0]
+    if source.pending and run not in request.scores:
+        raise NotDrawable(request.layout.absent(run) or source.pending)
+    config = request.catalog.run(run, request.scale)
     kinds = _case_attribute(request, config, request.parameter("split_by"))
     groups: dict[str, dict[str, np.ndarray]] = {}
     for group in request.parameter("groups"):
@@ -218,7 +219,7 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
             by_kind[kinds.get(case, "all")].append(value / UNITS[column.unit])
         groups[group] = {kind: np.array(values) for kind, values in by_kind.items()}
     if not any(np.isfinite(values).any() for by_kind in groups.values() for values in by_kind.values()):
-        raise NotDrawable("not run")
+        raise NotDrawable(request.layout.absent(run) or "not run")
     return groups
 
 
@@ -242,19 +243,44 @@ def _case_attribute(request: Request, config: RunConfig, attribute: str) -> dict
     return found
 
 
-def curves_of(request: Request) -> dict[str, Curve]:
-    """Row → logged loss over steps, from each run's log.csv."""
-    curves = {}
-    for row in request.target.rows:
-        for run in request.catalog.cell_runs(request.target, row)[:1]:
-            path = Path(request.layout.trained(run)).with_name("log.csv")
-            if path.is_file():
-                lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-                steps, losses = ([_float(line[name]) for line in lines] for name in ("step", "loss"))
-                curves[row] = Curve(steps, losses)
-    if not curves:
+def curves_of(request: Request) -> dict[str, dict[str, Curve]]:
+    """What was learnt on which data → row, or name of a training that is no run → logged loss over steps.
+
+    From the log.csv of every training behind the first seed of each row: pre-trainings and trainings over several
+    datasets are drawn once, and losses of different kinds never on one axis.
+
+    Raises:
+        NotDrawable: nothing has been trained here.
+    """
+    panels: dict[str, dict[str, Curve]] = {}
+    for training, row in _trainings_of_rows(request).items():
+        path = Path(request.layout.trained(training)).with_name("log.csv")
+        if not path.is_file():
+            continue
+        lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        steps, losses = ([_float(line[name]) for line in lines] for name in ("step", "loss"))
+        config = request.catalog.run(training, request.scale)
+        title = " + ".join(dict.fromkeys(store.dataset for store in config.stores))
+        objective = config.training.objective
+        title += "" if objective == "segmentation" else f", {objective.replace('_', ' ')}"
+        curves = panels.setdefault(title, {})
+        protocol, model = training.split("/")[1:3]
+        curves[row if row and row not in curves else f"{protocol}/{model}"] = Curve(steps, losses)
+    if not panels:
         raise NotDrawable("not run")
-    return curves
+    return panels
+
+
+def _trainings_of_rows(request: Request) -> dict[str, str]:
+    """Training → the row that it is the training of; empty for those that serve several rows, or come before one."""
+    found: dict[str, str] = {}
+    for row in request.target.rows:
+        for column in request.target.columns or [None]:
+            for run in request.catalog.cell_runs(request.target, row, column)[:1]:
+                if request.layout.is_made_here(run):
+                    for training in request.catalog.trainings(run, request.scale):
+                        found.setdefault(training, row if training == run else "")
+    return found
 
 
 def _float(text: str | None) -> float:

@@ -209,6 +209,8 @@ def _footnotes(table: Table) -> str:
     told = dict.fromkeys(cell.row for cell in cells if cell.source.told)
     if told:
         lines.append(f"- {', '.join(told)}: {TOLD_NOTE}")
+    origins = dict.fromkeys((cell.row, origin) for cell in cells for origin in cell.origins)
+    lines += [f"- {row}: {origin}." for row, origin in origins]
     lines += _shared_scans(table)
     if table.controls:
         lines.append(

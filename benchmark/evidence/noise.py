@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from scipy import stats
 
 from benchmark.catalog.published import Published
 from benchmark.evidence.resampling import Estimate, Order, average, bootstrap_average, row_means, seed_interval
@@ -19,12 +20,13 @@ from benchmark.evidence.verdict import (
     INTERVAL_LEVEL,
     Band,
     Rebuilt,
-    band_from_seeds,
     band_from_spread,
     borrowed_band,
 )
 
 FEW_CASES = 20
+MINIMUM_SEEDS = 3  # the factor of two seeds is 15.6: such a band excludes nothing, and a borrowed one says more
+PREDICTION_LEVEL = 0.95
 
 
 def with_interval(
@@ -78,6 +80,29 @@ def _over_cases(scores: NDArray[np.float64], order: Order) -> Estimate:
     return Estimate(
         value, value - (student.value - student.lower), value + (student.upper - student.value), INTERVAL_LEVEL
     )
+
+
+def prediction_factor(seeds: int) -> float:
+    """In how many standard deviations of `seeds` runs around their mean a further run lies in 95 % of experiments.
+
+    Half the width of the prediction interval of one further normal value, t·√(1 + 1/n) with n - 1 degrees of freedom
+    (Hahn and Meeker, Statistical Intervals, 1991). Unlike a limit for a known deviation, such as ISO
+    5725-6's 1.96·√2, it counts that few runs do not know their own deviation. Infinite below two runs.
+    """
+    if seeds < 2:
+        return math.inf
+    return float(stats.t.ppf((1 + PREDICTION_LEVEL) / 2, seeds - 1)) * math.sqrt(1 + 1 / seeds)
+
+
+def band_from_seeds(deviation: float, seeds: int) -> Band | None:
+    """How far one more run, such as the published one, may lie from the mean of `seeds` runs of one procedure, which
+    scatter with standard deviation `deviation` (over n - 1).
+
+    None for fewer than three seeds, or where the deviation is not finite.
+    """
+    if seeds < MINIMUM_SEEDS or not math.isfinite(deviation):
+        return None
+    return Band(prediction_factor(seeds) * deviation, f"prediction interval of {seeds} seeds")
 
 
 def band_of(

@@ -13,14 +13,17 @@ from nibabel.affines import voxel_sizes
 from numpy.typing import NDArray
 
 from benchmark.datasets import Case, get_dataset
+from benchmark.errors import InputError
 from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
 from benchmark.files import read_json
 from benchmark.images.labels import read_label_file
 from benchmark.scoring.conventions import get_convention
+from benchmark.scoring.images import find_cases
 from benchmark.settings import RunConfig
 
 REFERENCE = "reference"
+REASONS = 2  # shown in one place
 
 
 class Sheet(NamedTuple):
@@ -81,7 +84,7 @@ def panels_of(request: Request) -> Sheet:
             absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
             sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
     if not sheet.panels:
-        raise NotDrawable("not run")
+        raise NotDrawable(_reason(request, request.layout.predictions) if request.layout.predictions else "not run")
     sheet.names.update({number: name for name, number in numbers.items()})
     return sheet
 
@@ -106,18 +109,30 @@ def _parts(request: Request) -> list[Part]:
 
 
 def _is_predicted(request: Request, run: str) -> bool:
-    return Path(request.layout.predicted(run)).is_file()
+    if request.layout.is_made_here(run):
+        return Path(request.layout.predicted(run)).is_file()
+    return not request.layout.no_predictions(run)
 
 
 def _reason(request: Request, runs: Mapping[str, str]) -> str:
     """Why none of some runs has a prediction to show."""
-    reasons = dict.fromkeys(request.catalog.pending(run) or "not run" for run in runs.values())
-    return ", ".join(reasons)
+    reasons = (request.layout.no_predictions(run) or request.catalog.pending(run) or "not run" for run in runs.values())
+    distinct = list(dict.fromkeys(reasons))
+    more = [f"and {len(distinct) - REASONS} more"] if len(distinct) > REASONS else []
+    return ", ".join([*distinct[:REASONS], *more])
+
+
+def _label_maps(request: Request, run: str) -> dict[str, Path]:
+    """Case → label map of a run that is predicted."""
+    folder = Path(request.layout.predictions_of(run))
+    if not request.layout.is_made_here(run):
+        return find_cases(folder)
+    return {case: folder / f"{case}.nii.gz" for case in read_json(request.layout.predicted(run))["cases"]}
 
 
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
-    predicted = read_json(request.layout.predicted(config.run))["cases"]
+    predicted = _label_maps(request, config.run)
     source = Path(request.layout.source(config.dataset))
     root = source.parent / read_json(source)["root"]  # a root that is absolute stays it
     cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
@@ -140,9 +155,9 @@ def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case
     view = View.of(reference, affine)
     labels = {REFERENCE: view.plane(reference)}
     for row, run in runs.items():
-        path = Path(request.layout.predicted(run)).parent / "predictions" / f"{case.id}.nii.gz"
-        if path.is_file():
-            labels[row] = view.plane(_labels(path))
+        path = _label_maps(request, run).get(case.id)
+        if path and path.is_file():
+            labels[row] = view.plane(_labels(path, like=reference))
     grey = [view.plane(channel) for channel in image]
     window = request.parameter("window", ())
     return Panel(
@@ -185,5 +200,11 @@ class View:
         return orientations.apply_orientation(volume, self.turn)[:, :, self.index].T
 
 
-def _labels(path: Path) -> NDArray:
-    return read_label_file(path)[0].squeeze()
+def _labels(path: Path, like: NDArray | None = None) -> NDArray:
+    """A label map; raises InputError where it is not as large as its reference `like`."""
+    labels = read_label_file(path)[0].squeeze()
+    if like is not None and labels.shape != like.shape:
+        raise InputError(
+            "a prediction is not as large as its reference", where=path, expected=like.shape, found=labels.shape
+        )
+    return labels

@@ -45,6 +45,7 @@ COMPARE_COLUMNS = (
     "verdict",
     "reading",
     "runs",
+    "origin",
     "config_digest",
     "code_version",
     "convention",
@@ -128,7 +129,9 @@ def _cells(
             parts = [cells[row, part] for part in column.of] if column.measure == "average" else []
             measured = measure_average(parts) if parts else None
             claim = target.claim(row, name)
-            cells[row, name] = build_cell(row, name, column, claim, sources[row, name], evidence, measured)
+            cell = build_cell(row, name, column, claim, sources[row, name], evidence, measured)
+            origins = dict.fromkeys(origin for part in parts for origin in part.origins)
+            cells[row, name] = replace(cell, origins=tuple(origins)) if parts else cell
     return {(row, name): cells[row, name] for row in target.rows for name in target.columns}
 
 
@@ -195,6 +198,7 @@ def _compare_line(cell: JudgedCell, table: Table) -> list[str]:
         str(cell.verdict),
         cell.source.reading,
         " ".join(cell.source.runs),
+        "; ".join(cell.origins),
         " ".join(cell.digests),
         " ".join(cell.versions),
         cell.source.convention if scored else "",

@@ -18,6 +18,7 @@ from pyarrow import compute
 
 from benchmark.errors import InputError
 from benchmark.evidence.resampling import row_means
+from benchmark.files import file_digest
 from benchmark.scoring.aggregate import COLUMNS, SCHEMA, Rates, failure_rates
 from benchmark.scoring.conventions import INSTANCE_METRICS, OVERLAP_METRICS
 
@@ -74,6 +75,7 @@ class RunScores:
     Attributes:
         scale: of the run that predicted; empty where the file does not say.
         chain: what scores, predictions and weights were made of, as JSON; empty for scores that were handed in.
+        handed_in: digest of the label maps or the score file that somebody else made; empty for this workflow's own.
     """
 
     run: str
@@ -82,6 +84,7 @@ class RunScores:
     code_version: str
     scale: str = ""
     chain: str = ""
+    handed_in: str = ""
     _matrices: dict[tuple[str, str], ScoreMatrix | None] = field(default_factory=dict, repr=False)
 
     def matrix(self, metric: str, convention: str) -> ScoreMatrix | None:
@@ -150,8 +153,27 @@ def read_scores(paths: Iterable[str | Path]) -> dict[str, RunScores]:
                 code_version=metadata.get("code_version", ""),
                 scale=metadata.get("scale", ""),
                 chain=metadata.get("chain", ""),
+                handed_in=metadata.get("handed_in", ""),
             )
     return runs
+
+
+def read_handed_in(run: str, path: str | Path) -> RunScores:
+    """The scores of one run in a file that somebody else made; a file of one run may call it by any name.
+
+    Raises:
+        InputError: as `read_scores`, or the file holds several runs and not this one.
+    """
+    found = read_scores([path])
+    if run not in found and len(found) != 1:
+        raise InputError(
+            "a score file does not hold the run that it was handed in for",
+            where=path,
+            expected=f"{run}, or one run under any name",
+            found=", ".join(sorted(found)) or "no scores",
+        )
+    scores = found.get(run) or next(iter(found.values()))
+    return replace(scores, run=run, handed_in=file_digest(path), _matrices={})
 
 
 def _read(path: Path) -> pa.Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmark import lineage
 from benchmark.catalog.arguments import (
     add_catalog_arguments,
+    add_handed_in_argument,
     add_record_arguments,
     add_results_argument,
     catalog_of,
@@ -23,7 +24,7 @@ from benchmark.evidence.currency import scores_differ
 from benchmark.evidence.markdown import table_markdown
 from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
 from benchmark.evidence.resolve import cell_sources
-from benchmark.evidence.scores import RunScores, read_scores
+from benchmark.evidence.scores import RunScores, read_handed_in, read_scores
 from benchmark.evidence.training_time import training_times
 from benchmark.files import write_text
 from benchmark.layout import Layout
@@ -43,6 +44,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="a target of the catalog, e.g. table1_totalseg")
     add_catalog_arguments(parser)
     add_results_argument(parser)
+    add_handed_in_argument(parser)
     add_record_arguments(parser)
     parser.add_argument("--scores", nargs="*", metavar="FILE", help="default: every scores.parquet of the results")
     parser.add_argument("--out-dir", metavar="DIR", help="default: the results folder")
@@ -74,6 +76,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         share=arguments.share,
         scores=scores,
         outdated=outdated,
+        absent=absent_runs(catalog, target, layout),
         cost=read_costs(paths, wanted),
         contradictions=read_contradictions(catalog.paper_folder(target.paper) / "contradictions.csv", target),
         training_time=training_times(catalog, target, layout, arguments.scale),
@@ -95,8 +98,11 @@ def scores_of(
     paths = arguments.scores
     if paths is None:
         paths = _existing(layout.scored(run) for run in catalog.runs(target))
-    scores, outdated = read_scores(paths), {}
-    known = set(catalog.runs(target))
+    known = catalog.runs(target)
+    elsewhere = {run: layout.scores[run] for run in known if run in layout.scores and not layout.absent(run)}
+    scores = read_scores([path for path in paths if str(path) not in elsewhere.values()])
+    scores |= {run: read_handed_in(run, path) for run, path in elsewhere.items()}
+    outdated = {}
     for run in sorted(scores):
         if run not in known:
             say(f"{target.target}: no row is made from the scored run {run!r}")
@@ -104,6 +110,12 @@ def scores_of(
             say(f"{run}: its scores were made with other settings ({why}) and are not shown")
             outdated[run] = why
     return {run: found for run, found in scores.items() if run not in outdated}, outdated
+
+
+def absent_runs(catalog: Catalog, target: Target, layout: Layout) -> dict[str, str]:
+    """run → why nothing is known of it although it was to be made elsewhere."""
+    reasons = {run: layout.absent(run) for run in catalog.runs(target)}
+    return {run: reason for run, reason in reasons.items() if reason}
 
 
 def _outdated(catalog: Catalog, layout: Layout, scores: RunScores, scale: Scale) -> str:

@@ -19,7 +19,6 @@ from benchmark.catalog.published import Interval, Published, Rounding, exact
 
 INTERVAL_LEVEL = 0.90  # with TOST at 5 %
 REPEATABILITY = 1.959964 * math.sqrt(2)  # 95 % limit of the difference between two runs (ISO 5725-6)
-MINIMUM_SEEDS = 3  # with two seeds the standard deviation is known to a factor of about 30
 
 Mode = Literal["count", "score"]
 
@@ -147,16 +146,6 @@ def _compare(printed: Interval, rebuilt: Rebuilt, mode: Mode, band: Band | None)
 
 def _end(value: float) -> Decimal:
     return Decimal(value) if math.isinf(value) else exact(value)
-
-
-def band_from_seeds(deviation: float, seeds: int) -> Band | None:
-    """The repeatability limit of a procedure whose runs scatter with standard deviation `deviation`.
-
-    None for fewer than three seeds: a band from two is as likely to be far too wide as far too narrow.
-    """
-    if seeds < MINIMUM_SEEDS or not math.isfinite(deviation):
-        return None
-    return Band(REPEATABILITY * deviation, f"{seeds} seeds")
 
 
 def band_from_spread(spread: float, cases: int) -> Band | None:

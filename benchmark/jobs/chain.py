@@ -225,8 +225,8 @@ class Chain:
         return self._state("predicted", run, self._predicted)
 
     def _predicted(self, run: str) -> State:
-        if self.layout.predictions is not None:
-            return State(lineage.stat_digest(Path(self.layout.predictions_of(run))), exists=True)
+        if run in self.layout.predictions:
+            return self._handed_in(run)
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
         data = self._data(config.store, config.inference.splits, "image")
@@ -235,6 +235,15 @@ class Chain:
         follows = (weights,) if told is None else (weights, told)
         state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=follows)
         return state if state.why or config.training_id is None else self._other_weights(run, config.training_id, state)
+
+    def _handed_in(self, run: str) -> State:
+        """Label maps made elsewhere. Only what has changed since they were scored is read."""
+        record = Path(self.layout.scores_record(run))
+        if not record.is_file():
+            return State(UNKNOWN, exists=True)
+        known = read_json(record).get("handed_in")
+        files = lineage.contents(Path(self.layout.predictions_of(run)), known)
+        return State(lineage.contents_digest(files), exists=True)
 
     def _other_weights(self, run: str, training: str, state: State) -> State:
         """On a GPU the same training may end in other weights: then its predictions are made anew as well."""
@@ -249,9 +258,9 @@ class Chain:
         return self._state("scored", run, self._scored)
 
     def _scored(self, run: str) -> State:
-        if self.layout.scores is not None:
-            path = Path(self.layout.scored(run))
-            return State(lineage.stat_digest(path), exists=path.is_file(), record=str(path))
+        if run in self.layout.scores:
+            path = self.layout.scored(run)
+            return State(lineage.recorded_digest(path), exists=True, record=path)
         config = self.catalog.run(run, self.scale)
         predicted, store = self.predicted(run), self.prepared(config.store)
         references = self._data(config.store, config.inference.splits, "reference")

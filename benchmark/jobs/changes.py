@@ -214,6 +214,8 @@ class Changes:
         inputs = [self._table(target) for target in targets if target.kind == "table" and name == "coverage"]
         inputs += [self._cost(target) for target in targets if self._products.counts(target) and name == "audit"]
         rests_on = {"papers": self._papers, **lineage.code("page")}
+        if name == "budget":
+            rests_on |= self._products.budget_settings
         return self.chain.product(f"page {name}", self._layout.made(f"page-{name}"), rests_on, inputs)
 
     # What products rest on, beside results
@@ -230,7 +232,10 @@ class Changes:
         folder = self._catalog.papers[target.paper]
         measured = sorted((self._catalog.paper_folder(target.paper) / "measured").glob("latency.*.csv"))
         texts = [self._catalog.paper_folder(target.paper) / "contradictions.csv", *measured]
+        reasons = {run: self._layout.absent(run) for run in self._catalog.runs(target)}
+        absent = {run: reason for run, reason in reasons.items() if reason}
         return {
+            **({"absent": absent} if absent else {}),
             "target": target.model_dump(mode="json"),
             "ledger": [entry.model_dump(mode="json") for entry in folder.ledger],
             "files": [path.read_text(encoding="utf-8") for path in texts if path.is_file()],

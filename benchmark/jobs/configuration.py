@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from benchmark.catalog.catalog import DEFAULT_SHARE
 from benchmark.catalog.reading import validate
-from benchmark.layout import Layout
 from benchmark.settings import Scale, Settings
+
+HandedIn = str | dict[str, str | dict[str, str]] | None
 
 
 class WorkflowConfig(Settings):
@@ -58,24 +59,31 @@ class WorkflowConfig(Settings):
         description="Time limit that no training or prediction asks to exceed, the site's or less; a longer one "
         "continues in the next attempt",
     )
+    rate: Annotated[float, Field(gt=0)] | dict[str, Annotated[float, Field(gt=0)]] = Field(
+        1.0,
+        description="Of your GPU, for budget and time limits: how many times as fast as the assumed card (A100 40 GB) "
+        "it is, or {run id: samples per second} of trainings timed on one GPU",
+    )
     roots: dict[str, str] = Field(
         default_factory=dict,
         description="Local copy of a dataset, in its published layout, e.g. {totalseg: /data/ts}; others are "
         "downloaded (paper scale) or generated as a phantom (demo scale)",
     )
     start_from: Literal["data", "predictions", "scores"] = Field(
-        "data", description="data: train and predict; predictions or scores: begin at files that exist"
+        "data",
+        description="data: runs that nobody handed in are trained; predictions or scores: nothing is trained, and what "
+        "was not handed in is not attempted",
     )
-    predictions: str | None = Field(None, description="Folder <run id>/*.nii.gz, for start_from: predictions")
-    scores: str | None = Field(None, description="Folder <run id>/scores.parquet, for start_from: scores")
-
-    def layout(self) -> Layout:
-        """Paths of this configuration."""
-        return Layout.at(
-            self.scale,
-            predictions=self.predictions if self.start_from == "predictions" else None,
-            scores=self.scores if self.start_from == "scores" else None,
-        )
+    predictions: HandedIn = Field(
+        None,
+        description="Label maps made elsewhere: a folder with <run id>/*.nii.gz, or folders by row or run id, e.g. "
+        "{table1_totalseg: {UNETR: /lab/unetr}}",
+    )
+    scores: HandedIn = Field(
+        None,
+        description="Scores made elsewhere: a folder with <run id>/scores.parquet, or files by row or run id, e.g. "
+        "{table1_totalseg: {UNETR: /lab/unetr.parquet}}",
+    )
 
 
 def workflow_config(config: dict[str, Any]) -> WorkflowConfig:

@@ -32,7 +32,8 @@ class TimeLimits:
         self._wiring = wiring
         self._longest = wiring.settings.longest_job_hours * 60
         estimated = not wiring.is_demo and (Path(wiring.catalog.folder) / "datasets.yaml").is_file()
-        self._planner = Planner(wiring.catalog) if estimated else None
+        settings = wiring.settings
+        self._planner = Planner(wiring.catalog, settings.scale, rate=settings.rate) if estimated else None
 
     def training(self, wildcards: Wildcards, attempt: int) -> int:
         budget = self._budget(wildcards)

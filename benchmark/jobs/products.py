@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Any
+
 from benchmark.catalog.targets import Target
+from benchmark.cost.budget import rate_words
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS, POINT_CONTROL
 from benchmark.settings import Features, ReceptiveField
@@ -30,9 +34,23 @@ class Products:
 
     def trainings_of(self, target: Target) -> list[str]:
         """Trainings behind a target's runs, those that others begin from included, each once."""
-        scale = self._settings.scale
-        runs = self._wiring.ready_runs(target)
+        scale, runs = self._settings.scale, self._made_here(target)
         return list(dict.fromkeys(name for run in runs for name in self._catalog.trainings(run, scale)))
+
+    def _made_here(self, target: Target) -> list[str]:
+        """Runs that are trained here: only they have weights."""
+        return [run for run in self._wiring.ready_runs(target) if self._layout.is_made_here(run)]
+
+    def _scored_here(self, target: Target) -> list[str]:
+        """Runs whose label maps are scored here: scores that were handed in need no data."""
+        return [run for run in self._wiring.ready_runs(target) if run not in self._layout.scores]
+
+    def handed_in(self, wildcards: Wildcards) -> str:
+        """For a command: where results of the target's runs were made elsewhere."""
+        runs = self._catalog.runs(self.target(wildcards))
+        kinds = {"predictions": self._layout.predictions, "scores": self._layout.scores}
+        found = [(kind, run, paths[run]) for kind, paths in kinds.items() for run in runs if run in paths]
+        return " ".join(f"--handed-in {shlex.join(words)}" for words in found)
 
     def controls(self, wildcards: Wildcards) -> list[str]:
         """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
@@ -43,17 +61,17 @@ class Products:
 
     def protocols(self, target: Target) -> list[tuple[str, str]]:
         """(paper, protocol) of a target's runs, sorted."""
-        return sorted({(run.split("/")[0], run.split("/")[1]) for run in self._wiring.ready_runs(target)})
+        return sorted({(run.split("/")[0], run.split("/")[1]) for run in self._scored_here(target)})
 
     def told_protocols(self, target: Target) -> list[tuple[str, str]]:
         """Of `protocols`, those whose networks are asked by points."""
-        runs = {tuple(run.split("/")[:2]): run for run in self._wiring.ready_runs(target)}
+        runs = {tuple(run.split("/")[:2]): run for run in self._scored_here(target)}
         configs = {names: self._catalog.run(run, self._settings.scale) for names, run in sorted(runs.items())}
         return [names for names, config in configs.items() if config.inference.method == "prompted"]
 
     def stores(self, wildcards: Wildcards) -> list[str]:
         """Prepared stores of a target's runs: they know which scans show the entire body."""
-        runs = self._wiring.ready_runs(self.target(wildcards))
+        runs = self._scored_here(self.target(wildcards))
         return sorted({self._layout.prepared_for(self._catalog.run(run, self._settings.scale)) for run in runs})
 
     def costs(self, wildcards: Wildcards) -> list[str]:
@@ -77,9 +95,7 @@ class Products:
 
     def fields_of(self, target: Target) -> list[str]:
         """Runs whose map a figure draws; without trained weights there are none to make."""
-        if not target.draws_receptive_fields or self._settings.start_from != "data":
-            return []
-        return self._wiring.ready_runs(target)
+        return self._made_here(target) if target.draws_receptive_fields else []
 
     def receptive_field_options(self, wildcards: Wildcards) -> str:
         return self.receptive_field_options_of(wildcards.run)
@@ -96,8 +112,7 @@ class Products:
 
     def featured(self, target: Target) -> list[str]:
         """Runs whose features a figure shows; without trained weights there are none."""
-        shown = target.draws_features and self._settings.start_from == "data"
-        return self._wiring.ready_runs(target) if shown else []
+        return self._made_here(target) if target.draws_features else []
 
     def feature_options(self, wildcards: Wildcards) -> str:
         return self.feature_options_of(wildcards.run)
@@ -114,6 +129,19 @@ class Products:
     def labels(self, wildcards: Wildcards) -> dict[str, str]:
         target = self.target(wildcards)
         return {"paper": target.paper, "target": target.number, "what": target.title}
+
+    @property
+    def budget_settings(self) -> dict[str, Any]:
+        """Settings that decide the page of the budget, where they are not the usual ones."""
+        settings = {"rate": rate_words(self._settings.rate), "seeds": self._settings.seeds}
+        if self._settings.scale == "pilot":
+            settings["share"] = self._settings.share
+        return {name: value for name, value in settings.items() if value}
+
+    def rate(self, _: object = None) -> str:
+        """Option of the command that writes the page of the budget."""
+        words = rate_words(self._settings.rate)
+        return f"--rate {words}" if words else ""
 
     # What the pages read
 
@@ -144,10 +172,15 @@ class Products:
             for target in self._wiring.targets
             if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
         ]
-        trains = self._settings.start_from == "data"
-        curves = [
-            self._layout.training_curves(target.target)
-            for target in self._wiring.targets
-            if trains and target.kind == "table" and self._wiring.ready_runs(target)
-        ]
-        return published + curves
+        return published + [self._layout.training_curves(target) for target in self._with_curves()]
+
+    def _with_curves(self) -> list[str]:
+        """Targets whose training losses are drawn: tables, and figures of what no table before them trains."""
+        drawn: set[str] = set()
+        found = []
+        for target in sorted(self._wiring.targets, key=lambda target: target.kind != "table"):
+            trainings = set(self.trainings_of(target))
+            if trainings and (target.kind == "table" or trainings - drawn):
+                found.append(target.target)
+            drawn |= trainings
+        return found

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--predictions", type=Path, help="folder <case>.nii.gz")
     source.add_argument("--controls", action="store_true", help="score every control in place of a run's predictions")
+    parser.add_argument("--handed-in", action="store_true", help="the predictions were made elsewhere")
     parser.add_argument("--prompts", type=Path, help="with --controls: only that of a disc around each of these points")
     parser.add_argument("--out", type=Path, required=True, help="scores.parquet to write; for controls their folder")
 
@@ -45,22 +46,45 @@ def main(arguments: argparse.Namespace) -> None:
     elif arguments.controls:
         score_controls(config, store, split, out=arguments.out)
     else:
-        score_predictions(config, store, split, predictions=arguments.predictions, out=arguments.out)
+        run_scored = score_handed_in if arguments.handed_in else score_predictions
+        run_scored(config, store, split, predictions=arguments.predictions, out=arguments.out)
 
 
 def score_predictions(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path) -> None:
-    """Scores of a run's predictions, ours or somebody else's, and `scores.json`: what they were made of."""
+    """Scores of a run's own predictions, and `scores.json`: what they were made of."""
     record = predictions.parent / "predicted.json"
     ours = lineage.read_made(record)
-    made = lineage.scored(
-        predictions=lineage.stat_digest(predictions) if ours is None else lineage.digest_of(ours),
-        references=PreparedStore(store).digest_of(config.inference.cases(split), "reference"),
-        conventions=convention_digests(config.convention),
-    )
-    before = {} if ours is None else {"predict": ours, "train": read_json(record).get("weights_made")}
+    if ours is None:
+        raise InputError(
+            "nothing says what these predictions were made of",
+            where=record,
+            expected="the record that `python -m benchmark predict` writes",
+            remedy="if they were made elsewhere, add --handed-in",
+        )
+    made = _made_of_scores(lineage.digest_of(ours), config, store, split)
+    before = {"predict": ours, "train": read_json(record).get("weights_made")}
     chain = {"chain": json.dumps({"score": made, **before}, sort_keys=True)}
     score(config, store, split, predictions=predictions, out=out, run=config.run, metadata=chain)
     write_json(out.with_name("scores.json"), {"made": made, "code_version": code_version()})
+
+
+def score_handed_in(config: RunConfig, store: Path, split: dict[str, Any], *, predictions: Path, out: Path) -> None:
+    """Scores of predictions made elsewhere, by settings that nobody here knows. They, and `scores.json`, say so by the
+    digest of the files."""
+    files = lineage.contents(predictions)
+    made = _made_of_scores(lineage.contents_digest(files), config, store, split)
+    about = {"chain": json.dumps({"score": made}), "handed_in": made["predictions"], "config_digest": ""}
+    score(config, store, split, predictions=predictions, out=out, run=config.run, metadata=about)
+    record = {"made": made, "code_version": code_version(), "handed_in": files}
+    write_json(out.with_name("scores.json"), record)
+
+
+def _made_of_scores(predictions: str, config: RunConfig, store: Path, split: dict[str, Any]) -> lineage.Made:
+    return lineage.scored(
+        predictions=predictions,
+        references=PreparedStore(store).digest_of(config.inference.cases(split), "reference"),
+        conventions=convention_digests(config.convention),
+    )
 
 
 def score_controls(config: RunConfig, store: Path, split: dict[str, Any], *, out: Path) -> None:

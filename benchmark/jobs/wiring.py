@@ -17,9 +17,10 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
-from benchmark.errors import InputError
+from benchmark.errors import IN_WORKFLOW, InputError
 from benchmark.jobs.configuration import workflow_config
-from benchmark.layout import CONTROLS
+from benchmark.jobs.handed_in import handed_in
+from benchmark.layout import CONTROLS, Layout
 from benchmark.lineage import STRICT
 from benchmark.own import own_files, use_folders
 from benchmark.settings import PreparedData, RunConfig
@@ -36,6 +37,7 @@ def set_job_environment(*, strict: bool = False) -> None:
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ[IN_WORKFLOW] = "1"
     os.environ.pop(STRICT, None)
     if strict:
         os.environ[STRICT] = "1"
@@ -74,9 +76,11 @@ class Wiring:
         use_folders(self.settings.papers)
         self.catalog = load_catalog(self.settings.paper_tables, seeds=self.settings.seeds, share=self.settings.share)
         self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
-        self.layout = self.settings.layout()
+        self._check()
+        self.layout = Layout.at(self.settings.scale, **handed_in(self.settings, self.catalog))
         self.is_demo = self.settings.scale == "demo"
-        self.targets = [self.catalog.target(name) for name in self.settings.targets or self.catalog.targets]
+        wanted = self.catalog.targets if self.settings.targets is None else self.settings.targets
+        self.targets = [self.catalog.target(name) for name in wanted]
         for target, rows in self.settings.rows.items():
             for row in rows:
                 pick(self.catalog.target(target).rows, row, f"row of {target}", "configuration: rows")
@@ -90,6 +94,19 @@ class Wiring:
         self._ready: dict[str, list[str]] = {}
         # what every command needs to find the same settings again
         self.options = " ".join(self._options())
+
+    def _check(self) -> None:
+        """What would otherwise mean everything, or a download, without a word."""
+        if self.settings.targets is not None and not self.settings.targets:
+            raise InputError(
+                "an empty list of targets",
+                where="configuration: targets",
+                expected="names of tables and figures, or null for all of them",
+                found="[]",
+                remedy="`python -m benchmark list targets` shows the names",
+            )
+        for dataset in self.settings.roots:
+            pick({name: name for name in available_datasets()}, dataset, "dataset", "configuration: roots")
 
     def _options(self) -> Iterator[str]:
         yield f"--scale {self.settings.scale} --paper-tables {shlex.quote(self.settings.paper_tables)}"
@@ -118,11 +135,14 @@ class Wiring:
         return self.layout.source(self.run(wildcards).dataset)
 
     def predicted(self, wildcards: Wildcards) -> str:
-        """Our own predictions, or a folder of somebody else's (start_from: predictions)."""
+        """Our own predictions, or a folder of somebody else's."""
         return self.layout.predicted(wildcards.run)
 
     def predictions_folder(self, wildcards: Wildcards) -> str:
         return self.layout.predictions_of(wildcards.run)
+
+    def handed_in_argument(self, wildcards: Wildcards) -> str:
+        return "--handed-in" if wildcards.run in self.layout.predictions else ""
 
     def weights(self, wildcards: Wildcards) -> str:
         """Record of the weights that a run predicts with: its training's, or a released file's."""
@@ -164,13 +184,13 @@ class Wiring:
 
     def _is_ready(self, run: str) -> bool:
         """What was made elsewhere is there or not; everything else has to be able to run."""
-        if self.settings.start_from == "scores":
-            return Path(self.layout.scored(run)).is_file()
+        if run in self.layout.scores:
+            return not self.layout.absent(run)
         config = self._run(run, self.settings.scale)
         if not self._has_data(config.dataset):
             return False
-        if self.settings.start_from == "predictions":
-            return Path(self.layout.predictions_of(run)).is_dir()
+        if run in self.layout.predictions:
+            return not self.layout.absent(run)
         if self.catalog.pending(run) is not None:
             return False
         trainings = (self._run(name, self.settings.scale) for name in self.catalog.trainings(run, self.settings.scale))

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark import lineage
-from benchmark.errors import InputError
+from benchmark.errors import InputError, PassingFault
 from benchmark.files import atomic_path, file_digest, read_json, write_json
 from benchmark.lineage import Made
 from benchmark.progress import say
@@ -233,7 +233,7 @@ def disk_full_explained(path: Path, *, remedy: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"the disk is full: {error.strerror}", where=path, remedy=remedy) from error
+        raise PassingFault(f"the disk is full: {error.strerror}", where=path, remedy=remedy) from error
 
 
 def write_weights(path: str | Path, network: torch.nn.Module) -> None:

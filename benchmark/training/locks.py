@@ -17,7 +17,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import InputError
+from benchmark.errors import PassingFault
 
 HEARTBEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -28,7 +28,7 @@ class RunLock:
     """Context manager that holds `<folder>/run.lock` while the run is trained.
 
     Raises:
-        InputError: on entering, if another process that may be alive holds the lock; from `check`, if the lock was
+        PassingFault: on entering, if another process that may be alive holds the lock; from `check`, if the lock was
             taken over (this process was thought dead).
     """
 
@@ -44,7 +44,7 @@ class RunLock:
             holder = read_holder(self.path)
             reason = why_stale(self.path, holder)
             if reason is None:
-                raise InputError(
+                raise PassingFault(
                     f"run {self.run} is being trained by another process",
                     where=self.path,
                     found=describe(holder),
@@ -63,7 +63,7 @@ class RunLock:
         """Make sure, before writing, that the lock is still ours."""
         holder = read_holder(self.path)
         if holder.get("token") != self.token:
-            raise InputError(
+            raise PassingFault(
                 f"another process took run {self.run} over", where=self.path, found=describe(holder), remedy="end one"
             )
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, PassingFault
 from benchmark.progress import say
 from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
@@ -37,7 +37,7 @@ from benchmark.training.signals import StopRequest
 DIVERGED_LOSS = 1e3  # Dice is at most 1, and a cross-entropy of 1000 nats per voxel no longer comes back
 
 
-class TrainingDiverged(InputError):
+class TrainingDiverged(PassingFault):
     """The loss or the weights are no longer numbers worth continuing from."""
 
 

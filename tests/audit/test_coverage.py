@@ -32,6 +32,7 @@ def arguments(results: Path, scale: str = "paper", **more) -> argparse.Namespace
         "out_dir": None,
         "seeds": None,
         "share": 0.1,
+        "rate": None,
     }
     return argparse.Namespace(
         scale=scale, paper_tables=str(DEFAULT_FOLDER), results=str(results), **{**defaults, **more}
@@ -80,6 +81,9 @@ def test_settings_printed_in_words_are_compared(tmp_path: Path) -> None:
 
 
 def test_coverage_page(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no results folder here"):
+        coverage.main(arguments(tmp_path / "nowhere"))
+    assert not list(tmp_path.iterdir())
     assert coverage.main(arguments(tmp_path)) == 0
     with (tmp_path / "coverage.csv").open(encoding="utf-8") as stream:
         lines = list(csv.DictReader(stream))

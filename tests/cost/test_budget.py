@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 
 import pytest
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.cost.budget import Counted, assumptions, counted_networks, dataset_budget, run_budget
+from benchmark.cost.budget import (
+    Counted,
+    assumed_samples_per_second,
+    assumptions,
+    counted_networks,
+    dataset_budget,
+    rate_of,
+    rate_words,
+    run_budget,
+)
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 
@@ -45,6 +55,37 @@ def test_mirroring_takes_eight_times_as_long():
 def test_a_network_not_counted_has_steps_only():
     budget = run_budget(CONFIG, None, training_samples=16, predicted_cases=1)
     assert (budget.steps, budget.gpu_hours, budget.disk_bytes) == (2000, None, None)
+
+
+def test_a_card_twice_as_fast_takes_half_as_long():
+    counted = Counted(10**6, 10**12)
+    slow, fast = (
+        run_budget(CONFIG, counted, training_samples=8, predicted_cases=9, speed=speed) for speed in (1.0, 2.0)
+    )
+    assert (slow.steps, slow.disk_bytes) == (fast.steps, fast.disk_bytes)
+    assert slow.training_hours == 2 * fast.training_hours and slow.prediction_hours == 2 * fast.prediction_hours
+
+
+def test_the_assumed_card_trains_as_many_samples_a_second_as_its_rate_gives():
+    assumed = assumptions().sustained_tflops[CONFIG.training.precision]
+    assert assumed_samples_per_second(CONFIG, Counted(1, 10**12)) == pytest.approx(assumed / 3)
+
+
+def rate(*words: str):
+    return rate_of(argparse.Namespace(rate=list(words) or None))
+
+
+def test_rates_of_a_command_line():
+    assert rate() == 1 and rate("2.5") == 2.5
+    assert rate("a/b/c/seed0=3", "d/e/f/seed0=4") == {"a/b/c/seed0": 3.0, "d/e/f/seed0": 4.0}
+    for given in (1.0, 2.5, {"a/b/c/seed0": 3.0}):  # what the workflow passes on is read as it was
+        assert rate(*rate_words(given).split()) == given
+
+
+@pytest.mark.parametrize("words", [["fast"], ["0"], ["-1"], ["inf"], ["1", "2"], ["a=1", "a=2"], ["a=1", "2"], ["a="]])
+def test_wrong_rates_are_refused(words):
+    with pytest.raises(InputError, match="not the rate of a GPU"):
+        rate(*words)
 
 
 def test_dataset_disk():

@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.sources import PICTURES, load_sources, source_of
+from benchmark.cost.budget import assumed_samples_per_second, assumptions
 from benchmark.cost.plan import Planner, jobs, size, totals
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
@@ -42,6 +43,38 @@ def test_printed_flops_stand_in_for_networks_that_are_not_counted() -> None:
     assert counted is not None and method in ("counted", "printed FLOPs")
     if method == "printed FLOPs":
         assert (counted.parameters, counted.flops_complete) == (28_000_000, 37_800_000_000)
+
+
+def test_a_timed_training_gives_the_speed_of_the_card() -> None:
+    """A card that trains UNETR at 3 times the assumed rate and nnFormer at 12 times is 6 times as fast."""
+    runs = [f"swin_smt/totalseg/{name}/seed0" for name in ("unetr", "nnformer")]
+    assumed = [assumed_samples_per_second(CATALOG.run(run), PLANNER._network(run)[0]) for run in runs]
+    planner = Planner(CATALOG, rate=dict(zip(runs, (3 * assumed[0], 12 * assumed[1]), strict=True)))
+    assert planner.speed == pytest.approx(6)
+    hours, mine = (totals(one.runs(["table1_totalseg"])).gpu_hours for one in (PLANNER, planner))
+    assert mine == pytest.approx(hours / 6)
+    with pytest.raises(InputError, match="unknown protocol"):
+        Planner(CATALOG, rate={"swin_smt/nowhere/unetr/seed0": 1.0})
+
+
+def test_pre_trainings_have_hours() -> None:
+    """Of the adaptation by hand: 94 slices of 60 scans in batches of 128, 50 epochs, three passes each."""
+    plans = {plan.run: plan for plan in PLANNER.runs(CATALOG.targets) if not plan.scored}
+    assert len(plans) == 22 and all(plan.budget.gpu_hours > 0 for plan in plans.values())
+    name = "swin_umamba_dagger/abdomen_mri-adaptation/encoder-imagenet/seed0"
+    adaptation = plans[name].budget
+    assert adaptation.steps == 50 * 45 and adaptation.prediction_hours == 0
+    rate = assumptions().sustained_tflops[CATALOG.run(name).training.precision]
+    assert adaptation.training_hours == pytest.approx(3 * 2250 * 128 * 6_675_800_064 / (rate * 1e12) / 3600)
+    joint = plans["m4oe/joint/m4oe/seed0"]
+    assert joint.method == "counted" and joint.budget.training_hours > 10
+
+
+def test_a_pilot_takes_its_share() -> None:
+    pilot = Planner(load_catalog(share=0.1), "pilot").plan("swin_smt/totalseg/unetr/seed0").budget
+    assert pilot.training_hours == pytest.approx(
+        0.1 * PLANNER.plan("swin_smt/totalseg/unetr/seed0").budget.training_hours
+    )
 
 
 def test_unknown_is_said() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
+from benchmark.cli import main
 from benchmark.errors import InputError
 from benchmark.evidence.figure import STYLES, draw
 from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of, curves_of
@@ -176,9 +177,40 @@ def test_pixels_keep_their_aspect_whatever_the_stored_axes():
 
 
 def test_curves_come_from_the_logs(results):
-    curves = curves_of(request(figure("curves"), results))
-    assert list(curves) == ["Swin SMT"]
+    panels = curves_of(request(figure("curves"), results))
+    assert {title: list(curves) for title, curves in panels.items()} == {"totalseg": ["Swin SMT"]}
+    curves = panels["totalseg"]
     assert (list(curves["Swin SMT"].steps), list(curves["Swin SMT"].values)) == ([0, 1], [2.5, 1.5])
+
+
+def logged(folder, *trainings):
+    for number, training in enumerate(trainings):
+        log = folder / "runs" / training / "log.csv"
+        log.parent.mkdir(parents=True)
+        log.write_text(f"step,loss\n0,{number + 1}\n1,{number}\n", encoding="utf-8")
+
+
+def test_trainings_that_are_no_runs_have_curves(tmp_path):
+    """An adaptation behind two rows is drawn once; a joint training stands in its own panel, with all its data."""
+    catalog, paper = load_catalog(), "swin_umamba_dagger"
+    before = f"{paper}/abdomen_mri-adaptation/encoder-imagenet/seed0"
+    after = f"{paper}/abdomen_mri/swin_umamba_d-adapted/seed0"
+    logged(tmp_path, before, after)
+    target = catalog.target("table1_abdomenmri")
+    panels = curves_of(Request(catalog, target, "paper", Layout(str(tmp_path))))
+    names = {title: list(curves) for title, curves in panels.items()}
+    row = next(row for row in target.rows if catalog.cell_runs(target, row, next(iter(target.columns)))[0] == after)
+    assert names == {"abdomen_mri, masked images": ["abdomen_mri-adaptation/encoder-imagenet"], "abdomen_mri": [row]}
+    logged(tmp_path, "m4oe/joint/m4oe/seed0", "m4oe/mae/swin_mae/seed0")
+    panels = curves_of(Request(catalog, catalog.target("table2_multimodal"), "paper", Layout(str(tmp_path))))
+    data = "flare22 + amos_ct + atlas2023"
+    assert {frozenset(title.partition(",")[0].split(" + ")) for title in panels} == {frozenset(data.split(" + "))}
+    assert sorted(name for curves in panels.values() for name in curves) == ["joint/m4oe", "mae/swin_mae"]
+
+
+def test_a_target_without_trainings_has_a_sheet_that_says_so(tmp_path):
+    assert main(["figure", "table2_umamba", "--training", "--results", str(tmp_path)]) == 0
+    assert "not attempted (not run)" in (tmp_path / "training/table2_umamba.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("style", ["qualitative", "curves", "receptive_field", "features", "diagram"])

@@ -22,6 +22,7 @@ from benchmark.evidence.figures.subgroups import draw_subgroups
 
 TABLE = load_catalog().target("table1_totalseg")
 RANDOM = np.random.default_rng(0)
+CURVE = Curve([0, 1, 2], [3.0, np.nan, 1.0])
 
 
 def published_bubbles() -> list[Bubble]:
@@ -51,7 +52,9 @@ DRAWN = {
         published={"organs": 75.0},
         demo=demo,
     ),
-    "curves": lambda demo: draw_curves({"run": Curve([0, 1, 2], [3.0, np.nan, 1.0])}, y_label="loss", demo=demo),
+    "curves": lambda demo: draw_curves(
+        {"data": {"run": Curve([0, 1, 2], [3.0, np.nan, 1.0])}}, y_label="loss", demo=demo
+    ),
     "qualitative": lambda demo: draw_panels(
         [panel()], columns=["reference", "network", "absent"], label_names={1: "liver", 2: "spleen"}, demo=demo
     ),
@@ -158,7 +161,7 @@ def test_nothing_to_draw_is_said():
     with pytest.raises(InputError, match="nothing to draw"):
         draw_subgroups({"organs": {"all": [np.nan]}}, y_label="y")
     with pytest.raises(InputError, match="nothing to draw"):
-        draw_curves({"a": Curve([0], [np.nan])}, y_label="y")
+        draw_curves({"data": {"a": Curve([0], [np.nan])}}, y_label="y")
     with pytest.raises(InputError, match="nothing to draw"):
         draw_panels([], columns=[], label_names={})
     with pytest.raises(InputError, match="nothing to draw"):

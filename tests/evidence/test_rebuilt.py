@@ -140,7 +140,7 @@ def test_three_seeds_bring_their_own_band(tmp_path):
     own = frozenset(f"s{number:04d}" for number in range(4))
     source = replace(sources_of(TARGET)["UNETR", "Overall"], runs=tuple(runs), test_cases=own)
     cell = cell_of(Evidence(scores=read_scores(paths)), source, published="72.88")
-    assert cell.measured.band.source == "3 seeds"
+    assert cell.measured.band.source == "prediction interval of 3 seeds"
     assert cell.measured.rebuilt.runs == 3 and cell.measured.interval_over == "seeds"
     assert cell.measured.rebuilt.value == pytest.approx(70.2)
     assert str(cell.verdict) == "below"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from benchmark.evidence.verdict import (
     Band,
     Outcome,
     Rebuilt,
-    band_from_seeds,
     band_from_spread,
     borrowed_band,
     judge,
@@ -79,11 +77,6 @@ def test_within_equals_two_one_sided_tests(shift, scatter):
 
 
 def test_bands_name_their_source():
-    assert band_from_seeds(0.5, 2) is None
-    seeds = band_from_seeds(0.5, 3)
-    assert seeds.half_width == pytest.approx(1.959964 * math.sqrt(2) * 0.5)
-    assert seeds.source == "3 seeds"
-    assert band_from_seeds(math.nan, 5) is None
     spread = band_from_spread(0.094, 100)
     assert spread.half_width == pytest.approx(2.7718 * 0.0094, rel=1e-4)
     assert "100 cases" in spread.source

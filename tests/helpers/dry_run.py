@@ -23,6 +23,12 @@ COMMANDS = {
     "the three pages of two targets": "snakemake -n results/audit.md results/budget.md "
     "results/coverage.md --config targets=[table1_totalseg,table2_experts]",
 }
+# One row handed in, one whose folder is missing: neither is trained; the others are, or with start_from are not.
+HANDED_IN = 'results/table1_totalseg.csv --config predictions={"table1_totalseg":{"UNETR":"docs","nnU-Net":"nowhere"}}'
+COMMANDS |= {
+    "a row made elsewhere": f"snakemake -n {HANDED_IN}",
+    "nothing but a row made elsewhere": f"snakemake -n {HANDED_IN} start_from=predictions",
+}
 STAGE_RULES = ("fetch_dataset", "verify_dataset", "split_cases", "check_split", "prepare_cases", "train_run",
                "predict_cases", "score_run")  # fmt: skip
 

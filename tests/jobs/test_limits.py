@@ -11,6 +11,7 @@ import yaml
 from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.cost.budget import assumptions
 from benchmark.cost.plan import Planner
+from benchmark.errors import InputError
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
@@ -31,6 +32,17 @@ def test_a_training_asks_for_its_estimate_times_the_factor_and_again_after_each_
     assert first == pytest.approx(LIMITS.factor * hours * 60, abs=1) and second == 2 * first
     fewer = Wiring({"longest_job_hours": 1000, "gpus_per_training": 4})
     assert TimeLimits(fewer).training(job(run), 1) == pytest.approx(2 * first, abs=2)
+
+
+def test_limits_follow_the_card_and_the_scale():
+    run = job("swin_smt/totalseg/swin_unetr-s/seed0")
+    first, fast, pilot = (
+        TimeLimits(Wiring({"longest_job_hours": 1000, **more})).training(run, 1)
+        for more in ({}, {"rate": 2}, {"scale": "pilot", "share": 0.5})
+    )
+    assert fast == pytest.approx(first / 2, abs=1) and pilot == pytest.approx(first / 2, abs=1)
+    with pytest.raises(InputError, match="rate"):
+        Wiring({"rate": 0})
 
 
 @pytest.mark.parametrize("longest", [2, 24, 240])

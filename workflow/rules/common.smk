@@ -9,6 +9,7 @@ from benchmark.jobs.changes import Changes
 from benchmark.jobs.cluster import ask_once, check_sites
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
+from benchmark.jobs.retries import stop_at_wrong_input
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring, set_job_environment
 
@@ -41,6 +42,9 @@ wildcard_constraints:
     run=r"[\w.+-]+/[\w.+-]+/[\w.+-]+/seed\d+",
     target="|".join(wiring.catalog.targets),
     weights=r"[\w.+-]+",
+
+
+stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
 
 
 onstart:

@@ -80,11 +80,12 @@ rule score_run:
         runtime=240,
     params:
         predictions=wiring.predictions_folder,
+        handed_in=wiring.handed_in_argument,
     message:
         "{wildcards.run}: scoring"
     shell:
         f"python -m benchmark score-run {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
-        " --predictions {params.predictions:q} --out {output.scores} > {log} 2>&1"
+        " --predictions {params.predictions:q} {params.handed_in} --out {output.scores} > {log} 2>&1"
 
 
 # Three controls in one job: alike, short, and from the same references.

@@ -86,7 +86,8 @@ rule estimate_budget:
         runtime=10,
     params:
         made=changes.page_made("budget"),
+        rate=products.rate,
     message:
         "budget: what every target would cost"
     shell:
-        f"python -m benchmark budget {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
+        f"python -m benchmark budget {OPTIONS} {{params.rate}} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"

@@ -43,13 +43,14 @@ rule build_table:
         runtime=30,
     params:
         made=changes.table_made,
+        handed_in=products.handed_in,
         caption=products.caption,
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
         f"python -m benchmark table {{wildcards.target}} {OPTIONS}"
         " --scores {input.scores}"
-        " --controls {input.controls} --made {params.made} --record {output.record} > {log} 2>&1"
+        " --controls {input.controls} {params.handed_in} --made {params.made} --record {output.record} > {log} 2>&1"
 
 
 rule build_figure:
@@ -84,12 +85,13 @@ rule build_figure:
         runtime=30,
     params:
         made=changes.figure_made,
+        handed_in=products.handed_in,
         caption=products.caption,
     message:
         "{wildcards.target}: drawing"
     shell:
         f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --scores {input.scores} --made {params.made} --record {output.record} > {log} 2>&1"
+        " --scores {input.scores} {params.handed_in} --made {params.made} --record {output.record} > {log} 2>&1"
 
 
 rule draw_published:
