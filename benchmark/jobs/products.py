@@ -128,6 +128,13 @@ class Products:
             if target.kind == "table" and COUNTED & {column.measure for column in target.columns.values()}
         ]
 
+    def all_case_pictures(self, _: object = None) -> list[str]:
+        """Records of the pictures of every run that can run; scores that were handed in have nothing to draw."""
+        if self._settings.start_from == "scores":
+            return []
+        runs = dict.fromkeys(run for target in self._wiring.targets for run in self._wiring.ready_runs(target))
+        return [self._layout.case_pictures(run) for run in runs]
+
     def published_files(self) -> list[str]:
         """Every file that `rule all` asks for."""
         targets = [
