@@ -1,4 +1,4 @@
-"""Scores of single cases: the mean of each, which is the worst and the best, and which of many are shown as pictures."""
+"""Scores of single cases: the mean of each, which is the worst and which the best, and which have a picture."""
 
 from __future__ import annotations
 
