@@ -28,6 +28,7 @@ from benchmark.settings import Scale
 
 PICTURE_BYTES = 3_000_000  # of all pictures together, before base64: the whole page is to stay below 8 MB
 ORDER = ("worst", "best", "median", "")  # which pictures come first where not all have room
+Sources = Mapping[tuple[str, str], CellSource]
 HANDED_IN = "no pictures: its scores were handed in, without predictions"
 
 
@@ -66,13 +67,14 @@ def cases_section(
             has changed since the others were made.
     """
     shown = list(catalog.targets.values() if targets is None else targets)
-    runs = runs_of(catalog, scale, shown, outdated or {})
+    sources = {target.target: cell_sources(catalog, target, scale) for target in shown}
+    runs = runs_of(shown, sources, outdated or {})
     scored = [_scored(run, scores[run.run]) for run in runs.values() if run.run in scores]
     scored = [entry for entry in scored if entry["measures"]]
     _add_pictures(layout, scored)
     known = {entry["run"] for entry in scored}
-    pairs = [entry for target in shown if target.kind == "table"
-             for entry in pairs_of(catalog, scale, target, scores)]  # fmt: skip
+    tables = [target for target in shown if target.kind == "table"]
+    pairs = [entry for target in tables for entry in pairs_of(catalog, scale, target, sources[target.target], scores)]
     html = render(
         "cases.html",
         style=static("cases.css"),
@@ -87,11 +89,11 @@ def cases_section(
     return Section("cases", "Cases", html, {"runs": scored, "tables": pairs}, "cases.js")
 
 
-def runs_of(catalog: Catalog, scale: Scale, targets: Iterable[Target], outdated: Mapping[str, str]) -> dict[str, Run]:
+def runs_of(targets: Iterable[Target], sources: Mapping[str, Sources], outdated: Mapping[str, str]) -> dict[str, Run]:
     """Every run that a score of these targets rests on, in their order."""
     runs: dict[str, Run] = {}
     for target in targets:
-        for (row, name), source in cell_sources(catalog, target, scale).items():
+        for (row, name), source in sources[target.target].items():
             column = target.columns[name]
             for run in source.runs if column.measure == "score" else ():
                 found = runs.setdefault(run, Run(run, source.dataset, missing=_reason(run, source, outdated)))

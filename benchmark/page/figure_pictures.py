@@ -60,7 +60,7 @@ def figure_picture(layout: Layout, target: Target) -> FigurePicture:
 
 
 def embedded(path: Path) -> tuple[str, tuple[int, int]]:
-    """A picture as a data address of about 4/3 · `LIMIT` characters at most, and its size: WebP, made smaller if need be.
+    """A picture as a data address of about 4/3 · `LIMIT` characters, and its size: WebP, made smaller if need be.
 
     Raises:
         InputError: it cannot be read.
@@ -76,7 +76,7 @@ def embedded(path: Path) -> tuple[str, tuple[int, int]]:
         fitted = picture.copy()
         fitted.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
         stream = io.BytesIO()
-        fitted.save(stream, "WEBP", quality=QUALITY, method=6)
+        fitted.save(stream, "WEBP", quality=QUALITY, method=4)
         if stream.tell() <= LIMIT:
             break
     return data_address(stream.getvalue(), "image/webp"), fitted.size

@@ -7,22 +7,26 @@ from typing import Any
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
-from benchmark.evidence.cells import Evidence
-from benchmark.evidence.resolve import cell_sources
+from benchmark.evidence.cells import CellSource, Evidence
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import Pair, align, compare_pairs, scores_by_row
 from benchmark.page.numbers import number, rounded
 from benchmark.settings import Scale
 
 
-def pairs_of(catalog: Catalog, scale: Scale, target: Target, scores: Mapping[str, RunScores]) -> list[dict[str, Any]]:
+def pairs_of(
+    catalog: Catalog,
+    scale: Scale,
+    target: Target,
+    sources: Mapping[tuple[str, str], CellSource],
+    scores: Mapping[str, RunScores],
+) -> list[dict[str, Any]]:
     """One entry for every score column of a table under which two rows have scores.
 
     Each has the column's name, unit and direction, `cases`, `rows` (row → score per case, in the printed unit), and
     `pairs` as `benchmark.evidence.significance` compares them, p adjusted for all pairs of the column.
     """
-    sources, evidence = cell_sources(catalog, target, scale), Evidence(scale=scale, scores=scores)
-    found = []
+    evidence, found = Evidence(scale=scale, scores=scores), []
     for name in compared_columns(target):
         per_case = scores_by_row(target, sources, evidence, name)
         if len(per_case) > 1:
