@@ -1,1 +1,1 @@
-"""The interactive page: tables, claims, audit, ledger and budget in one offline file. Imports no torch, no Snakemake."""
+"""The interactive page: tables, claims, audit, ledger, budget, cases in one offline file. Never imports torch."""

@@ -71,20 +71,26 @@ def bubble_svg(
     highlight: str = "",
     arrows: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """One view of a figure.
+    """One view of a figure. Where it has a label twice, a line leads from the published circle to the rebuilt one; the
+    published one, an outline in this case, lies on top, so that both can be pointed at.
 
     Args:
         numbers: label → the number at its circle, which the table beside the figure explains.
         highlight: label in the accent colour.
         arrows: pairs of labels joined by an arrow.
     """
-    ordered = sorted(bubbles, key=lambda bubble: -bubble.size)
+    ordered = sorted(bubbles, key=lambda bubble: (bubble.origin == "published", -bubble.size))
+    rebuilt = {bubble.label: bubble for bubble in bubbles if bubble.origin != "published"}
+    twice = [(bubble, rebuilt[bubble.label]) for bubble in bubbles
+             if bubble.origin == "published" and bubble.label in rebuilt]  # fmt: skip
+    doubled = {published.label for published, _ in twice}
     return "\n".join(
         [
             f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{escape(title)}">',
             *_frame(axes),
+            *(_line(axes, *both) for both in twice),
             *(_arrow(axes, bubbles, start, end) for start, end in arrows),
-            *(_circle(axes, bubble, numbers[bubble.label], bubble.label == highlight) for bubble in ordered),
+            *(_circle(axes, one, numbers[one.label], highlight, twice=one.label in doubled) for one in ordered),
             "</svg>",
         ]
     )
@@ -109,12 +115,12 @@ def _frame(axes: Axes) -> list[str]:
     ]
 
 
-def _circle(axes: Axes, bubble: Bubble, number: int, marked: bool) -> str:
+def _circle(axes: Axes, bubble: Bubble, number: int, highlight: str, *, twice: bool) -> str:
     (x, y), radius = axes.at(bubble.x, bubble.y), axes.radius(bubble.size)
     words = escape(in_words(bubble, axes))
     inside = radius >= INSIDE
     place = f'x="{x:.1f}" text-anchor="middle"' if inside else f'x="{x + radius + 3:.1f}"'
-    kind = f"bubble {bubble.origin}" + (" marked" if marked else "")
+    kind = f"bubble {bubble.origin}" + (" marked" if bubble.label == highlight else "") + (" twice" if twice else "")
     return (
         f'<g class="{kind}" tabindex="0" role="img" aria-label="{words}"><title>{words}</title>'
         f"{_interval(axes, bubble, x)}"
@@ -129,6 +135,11 @@ def _interval(axes: Axes, bubble: Bubble, x: float) -> str:
     low, high = (axes.at(bubble.x, end)[1] for end in (bubble.lower, bubble.upper))
     caps = "".join(f"M{x - CAP:.1f} {end:.1f}h{2 * CAP:g}" for end in (low, high))
     return f'<path class="interval" d="M{x:.1f} {low:.1f}V{high:.1f}{caps}"/>'
+
+
+def _line(axes: Axes, published: Bubble, rebuilt: Bubble) -> str:
+    (x, y), (to_x, to_y) = axes.at(published.x, published.y), axes.at(rebuilt.x, rebuilt.y)
+    return f'<path class="line" d="M{x:.1f} {y:.1f}L{to_x:.1f} {to_y:.1f}"/>'
 
 
 def _arrow(axes: Axes, bubbles: Sequence[Bubble], start: str, end: str) -> str:
@@ -164,11 +175,11 @@ ORIGINS = {"published": "published", "rebuilt": "rebuilt", "mixed": "one coordin
 
 
 def shown(value: float) -> str:
-    """A number as its file has it, at most ten digits."""
-    return f"{value:.10g}"
+    """A number as its file has it; a mean over tables with seven digits."""
+    return f"{value:.7g}"
 
 
-def ticks(ends: Range, wanted: int = 5) -> list[float]:
+def ticks(ends: Range, wanted: int = 6) -> list[float]:
     """Round numbers between the ends of an axis, about `wanted`: multiples of 1, 2 or 5 · 10^k."""
     rough = (ends.high - ends.low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))

@@ -123,10 +123,22 @@ def test_areas_are_parameters_and_all_circles_are_inside() -> None:
     bubbles = [Bubble("a", 1, 10, 100), Bubble("b", 1000, 20, 25, "rebuilt", 15, 60)]
     axes = axes_around(bubbles, x_label="x", y_label="y", size_unit="M", log=True)
     svg = ElementTree.fromstring(bubble_svg(bubbles, axes, {"a": 1, "b": 2}, title="t & u", arrows=[("a", "b")]))
-    radii = [float(circle.get("r")) for circle in svg.iter("circle")]
-    assert radii == [LARGEST, LARGEST / 2]
+    radii = sorted(float(circle.get("r")) for circle in svg.iter("circle"))
+    assert radii == [LARGEST / 2, LARGEST]
     assert all(0 < float(one.get("cx")) < WIDTH and 0 < float(one.get("cy")) < HEIGHT for one in svg.iter("circle"))
-    assert len([path for path in svg.iter("path") if path.get("class") == "arrow"]) == 2
+    kinds = [path.get("class") for path in svg.iter("path")]
+    assert kinds.count("arrow") == 2 and kinds.count("line") == 0
+
+
+def test_a_line_leads_from_the_published_to_the_rebuilt_circle() -> None:
+    bubbles = [Bubble("a", 1, 10, 100), Bubble("b", 3, 12, 25), Bubble("a", 2, 20, 100, "rebuilt")]
+    axes = axes_around(bubbles, x_label="x", y_label="y", size_unit="M", log=False)
+    svg = ElementTree.fromstring(bubble_svg(bubbles, axes, {"a": 1, "b": 2}, title="t"))
+    (line,) = [path.get("d") for path in svg.iter("path") if path.get("class") == "line"]
+    rebuilt, *published = [(circle.get("cx"), circle.get("cy")) for circle in svg.iter("circle")]
+    assert line == f"M{published[0][0]} {published[0][1]}L{rebuilt[0]} {rebuilt[1]}"
+    groups = [group.get("class") for group in svg.iter("g") if group.get("class")]
+    assert groups == ["bubble rebuilt twice", "bubble published twice", "bubble published"]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +174,7 @@ def test_means_over_tables_come_without_an_interval(tmp_path: Path) -> None:
     ]
     mean = np.mean([float(score) for score in scores])
     said = circles(views(shown.html)["published"])["nnU-Net"]
-    assert f" {mean:.10g}; GFLOPs, mean over the three datasets " in said
+    assert f" {mean:.7g}; GFLOPs, mean over the three datasets " in said
     assert "a mean over tables has no interval" in shown.html
     assert "rebuilt: not drawn (no row of the table has been rebuilt)" in shown.html
 
