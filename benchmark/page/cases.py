@@ -21,12 +21,12 @@ from benchmark.page.case_scores import ALL_SHOWN, case_means, ranked
 from benchmark.page.figure_pictures import data_address
 from benchmark.page.numbers import number
 from benchmark.page.outlines import BOTH, PREDICTION, REFERENCE
-from benchmark.page.pairs import pairs_of
+from benchmark.page.pairs import PAIR, pairs_of
 from benchmark.page.section import Section
 from benchmark.page.templates import render, static
 from benchmark.settings import Scale
 
-PICTURE_BYTES = 3_000_000  # of all pictures together, before base64: the whole page is to stay below 8 MB
+PICTURE_BYTES = 2_000_000  # of all pictures together, before base64: a page of 160 runs is to stay below 8 MB
 ORDER = ("worst", "best", "median", "")  # which pictures come first where not all have room
 Sources = Mapping[tuple[str, str], CellSource]
 HANDED_IN = "no pictures: its scores were handed in, without predictions"
@@ -86,7 +86,7 @@ def cases_section(
         all_shown=ALL_SHOWN,
         colours={"reference": REFERENCE, "prediction": PREDICTION, "both": BOTH},
     )
-    return Section("cases", "Cases", html, {"runs": scored, "tables": pairs}, "cases.js")
+    return Section("cases", "Cases", html, {"runs": scored, "tables": pairs, "pair": PAIR}, "cases.js")
 
 
 def runs_of(targets: Iterable[Target], sources: Mapping[str, Sources], outdated: Mapping[str, str]) -> dict[str, Run]:

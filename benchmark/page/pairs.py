@@ -13,6 +13,12 @@ from benchmark.evidence.significance import Pair, align, compare_pairs, scores_b
 from benchmark.page.numbers import number, rounded
 from benchmark.settings import Scale
 
+# What a pair is, value by value: short in the page, which has thousands.
+PAIR = (
+    "first", "second", "n", "difference", "lower", "upper", "wilcoxon", "wilcoxon_holm", "permutation",
+    "permutation_holm", "cohen_dz", "rank_biserial", "higher", "note",
+)  # fmt: skip
+
 
 def pairs_of(
     catalog: Catalog,
@@ -24,7 +30,8 @@ def pairs_of(
     """One entry for every score column of a table under which two rows have scores.
 
     Each has the column's name, unit and direction, `cases`, `rows` (row → score per case, in the printed unit), and
-    `pairs` as `benchmark.evidence.significance` compares them, p adjusted for all pairs of the column.
+    `pairs` (values in the order of `PAIR`) as `benchmark.evidence.significance` compares them, p adjusted for all pairs
+    of the column.
     """
     evidence, found = Evidence(scale=scale, scores=scores), []
     for name in compared_columns(target):
@@ -54,21 +61,14 @@ def compared_columns(target: Target) -> list[str]:
     return [name for name, column in scored.items() if column.group is None] or list(scored)
 
 
-def _shown(pair: Pair) -> dict[str, Any]:
+def _shown(pair: Pair) -> list[Any]:
     effect = pair.effect
-    return {
-        "first": pair.first,
-        "second": pair.second,
-        "n": effect.n,
-        "difference": number(effect.difference.value),
-        "lower": number(effect.difference.lower),
-        "upper": number(effect.difference.upper),
-        "wilcoxon": rounded(pair.wilcoxon.p),
-        "wilcoxon_holm": rounded(pair.wilcoxon_holm),
-        "permutation": rounded(pair.permutation.p),
-        "permutation_holm": rounded(pair.permutation_holm),
-        "cohen_dz": rounded(effect.cohen_dz),
-        "rank_biserial": rounded(effect.rank_biserial),
-        "higher": rounded(effect.better),
-        "note": pair.wilcoxon.note or pair.permutation.note,
-    }
+    return [
+        pair.first,
+        pair.second,
+        effect.n,
+        *map(number, (effect.difference.value, effect.difference.lower, effect.difference.upper)),
+        *map(rounded, (pair.wilcoxon.p, pair.wilcoxon_holm, pair.permutation.p, pair.permutation_holm)),
+        *map(rounded, (effect.cohen_dz, effect.rank_biserial, effect.better)),
+        pair.wilcoxon.note or pair.permutation.note,
+    ]

@@ -28,6 +28,7 @@ from benchmark.page.cases import cases_section
 from benchmark.page.draw_cases import middle_slice
 from benchmark.page.numbers import number, rounded
 from benchmark.page.outlines import BOTH, GREYS, LONGER_SIDE, PREDICTION, REFERENCE, draw_outlines, outline
+from benchmark.page.pairs import PAIR
 from benchmark.page.section import Section
 
 TABLE = "table1_totalseg"
@@ -183,7 +184,7 @@ def test_pairs_have_the_test_and_the_effect_of_the_significance_tables(layout: L
     assert (entry["column"], list(entry["rows"])) == ("Overall", ["UNETR", "Swin SMT (ours)"])
     ours, other = (case_values(5, seed).mean(axis=1) * 100 for seed in (0, 1))
     np.testing.assert_allclose(entry["rows"]["UNETR"], other, atol=5e-5)
-    (pair,) = entry["pairs"]
+    (pair,) = (dict(zip(PAIR, values, strict=True)) for values in entry["pairs"])
     difference = other - ours
     assert pair["difference"] == pytest.approx(difference.mean(), abs=5e-5) and pair["n"] == 5
     assert pair["wilcoxon"] == pytest.approx(stats.wilcoxon(difference).pvalue, rel=1e-3)
@@ -250,7 +251,11 @@ def test_what_is_missing_says_why(tmp_path: Path) -> None:
 def test_without_any_scores_there_is_a_section_all_the_same(tmp_path: Path) -> None:
     catalog = load_catalog()
     shown = cases_section(catalog, Layout(str(tmp_path)), "demo", scores={})
-    assert shown.data == {"runs": [], "tables": []} and "0 of " in shown.html and "cases-run" not in shown.html
+    assert (
+        shown.data == {"runs": [], "tables": [], "pair": PAIR}
+        and "0 of " in shown.html
+        and "cases-run" not in shown.html
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,7 +292,7 @@ def test_the_script_shows_runs_pictures_and_pairs(layout: Layout, width: int, tm
         page.select_option("#cases-run", second["run"])
         assert page.url.endswith("#cases/" + second["run"].replace("/", "%2F"))
         assert page.locator(".face").count() == 0 and "no pictures yet" in page.locator("#cases-note").inner_text()
-        pair = shown.data["tables"][0]["pairs"][0]
+        pair = dict(zip(PAIR, shown.data["tables"][0]["pairs"][0], strict=True))
         words = page.locator("#cases-verdict").inner_text()
         assert f": {pair['difference']} points" in words and f"Wilcoxon p = {pair['wilcoxon']} " in words
         assert page.locator("#cases-differences i").count() == 5

@@ -1,6 +1,8 @@
 // Cases: points of a run's scores, its pictures, and two rows of a table on the same cases. All numbers come from the data.
 const { element } = page;
-const { runs, tables } = page.data("cases");
+const { runs, tables, pair: names } = page.data("cases");
+for (const entry of tables)
+  entry.pairs = entry.pairs.map((values) => Object.fromEntries(names.map((name, place) => [name, values[place]])));
 const part = document.getElementById("cases");
 const at = (name) => document.getElementById(`cases-${name}`);
 const text = (value) => (value === null ? "–" : String(value));
