@@ -46,6 +46,7 @@ COMMANDS = {
         "benchmark.cost.budget_page",
         "runs, steps, GPU-hours, disk and licences of every target, as a page",
     ),
+    "draw-cases": ("benchmark.page.draw_cases", "small pictures of a run's cases, with reference and prediction"),
     "figure": ("benchmark.evidence.figure", "rebuild a figure, or draw it from published numbers"),
     "completion": ("benchmark.catalog.completion", "print what makes a shell complete commands, options and targets"),
 }

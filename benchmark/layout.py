@@ -114,6 +114,10 @@ class Layout:
     def scores_record(self, run: str) -> str:
         return f"{self.root}/runs/{run}/scores.json"
 
+    def case_pictures(self, run: str) -> str:
+        """Record of the pictures of a run's cases, which lie in the folder of the same name."""
+        return f"{self.root}/runs/{run}/cases.json"
+
     def controls_of(self, paper: str, protocol: str) -> str:
         """Folder <control>/scores.parquet."""
         return f"{self.root}/controls/{paper}/{protocol}"

@@ -126,6 +126,12 @@ def scored(*, predictions: str, references: str, conventions: Mapping[str, str])
     return {"predictions": predictions, "references": references, **rules, **code("score")}
 
 
+def case_pictures(*, scores: str) -> Made:
+    """What makes the pictures of a run's cases; `scores` is the digest of its scores, which rest on all that is shown
+    and say which cases are."""
+    return {"scores": scores, **code("case_pictures")}
+
+
 def released_digest(name: str) -> str:
     """Of released weights: which file that is, `fetch-weights` settles and holds to."""
     return value_digest(["released", name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
@@ -92,7 +93,20 @@ def _training(request: Request) -> Figure:
         return draw_reason(title, str(reason), demo=request.demo)
 
 
-def _bubbles(request: Request) -> Figure:
+class BubbleAxes(NamedTuple):
+    """What a figure of bubbles writes at its axes, and the unit of its sizes."""
+
+    x: str
+    y: str
+    size_unit: str
+
+
+def bubble_axes(request: Request) -> BubbleAxes:
+    """Names of the axes, by the figure's parameters or else by the drawn columns.
+
+    Raises:
+        InputError: a parameter names a column that no drawn table has.
+    """
     tables = drawn_tables(request)
     columns = {name: column for table in tables for name, column in table.columns.items()}
     names = {axis: _names(request.parameter(axis)) for axis in ("x", "y", "size")}
@@ -101,11 +115,20 @@ def _bubbles(request: Request) -> Figure:
             known_name(name, columns, request, f"parameters: {axis}")
     mean = "mean of " if len(tables) > 1 else ""
     labels = {axis: mean + ", ".join(_axis_name(name, columns[name]) for name in names[axis]) for axis in names}
+    return BubbleAxes(
+        x=request.parameter("x_label", labels["x"]),
+        y=request.parameter("y_label", labels["y"]),
+        size_unit=columns[names["size"][0]].unit,
+    )
+
+
+def _bubbles(request: Request) -> Figure:
+    axes = bubble_axes(request)
     return draw_bubbles(
         bubbles_of(request),
-        x_label=request.parameter("x_label", labels["x"]),
-        y_label=request.parameter("y_label", labels["y"]),
-        size_unit=columns[names["size"][0]].unit,
+        x_label=axes.x,
+        y_label=axes.y,
+        size_unit=axes.size_unit,
         highlight=request.parameter("highlight", ""),
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],

@@ -114,7 +114,8 @@ def bubbles_of(request: Request) -> list[Bubble]:
         x, y, size = (cell.published if math.isnan(cell.rebuilt) else cell.rebuilt for cell in cells)
         known = [not math.isnan(cell.rebuilt) for cell in cells[:2]]
         if any(known) and not (request.demo and scored and not known[1]):
-            bubbles.append(Bubble(row, x, y, size, origin="rebuilt" if all(known) else "mixed"))
+            interval = (cells[1].lower, cells[1].upper) if known[1] else (math.nan, math.nan)
+            bubbles.append(Bubble(row, x, y, size, "rebuilt" if all(known) else "mixed", *interval))
     drawable = [bubble for bubble in bubbles if not any(map(math.isnan, (bubble.x, bubble.y, bubble.size)))]
     if not drawable:
         raise NotDrawable("no row of the table has been rebuilt" if request.demo else "no row has all coordinates")
@@ -122,9 +123,14 @@ def bubbles_of(request: Request) -> list[Bubble]:
 
 
 def _mean(tables: Sequence[Mapping[tuple[str, str], Numbers]], row: str, columns: str | Sequence[str]) -> Numbers:
-    """Mean over the tables of a row's cell under `columns`, one name or one for each table; NaN if one is missing."""
+    """Mean over the tables of a row's cell under `columns`, one name or one for each table; NaN if one is missing.
+
+    The interval is that of the cell itself: a mean over tables has none.
+    """
     names = [columns] * len(tables) if isinstance(columns, str) else columns
     cells = [numbers.get((row, name), Numbers()) for numbers, name in zip(tables, names, strict=True)]
+    if len(cells) == 1:
+        return cells[0]
     return Numbers(
         published=sum(cell.published for cell in cells) / len(cells),
         rebuilt=sum(cell.rebuilt for cell in cells) / len(cells),

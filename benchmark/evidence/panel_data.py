@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,12 +130,16 @@ def _label_maps(request: Request, run: str) -> dict[str, Path]:
     return {case: folder / f"{case}.nii.gz" for case in read_json(request.layout.predicted(run))["cases"]}
 
 
+def cases_at(source: Path, dataset: str) -> dict[str, Case]:
+    """Id → raw case of a dataset, found where its source.json says."""
+    root = source.parent / read_json(source)["root"]  # a root that is absolute stays it
+    return {case.id: case for case in get_dataset(dataset).find_cases(root)}
+
+
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
     predicted = _label_maps(request, config.run)
-    source = Path(request.layout.source(config.dataset))
-    root = source.parent / read_json(source)["root"]  # a root that is absolute stays it
-    cases = {case.id: case for case in get_dataset(config.dataset).find_cases(root)}
+    cases = cases_at(Path(request.layout.source(config.dataset)), config.dataset)
     named = request.parameter("cases", sorted(predicted))
     fitting = [
         cases[name] for name in named if name in cases and part.attributes.items() <= cases[name].attributes.items()
@@ -147,22 +151,17 @@ def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case
     """One case; `shown`: each label's number in the figure."""
     dataset = get_dataset(config.dataset)
     image, affine = dataset.load_image(case)
-    if get_convention(config.convention).instances is not None:
-        reference = dataset.load_labels(case, config.labels)[0]  # references are instances: show what networks learn
-    else:
-        store = Path(request.layout.prepared_for(config)).parent
-        reference = _labels(store / "references" / f"{case.id}.nii.gz")
+    reference = reference_of(config, case, Path(request.layout.prepared_for(config)).parent)
     view = View.of(reference, affine)
     labels = {REFERENCE: view.plane(reference)}
     for row, run in runs.items():
         path = _label_maps(request, run).get(case.id)
         if path and path.is_file():
-            labels[row] = view.plane(_labels(path, like=reference))
-    grey = [view.plane(channel) for channel in image]
+            labels[row] = view.plane(label_map(path, like=reference))
     window = request.parameter("window", ())
     return Panel(
         name=case.id if view.index is None else f"{case.id}, slice {view.index}",
-        image=np.stack(grey, axis=-1) if len(grey) == 3 else grey[0],
+        image=view.picture(image),
         labels={name: shown[plane.astype(np.int64)] for name, plane in labels.items()},
         aspect=view.aspect,
         window=tuple(window) or None,
@@ -184,13 +183,14 @@ class View:
     aspect: float = 1.0
 
     @classmethod
-    def of(cls, labels: NDArray, affine: NDArray) -> View:
-        """The view of the slice that shows most of a label map [X, Y, Z] on the grid of `affine`."""
+    def of(cls, labels: NDArray, affine: NDArray, choose: Callable[[NDArray], int] = best_slice) -> View:
+        """The view of the slice that `choose` takes of a label map [X, Y, Z] in LPS, here on the grid of `affine`; by
+        default that which shows most of it."""
         if labels.ndim != 3:
             return cls()
         turn = orientations.ornt_transform(orientations.io_orientation(affine), orientations.axcodes2ornt("LPS"))
         sizes = voxel_sizes(affine @ orientations.inv_ornt_aff(turn, labels.shape))
-        index = best_slice(orientations.apply_orientation(labels, turn))
+        index = choose(orientations.apply_orientation(labels, turn))
         return cls(turn, index, float(sizes[1] / sizes[0]))
 
     def plane(self, volume: NDArray) -> NDArray:
@@ -199,9 +199,28 @@ class View:
             return volume
         return orientations.apply_orientation(volume, self.turn)[:, :, self.index].T
 
+    def picture(self, image: NDArray) -> NDArray:
+        """The slice of an image [C, *spatial]: [rows, columns, 3] of three channels, else the first one's."""
+        grey = [self.plane(channel) for channel in image]
+        return np.stack(grey, axis=-1) if len(grey) == 3 else grey[0]
 
-def _labels(path: Path, like: NDArray | None = None) -> NDArray:
-    """A label map; raises InputError where it is not as large as its reference `like`."""
+
+def reference_of(config: RunConfig, case: Case, store: Path) -> NDArray:
+    """The reference of a case on the raw grid, from the prepared store's folder.
+
+    Where references are instances, the structures that networks learn are shown instead.
+    """
+    if get_convention(config.convention).instances is not None:
+        return get_dataset(config.dataset).load_labels(case, config.labels)[0]
+    return label_map(store / "references" / f"{case.id}.nii.gz")
+
+
+def label_map(path: Path, like: NDArray | None = None) -> NDArray:
+    """The labels in a file, without axes of length one.
+
+    Raises:
+        InputError: they are not as many as those of its reference `like`.
+    """
     labels = read_label_file(path)[0].squeeze()
     if like is not None and labels.shape != like.shape:
         raise InputError(

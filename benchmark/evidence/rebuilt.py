@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmark.catalog.published import UNITS
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError
 from benchmark.evidence.averages import measure_average
@@ -17,12 +16,11 @@ from benchmark.evidence.cells import (
     Evidence,
     JudgedCell,
     build_cell,
-    case_scores,
     format_number,
     matrices_of,
 )
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.significance import SignificanceReport, compare_rows
+from benchmark.evidence.significance import SignificanceReport, compare_rows, scores_by_row
 from benchmark.files import csv_text
 from benchmark.scoring.aggregate import Rates
 from benchmark.scoring.conventions import get_convention
@@ -284,12 +282,7 @@ def _significance(
     if spec is None:
         return None
     column: Column = target.columns[spec.column]
-    per_case = {}
-    for row in target.rows:
-        matrices = matrices_of(sources[row, spec.column], str(column.metric), evidence)
-        if matrices:
-            scores = case_scores(matrices)
-            per_case[row] = {case: value / UNITS[column.unit] for case, value in scores.items()}
+    per_case = scores_by_row(target, sources, evidence, spec.column)
     return compare_rows(
         per_case,
         against=spec.against,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from benchmark.catalog.published import UNITS
+from benchmark.catalog.targets import Target
+from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.resampling import Effect, RankStability, paired_effect, rank_stability
 from benchmark.evidence.statistics import (
     Test,
@@ -62,6 +66,24 @@ class SignificanceReport:
     ranks: RankStability
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two rows of a table on the cases that both have, tested and measured as in `Comparison`.
+
+    Attributes:
+        wilcoxon, permutation: paired tests; `*_holm` are adjusted for all pairs of the table.
+        effect: the first row minus the second, in the printed unit.
+    """
+
+    first: str
+    second: str
+    wilcoxon: Test
+    wilcoxon_holm: float
+    permutation: Test
+    permutation_holm: float
+    effect: Effect
+
+
 def paired_t(first: ArrayLike, second: ArrayLike) -> Test:
     """Two-sided paired t test; a constant non-zero difference gives p = 0, no difference at all p = 1."""
     difference = paired_differences(first, second)
@@ -80,6 +102,20 @@ PUBLISHED_TESTS: dict[str, Callable[[ArrayLike, ArrayLike], Test]] = {
     "wilcoxon": wilcoxon,
     "ttest": paired_t,
 }
+
+
+def scores_by_row(
+    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence, name: str
+) -> dict[str, dict[str, float]]:
+    """Row → case → score under the column `name`, in the printed unit; rows without scores are left out."""
+    column = target.columns[name]
+    per_case = {}
+    for row in target.rows:
+        matrices = matrices_of(sources[row, name], str(column.metric), evidence)
+        if matrices:
+            scores = case_scores(matrices)
+            per_case[row] = {case: value / UNITS[column.unit] for case, value in scores.items()}
+    return per_case
 
 
 def compare_rows(
@@ -109,24 +145,56 @@ def compare_rows(
     reference = table[:, rows.index(against)]
     others = [row for row in rows if row != against]
     columns = [table[:, rows.index(row)] for row in others]
-    signed = [wilcoxon(reference, column) for column in columns]
-    permuted = [paired_permutation(reference, column) for column in columns]
-    signed_holm, permuted_holm = holm([result.p for result in signed]), holm([result.p for result in permuted])
+    pairs = _tested([(against, row) for row in others], [(reference, column) for column in columns])
     comparisons = tuple(
         Comparison(
-            row=row,
-            published_star=row in starred,
-            as_published=PUBLISHED_TESTS[test](reference, columns[index]),
+            row=pair.second,
+            published_star=pair.second in starred,
+            as_published=PUBLISHED_TESTS[test](reference, column),
+            wilcoxon=pair.wilcoxon,
+            wilcoxon_holm=pair.wilcoxon_holm,
+            permutation=pair.permutation,
+            permutation_holm=pair.permutation_holm,
+            effect=pair.effect,
+        )
+        for pair, column in zip(pairs, columns, strict=True)
+    )
+    ranks = rank_stability(table, higher_is_better=higher_is_better)
+    return SignificanceReport(against, threshold, test, comparisons, repeated_measures(table), rows, ranks)
+
+
+def compare_pairs(per_case: Mapping[str, Mapping[str, float]]) -> list[Pair]:
+    """Every two rows of a table, each pair once in the order of the rows; fewer than two rows give none.
+
+    Args:
+        per_case: as in `compare_rows`.
+    """
+    if len(per_case) < 2:
+        return []
+    table = align(per_case)
+    scores = dict(zip(per_case, table.T, strict=True))
+    names = list(combinations(per_case, 2))
+    return _tested(names, [(scores[first], scores[second]) for first, second in names])
+
+
+def _tested(
+    names: Sequence[tuple[str, str]], scores: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]
+) -> list[Pair]:
+    """Pairs of rows, given by name and by scores [cases]; p is adjusted for all of them together."""
+    signed = [wilcoxon(*pair) for pair in scores]
+    permuted = [paired_permutation(*pair) for pair in scores]
+    signed_holm, permuted_holm = holm([result.p for result in signed]), holm([result.p for result in permuted])
+    return [
+        Pair(
+            *names[index],
             wilcoxon=signed[index],
             wilcoxon_holm=float(signed_holm[index]),
             permutation=permuted[index],
             permutation_holm=float(permuted_holm[index]),
-            effect=paired_effect(reference, columns[index]),
+            effect=paired_effect(*scores[index]),
         )
-        for index, row in enumerate(others)
-    )
-    ranks = rank_stability(table, higher_is_better=higher_is_better)
-    return SignificanceReport(against, threshold, test, comparisons, repeated_measures(table), rows, ranks)
+        for index in range(len(names))
+    ]
 
 
 def align(per_case: Mapping[str, Mapping[str, float]]) -> NDArray[np.float64]:

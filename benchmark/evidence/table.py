@@ -102,14 +102,24 @@ def scores_of(
     elsewhere = {run: layout.scores[run] for run in known if run in layout.scores and not layout.absent(run)}
     scores = read_scores([path for path in paths if str(path) not in elsewhere.values()])
     scores |= {run: read_handed_in(run, path) for run, path in elsewhere.items()}
-    outdated = {}
-    for run in sorted(scores):
-        if run not in known:
-            say(f"{target.target}: no row is made from the scored run {run!r}")
-        elif why := _outdated(catalog, layout, scores[run], arguments.scale):
-            say(f"{run}: its scores were made with other settings ({why}) and are not shown")
-            outdated[run] = why
-    return {run: found for run, found in scores.items() if run not in outdated}, outdated
+    for run in sorted(set(scores) - set(known)):
+        say(f"{target.target}: no row is made from the scored run {run!r}")
+    current, outdated = current_scores(
+        catalog, layout, arguments.scale, {run: found for run, found in scores.items() if run in known}
+    )
+    for run, why in outdated.items():
+        say(f"{run}: its scores were made with other settings ({why}) and are not shown")
+    return current, outdated
+
+
+def current_scores(
+    catalog: Catalog, layout: Layout, scale: Scale, scores: Mapping[str, RunScores]
+) -> tuple[dict[str, RunScores], dict[str, str]]:
+    """Of scores of the catalog's runs: run → those made with the settings of today, and run → what has changed since
+    the others were made."""
+    found = {run: _outdated(catalog, layout, scores[run], scale) for run in sorted(scores)}
+    outdated = {run: why for run, why in found.items() if why}
+    return {run: scores[run] for run in scores if run not in outdated}, outdated
 
 
 def absent_runs(catalog: Catalog, target: Target, layout: Layout) -> dict[str, str]:

@@ -313,6 +313,14 @@ class Chain:
         record = str(Path(self.layout.features(run)).with_suffix(".json"))
         return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))
 
+    def case_pictures(self, run: str) -> State:
+        return self._state("case pictures", run, self._case_pictures)
+
+    def _case_pictures(self, run: str) -> State:
+        scored, store = self.scored(run), self.prepared(self.catalog.run(run, self.scale).store)
+        made = lineage.case_pictures(scores=scored.digest)
+        return self._compare("draw_cases", self.layout.case_pictures(run), made, inputs=(store,), follows=(scored,))
+
     # Products
 
     def product(self, rule: str, record: str, rests_on: Mapping[str, Any], inputs: Iterable[State]) -> State:

@@ -138,6 +138,9 @@ class Changes:
     def _point_control(self, paper: str, protocol: str) -> State:
         return self.chain.point_control(paper, protocol, self._wiring.any_run_of(paper, protocol))
 
+    def case_pictures(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"cases/{wildcards.run}", self.chain.case_pictures(wildcards.run))
+
     # Products
 
     def cost(self, wildcards: Wildcards) -> list[str]:

@@ -156,6 +156,16 @@ class Products:
             if target.kind == "table" and COUNTED & {column.measure for column in target.columns.values()}
         ]
 
+    def all_case_pictures(self, _: object = None) -> list[str]:
+        """Records of the pictures of cases."""
+        return [self._layout.case_pictures(run) for run in self.pictured_runs()]
+
+    def pictured_runs(self) -> list[str]:
+        """Every run that can run, each once; scores that were handed in have nothing to draw."""
+        if self._settings.start_from == "scores":
+            return []
+        return list(dict.fromkeys(run for target in self._wiring.targets for run in self._wiring.ready_runs(target)))
+
     def published_files(self) -> list[str]:
         """Every file that `rule all` asks for."""
         targets = [

@@ -27,6 +27,7 @@ class Bubble:
 
     Attributes:
         origin: `published`, `rebuilt`, or `mixed` (one coordinate of each, e.g. measured time and published DSC).
+        lower, upper: interval of `y`; NaN where there is none.
     """
 
     label: str
@@ -34,6 +35,8 @@ class Bubble:
     y: float
     size: float
     origin: Origin = "published"
+    lower: float = math.nan
+    upper: float = math.nan
 
 
 @in_house_style

@@ -103,11 +103,17 @@ def best_slice(labels: NDArray, axis: int = 2) -> int:
     return int(np.argmax(kinds + filled))
 
 
+def shown_range(image: NDArray, window: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Grey values shown as black and white: a window, or the image's 1st and 99th percentile; never the same."""
+    low, high = window or np.percentile(image, [1, 99])
+    return float(low), float(max(high, low + 1e-6))
+
+
 def _show(axes: Axes, panel: Panel, labels: NDArray | None, colours: Colours) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    low, high = panel.window or np.percentile(panel.image, [1, 99])
-    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), aspect=panel.aspect)
+    low, high = shown_range(panel.image, panel.window)
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, aspect=panel.aspect)
     if labels is None:
         return
     if labels.shape != panel.image.shape[:2]:
