@@ -35,7 +35,7 @@ REGISTRIES = {  # what catalog reads
     "scoring": {"benchmark.scoring.conventions"},
 }
 WITHOUT_TORCH = ("images", "catalog", "datasets", "scoring", "evidence", "audit", "page", "jobs")
-HEAVY = {"torch", "monai", "lightning", "triton"}
+HEAVY = {"torch", "monai", "triton"}
 
 
 def imported(path: Path) -> Iterator[str]:

@@ -24,7 +24,7 @@ def test_both_recipes_copy_and_run_the_same() -> None:
     apptainer, docker = (ENVS / "retable.def").read_text(), (ENVS / "Dockerfile").read_text()
     copied = re.search(r"^ +(envs/.*)$", apptainer, re.MULTILINE)[1]
     assert f"COPY {copied}\n" in docker
-    for line in ("TORCH=cuda sh /opt/retable/envs/container.sh", "/opt/retable/venv/bin/python -c 'import lightning"):
+    for line in ("TORCH=cuda sh /opt/retable/envs/container.sh", "/opt/retable/venv/bin/python -c 'import monai"):
         assert f"    {line}" in apptainer and f"RUN {line}" in docker
     files = copied.split()[:-1]
     assert all((REPOSITORY / name).exists() for name in files)

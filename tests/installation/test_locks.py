@@ -52,7 +52,7 @@ def test_run_and_development_are_apart() -> None:
     assert {"pytest", "hypothesis", "ruff", "triton"} <= set(LOCKS["dev"])
 
 
-@pytest.mark.parametrize("name", ["torchvision", "timm", "lightning-fabric", "edt", "unittest2"])
+@pytest.mark.parametrize("name", ["torchvision", "timm", "lightning", "edt", "unittest2"])
 def test_what_nothing_needs_is_in_no_lock(name: str) -> None:
     assert not [lock for lock, packages in LOCKS.items() if name in packages]
 

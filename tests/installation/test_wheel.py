@@ -56,7 +56,7 @@ def test_it_has_its_data_and_one_package(wheel: Path) -> None:
 
 
 def test_its_environment_is_complete_and_without_torch(installed: Command, tmp_path: Path) -> None:
-    check = "import importlib.util as u; print([n for n in ('torch', 'lightning', 'snakemake') if u.find_spec(n)])"
+    check = "import importlib.util as u; print([n for n in ('torch', 'monai', 'snakemake') if u.find_spec(n)])"
     assert installed("python", "-c", check, cwd=tmp_path).stdout.strip() == "[]"
     done = subprocess.run([sys.executable, "-m", "uv", "pip", "check", "--python",
                            installed("python", "-c", "import sys; print(sys.executable)", cwd=tmp_path).stdout.strip()],
