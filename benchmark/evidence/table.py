@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from benchmark import lineage
 from benchmark.catalog.arguments import (
@@ -16,7 +17,7 @@ from benchmark.catalog.arguments import (
     results_of,
 )
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.targets import Target
+from benchmark.catalog.targets import Target, Unit
 from benchmark.errors import InputError
 from benchmark.evidence.cells import Evidence
 from benchmark.evidence.currency import scores_differ
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
     parser.add_argument("--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs")
     parser.add_argument("--latency", nargs="*", metavar="FILE", help="measured times, default: measured/latency.*.csv")
+    parser.add_argument(
+        "--unit", choices=get_args(Unit), default="cases", help="what the tests of significance take as one score"
+    )
     parser.add_argument("--controls", nargs="*", metavar="FILE", default=[], help="scores of control predictors")
 
 
@@ -82,7 +86,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
     )
     sources = cell_sources(catalog, target, arguments.scale)
-    return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
+    return build_table(target, sources, evidence, controls=read_controls(arguments.controls), unit=arguments.unit)
 
 
 def scores_of(

@@ -161,7 +161,8 @@ class Changes:
         inputs = [*self._scores(target), *self._controls_of(target)]
         if self._products.counts(target):
             inputs.append(self._cost(target))
-        rests_on = {**self._specification(target), **lineage.code("table")}
+        unit = self._wiring.settings.significance_unit
+        rests_on = {**self._specification(target), "unit": unit, **lineage.code("table")}
         return self.chain.product("build_table", self._layout.made(target.target), rests_on, inputs)
 
     def figure(self, wildcards: Wildcards) -> list[str]:

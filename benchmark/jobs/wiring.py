@@ -70,7 +70,12 @@ class Wiring:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.settings = workflow_config(dict(config))
-        self.catalog = load_catalog(self.settings.paper_tables, seeds=self.settings.seeds, share=self.settings.share)
+        self.catalog = load_catalog(
+            self.settings.paper_tables,
+            seeds=self.settings.seeds,
+            share=self.settings.share,
+            variant=self.settings.variant,
+        )
         self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
         self.layout = self.settings.layout()
         self.is_demo = self.settings.scale == "demo"
@@ -95,6 +100,8 @@ class Wiring:
             yield f"--share {self.settings.share:g}"
         if self.settings.seeds:
             yield f"--seeds {self.settings.seeds}"
+        if self.settings.variant:
+            yield f"--variant {shlex.quote(self.settings.variant)}"
 
     # What a run reads
 

@@ -31,6 +31,7 @@ def arguments(results: Path, scale: str = "paper", **more) -> argparse.Namespace
         "controls": [],
         "out_dir": None,
         "seeds": None,
+        "variant": None,
         "share": 0.1,
     }
     return argparse.Namespace(

@@ -22,5 +22,5 @@ rule count_cost:
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES} --out {{output.cost}}"
+        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES}{VARIANT} --out {{output.cost}}"
         " --made {params.made} --record {output.record} > {log} 2>&1"

@@ -47,7 +47,7 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        f"python -m benchmark table {{wildcards.target}} {OPTIONS}"
+        f"python -m benchmark table {{wildcards.target}} {OPTIONS} --unit {UNIT}"
         " --scores {input.scores}"
         " --controls {input.controls} --made {params.made} --record {output.record} > {log} 2>&1"
 
