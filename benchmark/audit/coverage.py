@@ -32,7 +32,7 @@ RULES = {
     "parameters": "count_cost",
     "parameters_added": "count_cost",
     "flops": "count_cost",
-    "latency": "none: python -m benchmark latency, on a GPU",
+    "latency": "measure_latency",
     "score": "score_run",
     "average": "build_table",
     "option": "build_table",

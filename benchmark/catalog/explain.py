@@ -99,7 +99,7 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
     if column.measure == "option":
         return f"{catalog.folder.name}/{target.paper}/models.yaml"
     if column.measure == "latency":
-        return f"{catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv (python -m benchmark latency)"
+        return f"{layout.latency(target.target)}, else {catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv"
     return layout.cost(target.target)
 
 

@@ -164,5 +164,9 @@ class Target(Settings):
         """Whether it is made from what a trained network's layers see."""
         return self.figure is not None and self.figure.style == "features"
 
+    def measures(self, measure: str) -> bool:
+        """Whether a column has this measure."""
+        return any(column.measure == measure for column in self.columns.values())
+
     def claim(self, row: str, column: str) -> Claim | None:
         return next((claim for claim in self.published if (claim.row, claim.column) == (row, column)), None)

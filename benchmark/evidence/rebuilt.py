@@ -87,7 +87,7 @@ class Table:
         return tuple(dict.fromkeys(row for row, _ in self.controls))
 
     def star(self, row: str, column: str) -> str:
-        """What became of a row's printed star, or of its absence; empty where none could stand, or nothing is scored."""
+        """What became of a row's printed star, or of its absence; empty where none could stand or nothing is scored."""
         for report, spec in ((report, spec) for report in self.significance for spec in self.target.significance):
             same = (report.column, report.against, report.test) == (spec.column, spec.against, spec.test)
             if same and spec.claimed is None and spec.column == column:

@@ -41,8 +41,8 @@ def _introduction(report: SignificanceReport) -> str:
         return f"{scores} The paper has no test of these rows."
     where = f" ({report.source})" if report.source else ""
     return (
-        f"{scores} The paper's star{where} is its {TESTS[report.test]} at p < {report.threshold}; `agrees` says that the "
-        "recomputed p is on the same side."
+        f"{scores} The paper's star{where} is its {TESTS[report.test]} at p < {report.threshold}; `agrees` says that "
+        "the recomputed p is on the same side."
     )
 
 

@@ -35,7 +35,12 @@ from benchmark.settings import Scale
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
     parser.add_argument("--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs")
-    parser.add_argument("--latency", nargs="*", metavar="FILE", help="measured times, default: measured/latency.*.csv")
+    parser.add_argument(
+        "--latency",
+        nargs="*",
+        metavar="FILE",
+        help="measured times, default: measured/latency.*.csv, and over it what the workflow measured on this machine",
+    )
     parser.add_argument(
         "--unit", choices=get_args(Unit), default="cases", help="what the tests of significance take as one score"
     )
@@ -83,7 +88,7 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         cost=read_costs(paths, wanted),
         contradictions=read_contradictions(catalog.folder / target.paper / "contradictions.csv", target),
         training_time=training_times(catalog, target, layout, arguments.scale),
-        latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
+        latency=read_latencies(_times(arguments, catalog, target, layout)),
     )
     sources = cell_sources(catalog, target, arguments.scale)
     return build_table(target, sources, evidence, controls=read_controls(arguments.controls), unit=arguments.unit)
@@ -207,8 +212,12 @@ def _number(text: str, path: str | Path) -> float:
         raise InputError("a number was expected", where=path, found=text) from None
 
 
-def _measured(catalog: Catalog, target: Target) -> list[Path]:
-    return sorted((catalog.folder / target.paper / "measured").glob("latency.*.csv"))
+def _times(arguments: argparse.Namespace, catalog: Catalog, target: Target, layout: Layout) -> list[Path]:
+    """Files of measured times: those given, else those kept with the paper, and after them this machine's own."""
+    if arguments.latency is not None:
+        return arguments.latency
+    kept = sorted((catalog.folder / target.paper / "measured").glob("latency.*.csv"))
+    return [*kept, *_existing([layout.latency(target.target)])]
 
 
 def _existing(paths: Iterable[str | Path]) -> list[Path]:

@@ -127,7 +127,7 @@ class Schedule(Settings):
     minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
     power: float = Field(
         0.9,
-        description="Exponent of poly; of exponential, the factor of each tick; of milestones, that at each of them",
+        description="Exponent of poly; of exponential, the factor of each tick; of milestones, that at each",
     )
     milestones: tuple[float, ...] = Field((), description="Shares of the length at which the rate falls by `power`")
     total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")

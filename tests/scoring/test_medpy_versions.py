@@ -1,4 +1,4 @@
-"""What medpy and the releases around it score, by version, on the fixture's masks: overlapping, missed, invented, empty."""
+"""What medpy and the releases around it score, by version, on masks that overlap, are missed, invented or empty."""
 
 from __future__ import annotations
 

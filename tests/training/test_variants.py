@@ -1,4 +1,4 @@
-"""Recipes that rows have beside their own: each takes an optimiser step with its network, and its augmentation builds."""
+"""Recipes that rows have beside their own: each takes steps with its network, and its augmentation builds."""
 
 from __future__ import annotations
 

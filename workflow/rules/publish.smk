@@ -13,6 +13,7 @@ rule build_table:
         scores=kept(products.scores, changes.table),
         controls=kept(products.controls, changes.table),
         cost=kept(products.costs, changes.table),
+        latency=kept(products.latencies, changes.table),
         changed=changes.table,
     output:
         csv=report(
