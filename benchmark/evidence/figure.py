@@ -143,9 +143,9 @@ def _bars(request: Request) -> Figure:
 
 
 def _sizes(request: Request) -> dict[str, str]:
-    """Row → parameters and FLOPs of its network on its input, as counted; of rows that name a run."""
-    sizes = {}
-    for row in request.target.rows:
+    """Row → parameters and FLOPs of its network on its input, as counted; of a figure with rows of its own."""
+    sizes: dict[str, str] = {}
+    for row in request.target.rows if not request.parameter("table", "") else ():
         for run in request.catalog.cell_runs(request.target, row, next(iter(request.target.columns)))[:1]:
             path = request.catalog.folder / run.split("/")[0] / "measured" / "flops.csv"
             counted = read_costs([path] if path.is_file() else []).get(run, {})

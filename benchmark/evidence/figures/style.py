@@ -78,8 +78,22 @@ def stamp(figure: Figure, text: str) -> Figure:
     width = figure.get_figwidth()
     lines = textwrap.wrap(text, int(width * CHARACTERS_PER_INCH))
     place = {"ha": "left", "va": "top", "fontsize": STAMP_FONT, "color": MUTED, "gid": STAMP}
+    _hold_legends(figure)
     figure.text(0.06 / width, 0.0, "\n".join(lines), in_layout=False, **place)
     return figure
+
+
+def _hold_legends(figure: Figure) -> None:
+    """Keep legends outside the axes where they are: they would follow the edge of what is written, over the stamp."""
+    if not figure.legends:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for legend in figure.legends:
+        corner = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        legend.borderaxespad = 0.0
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor((corner.x0, corner.y0), transform=figure.transFigure)
 
 
 def _whole(figure: Figure) -> Bbox:
