@@ -133,9 +133,11 @@ def _bars(request: Request) -> Figure:
     decimals = 2 if first.decimals is None else first.decimals
     y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
     figure = draw_bars(panels, y_label=y_label, decimals=decimals, below=_sizes(request), demo=request.demo)
-    rows = {name for panel in panels.values() for name in panel}
+    rows = dict.fromkeys(name for panel in panels.values() for name in panel)
     rebuilt = {name for panel in panels.values() for name, series in panel.items() if "rebuilt" in series}
-    parts = [f"rebuilt: {len(rebuilt)} of {len(rows | set(request.target.rows))} rows"]
+    every = list(dict.fromkeys([*request.target.rows, *rows]))
+    absent = [row for row in every if row not in rebuilt] if rebuilt else []
+    parts = [f"rebuilt: {len(rebuilt)} of {len(every)} rows" + (f", without {', '.join(absent)}" if absent else "")]
     if any("published" in series for panel in panels.values() for series in panel.values()):
         how = ", the table's less the differences that the text states" if request.parameter("stated", {}) else ""
         parts.insert(0, f"published: printed numbers{how}")
