@@ -32,6 +32,7 @@ def arguments(results: Path, scale: str = "paper", **more) -> argparse.Namespace
         "out_dir": None,
         "seeds": None,
         "variant": None,
+        "unit": "cases",
         "share": 0.1,
     }
     return argparse.Namespace(
