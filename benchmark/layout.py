@@ -134,6 +134,10 @@ class Layout:
     def cost(self, target: str) -> str:
         return f"{self.root}/cost/{target}.csv"
 
+    def latency(self, target: str) -> str:
+        """Times of one scan by the networks of a target, measured on this machine's GPU."""
+        return f"{self.root}/latency/{target}.csv"
+
     def made(self, target: str) -> str:
         """Record of what a table, a figure or a page was made from."""
         return f"{self.root}/made/{target}.json"

@@ -120,6 +120,11 @@ def counted(config: RunConfig) -> Made:
     return {**made, **code("cost"), **code("network", config.model.name)}
 
 
+def timed(config: RunConfig) -> Made:
+    """What decides the time of one scan on a given machine: the network, its input, and how windows are laid."""
+    return {**counted(config), **flat({"inference": config.inference.model_dump(mode="json")}), **code("predict")}
+
+
 def scored(*, predictions: str, references: str, conventions: Mapping[str, str]) -> Made:
     """What makes scores: digests of predictions and references, and of each convention by name."""
     rules = {f"convention.{name}": digest for name, digest in conventions.items()}

@@ -33,7 +33,7 @@ RULES = {
     "parameters": "count_cost",
     "parameters_added": "count_cost",
     "flops": "count_cost",
-    "latency": "none: retable latency, on a GPU",
+    "latency": "measure_latency",
     "score": "score_run",
     "average": "build_table",
     "option": "build_table",

@@ -19,11 +19,12 @@ def add_catalog_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", choices=get_args(Scale), default="paper", help="default: paper")
     parser.add_argument("--share", type=float, default=DEFAULT_SHARE, help="share of the steps at scale pilot")
     parser.add_argument("--seeds", type=int, help="runs per row, with seeds 0, 1, …; default: as each row says")
+    parser.add_argument("--variant", help="recipe of the rows that have it, e.g. original; default: each row's own")
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER), help="folder of claims, specs and protocols")
 
 
 def catalog_of(arguments: argparse.Namespace) -> Catalog:
-    return load_catalog(arguments.paper_tables, seeds=arguments.seeds, share=arguments.share)
+    return load_catalog(arguments.paper_tables, seeds=arguments.seeds, share=arguments.share, variant=arguments.variant)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

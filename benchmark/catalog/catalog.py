@@ -32,15 +32,22 @@ class Catalog:
         folder: paper_tables. The papers of one's own (`benchmark.own`) stand beside those in it.
         seeds: at least so many runs per row, with seeds 0, 1, …; None: as each row says.
         share: of the steps of every training at scale `pilot`.
+        variant: rows that have a recipe for it (`Row.variants`) are rebuilt by that one; None: every row by its own.
 
     Raises:
-        InputError: on construction, for any file that is absent, misspelt or inconsistent with another.
+        InputError: on construction, for any file that is absent, misspelt or inconsistent with another, and for a
+            variant that no row has.
     """
 
     def __init__(
-        self, folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
+        self,
+        folder: str | Path = DEFAULT_FOLDER,
+        *,
+        seeds: int | None = None,
+        share: float = DEFAULT_SHARE,
+        variant: str | None = None,
     ) -> None:
-        self.folder, self.seeds, self.share = Path(folder), seeds, share
+        self.folder, self.seeds, self.share, self.variant = Path(folder), seeds, share, variant
         folders = {path.name: path for path in papers_in(self.folder)}
         if not folders:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
@@ -59,11 +66,27 @@ class Catalog:
         for name, folder_ in self.papers.items():
             for extension in folder_.extensions:
                 self._extend(name, folder_, extension)
+        if variant is not None:
+            pick(dict.fromkeys(self.variants()), variant, "variant", "--variant (configuration: variant)")
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
+            for row in target.rows:
+                for column in target.columns:
+                    self.variant_runs(target, row, column)  # and every variant of it
         for folder_ in self.papers.values():
             self._check_ledger(folder_.folder / "ledger.yaml", folder_)
             self._check_scoring(folder_.folder, folder_)
+
+    def variants(self) -> tuple[str, ...]:
+        """Every variant that a row of any target has, in the order of the targets."""
+        rows = (row for target in self.targets.values() for row in target.rows.values())
+        return tuple(dict.fromkeys(name for row in rows for name in row.variants))
+
+    def variant_runs(self, target: Target, row: str, column: str | None = None) -> dict[str, tuple[str, ...]]:
+        """Variant → runs by which a cell can be rebuilt besides its own."""
+        spec = target.rows[row]
+        measured = target.columns[column] if column else None
+        return {name: self._row_runs(target, spec, measured, variant=name) for name in spec.variants}
 
     def target(self, name: str) -> Target:
         return pick(self.targets, name, "target", None)
@@ -122,14 +145,16 @@ class Catalog:
         explain = [entry for entry in entries if target.target in entry.concerns and column in entry.cells.get(row, ())]
         return "; ".join(f"{entry.subject}: {entry.because}" for entry in explain)
 
-    def _row_runs(self, target: Target, row: Row, column: Column | None) -> tuple[str, ...]:
+    def _row_runs(
+        self, target: Target, row: Row, column: Column | None, *, variant: str | None = None
+    ) -> tuple[str, ...]:
         if row.model is None:
             return ()
         paper = row.paper or target.paper
         protocol = (column.protocol if column else None) or row.protocol or target.protocol
         if protocol is None:
             return ()
-        recipe = row.recipes.get(protocol, row.recipe)
+        recipe = row.variants.get(variant or self.variant or "", row.recipes.get(protocol, row.recipe))
         protocol += f"-{recipe}" if recipe else ""
         seeds = range(self.seeds) if self.seeds and self.seeds > len(row.seeds) else row.seeds
         runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in seeds)
@@ -291,15 +316,19 @@ class Catalog:
 
 
 def load_catalog(
-    folder: str | Path = DEFAULT_FOLDER, *, seeds: int | None = None, share: float = DEFAULT_SHARE
+    folder: str | Path = DEFAULT_FOLDER,
+    *,
+    seeds: int | None = None,
+    share: float = DEFAULT_SHARE,
+    variant: str | None = None,
 ) -> Catalog:
     """The catalog of a folder and of the folders of one's own, loaded once per process; arguments as of `Catalog`."""
-    return _loaded(folder, own_folders(), seeds, share)
+    return _loaded(folder, own_folders(), seeds, share, variant)
 
 
 @lru_cache(maxsize=4)
-def _loaded(folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float) -> Catalog:
-    return Catalog(folder, seeds=seeds, share=share)
+def _loaded(folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float, variant: str | None) -> Catalog:
+    return Catalog(folder, seeds=seeds, share=share, variant=variant)
 
 
 def _trained_by(run: str, protocol: str | None) -> str:

@@ -62,6 +62,9 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
         str(value) if key == "measure" else f"{key} {_plain(value)}" for key, value in described.items()
     )
     yield from _rests_on(catalog, target, row, column, scale)
+    if measure.measure not in WITHOUT_A_RUN:
+        for name, runs in catalog.variant_runs(target, row, column).items():
+            yield f"variant     {name}: {' '.join(runs)} (--config variant={name})"
     for paper, entry in ledger_of(catalog, target, row, column):
         own = "" if paper == target.paper else f"{paper}/"
         yield f"ledger      {own}{entry.id}: {entry.subject} (default: {entry.default}; authors: {entry.asked_authors})"
@@ -96,7 +99,7 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
     if column.measure == "option":
         return f"{catalog.folder.name}/{target.paper}/models.yaml"
     if column.measure == "latency":
-        return f"{catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv (retable latency)"
+        return f"{layout.latency(target.target)}, else {catalog.folder.name}/{target.paper}/measured/latency.<gpu>.csv"
     return layout.cost(target.target)
 
 

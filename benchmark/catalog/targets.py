@@ -39,6 +39,10 @@ class Row(Settings):
     recipes: dict[str, str] = Field(
         default_factory=dict, description="Other variants for some protocols: protocol → recipe"
     )
+    variants: dict[str, str] = Field(
+        default_factory=dict,
+        description="Recipes that the row has beside its own, by the variant that asks for them (`--config variant=…`)",
+    )
     seeds: tuple[int, ...] = Field((0,), description="One run per seed")
     paper: str | None = Field(None, description="Paper whose protocol and model these are, where not the target's")
     note: str = Field("", description="Footnote of the row")
@@ -88,12 +92,22 @@ class Column(Settings):
     better: Literal["higher", "lower", "neither"] = Field("higher", description="Direction of the arrow")
 
 
-class Significance(Settings):
-    """The published significance test of a table."""
+Unit = Literal["cases", "classes", "both"]
 
-    test: Literal["anova", "wilcoxon", "ttest"]
+
+class Significance(Settings):
+    """One comparison of the rows of a table with one of them, by the published test where there is one."""
+
+    test: Literal["anova", "wilcoxon", "ttest"] | None = Field(
+        None, description="The paper's test; null: it has none, and no row is claimed to differ"
+    )
     against: str = Field(description="Row every other row is compared with")
-    column: str = Field(description="Column whose per-case scores are tested")
+    column: str = Field(description="Column whose scores are tested")
+    rows: tuple[str, ...] | None = Field(None, description="The rows that are compared; null: all with scores")
+    claimed: tuple[str, ...] | None = Field(
+        None, description="Rows that the paper's text says differ; null: those with a printed star in the column"
+    )
+    source: str = Field("", description="Where the paper makes this comparison")
     threshold: float = 0.05
 
 
@@ -120,7 +134,9 @@ class Target(Settings):
     protocol: str | None = Field(None, description="Protocol of all rows that name none")
     rows: dict[str, Row] = Field(default_factory=dict)
     columns: dict[str, Column] = Field(default_factory=dict)
-    significance: Significance | None = None
+    significance: tuple[Significance, ...] = Field(
+        (), description="Comparisons of its rows; none: each scored column, with the last row of its dataset"
+    )
     figure: Figure | None = None
     published: tuple[Claim, ...] = ()
 
@@ -137,8 +153,12 @@ class Target(Settings):
                 raise ValueError(
                     f"columns.{name}.of: an average names existing columns, others none (found {column.of})"
                 )
-        if self.significance and self.significance.against not in self.rows:
-            raise ValueError(f"significance.against: no row {self.significance.against!r}")
+        for spec in self.significance:
+            for row in (spec.against, *(spec.rows or ()), *(spec.claimed or ())):
+                if row not in self.rows:
+                    raise ValueError(f"significance: no row {row!r}")
+            if spec.column not in self.columns:
+                raise ValueError(f"significance.column: no column {spec.column!r}")
         return self
 
     @property
@@ -150,6 +170,10 @@ class Target(Settings):
     def draws_features(self) -> bool:
         """Whether it is made from what a trained network's layers see."""
         return self.figure is not None and self.figure.style == "features"
+
+    def measures(self, measure: str) -> bool:
+        """Whether a column has this measure."""
+        return any(column.measure == measure for column in self.columns.values())
 
     def claim(self, row: str, column: str) -> Claim | None:
         return next((claim for claim in self.published if (claim.row, claim.column) == (row, column)), None)

@@ -153,6 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_record_arguments(parser)
     parser.add_argument("target", nargs="?", help="table or figure whose rows are counted")
     parser.add_argument("--out", type=Path, help="cost file to write (with a target)")
+    parser.add_argument("--variant", help="recipe of the rows that have it; default: each row's own")
     parser.add_argument("--table", action="store_true", help="count all papers into their measured/flops.csv instead")
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER), help="folder of claims, specs and protocols")
 
@@ -160,7 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     from benchmark.catalog.catalog import load_catalog
 
-    catalog = load_catalog(arguments.paper_tables)
+    catalog = load_catalog(arguments.paper_tables, variant=arguments.variant)
     if arguments.table:
         for path in count_papers(catalog):
             say(f"wrote {path}")

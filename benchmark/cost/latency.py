@@ -137,17 +137,17 @@ def measure(
     )
 
 
-def timed_rows(catalog: Catalog, models: Sequence[str]) -> list[tuple[str, str]]:
-    """(row, run) of every target with a latency column, each run once; `models` keeps those of these names.
+def timed_rows(catalog: Catalog, models: Sequence[str], target: str | None = None) -> list[tuple[str, str]]:
+    """(row, run) of every target with a latency column, or of one of them, each run once; `models` keeps those of
+    these names.
 
     Raises:
-        InputError: none of the rows has such a model.
+        InputError: none of the rows has such a model, or the target has no such column.
     """
-    targets = [
-        name
-        for name, target in catalog.targets.items()
-        if any(column.measure == "latency" for column in target.columns.values())
-    ]
+    targets = [name for name, one in catalog.targets.items() if one.measures("latency")]
+    if target is not None and catalog.target(target).target not in targets:
+        raise InputError("a table without a time column", found=target, expected="one of " + ", ".join(targets))
+    targets = targets if target is None else [target]
     rows = {run: row for name in targets for row, run in reversed(rows_of_target(catalog, name))}
     known = sorted({run.split("/")[2] for run in rows})
     unknown = set(models) - set(known)
@@ -184,10 +184,12 @@ def _synchronise(device: torch.device) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from benchmark.catalog.arguments import add_catalog_arguments
+    from benchmark.catalog.arguments import add_catalog_arguments, add_record_arguments
 
+    add_record_arguments(parser)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names of paper_tables/<paper>/models.yaml")
     parser.add_argument("--all", action="store_true", help="every row of every table with a time column")
+    parser.add_argument("--target", help="every row of this table; needs --out, which is written without a GPU too")
     add_catalog_arguments(parser)
     parser.add_argument("--volume", type=int, nargs="+", default=list(SCAN), help="voxels of the scan")
     parser.add_argument("--repeats", type=int, default=3, help="scans whose median is taken")
@@ -199,13 +201,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     from benchmark.catalog.arguments import catalog_of
 
-    if not arguments.models and not arguments.all:
-        raise InputError("nothing to measure", expected="latency MODEL…, or latency --all")
+    if not arguments.models and not arguments.all and not (arguments.target and arguments.out):
+        raise InputError("nothing to measure", expected="latency MODEL…, latency --all, or --target TARGET --out FILE")
     catalog = catalog_of(arguments)
-    rows = timed_rows(catalog, arguments.models)
+    rows = timed_rows(catalog, arguments.models, arguments.target)
     if arguments.device is None and not torch.cuda.is_available():
-        for row, _ in rows:
+        for row, run in rows:
             print(f"{row}: {NO_GPU}")
+            if arguments.target:
+                record(arguments.out, Latency(row, run, note=NO_GPU))
         return
     device = torch.device(arguments.device or "cuda")
     comparable = device.type == "cuda" and arguments.scale == "paper" and tuple(arguments.volume) == SCAN

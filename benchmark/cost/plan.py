@@ -182,8 +182,20 @@ class Planner:
         if first_seed in self._predicting:  # the network of one training over several datasets, but for its heads
             return self._counted[self._predicting[first_seed]], "counted"
         config = self.catalog.run(run)
+        if (same := self._counted_alike(config)) is not None:
+            return same, "counted"
         printed = self._printed.get((config.model.name, str(config.model.options), config.dataset))
         return printed, "printed FLOPs" if printed else "unknown"
+
+    def _counted_alike(self, config: RunConfig) -> Counted | None:
+        """The count of a row that another recipe trains: the same network on the same patch of the same dataset."""
+        paper, _, model, _ = config.run.split("/")
+        for run, count in self._counted.items():
+            if run.startswith(f"{paper}/") and run.split("/")[2] == model:
+                other = self.catalog.run(run)
+                if (other.dataset, other.training.patch) == (config.dataset, config.training.patch):
+                    return count
+        return None
 
 
 def totals(plans: Sequence[RunPlan]) -> Totals:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.monai_augmentation import Flip, Rotate90, ScaleIntensity, ShiftIntensity, Zoom
+from benchmark.data.monai_spatial import Affine, Noise, Rotate, Smooth, ZoomPatch
 from benchmark.data.nnunet_augmentation import NnUnet
 from benchmark.data.slice_augmentation import SliceBranches
 from benchmark.data.torchvision_augmentation import RandomResizedCrop
@@ -20,7 +21,11 @@ from benchmark.settings import Step
 
 STEPS: dict[str, type[Augmentation]] = {
     step.label: step
-    for step in (Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity, NnUnet, SliceBranches, RandomResizedCrop)
+    for step in (
+        *(Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity),
+        *(Rotate, ZoomPatch, Affine, Smooth, Noise),
+        *(NnUnet, SliceBranches, RandomResizedCrop),
+    )
 }
 
 

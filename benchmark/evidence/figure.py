@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,10 @@ from benchmark.errors import InputError
 from benchmark.evidence.figure_data import (
     NotDrawable,
     Request,
+    any_rebuilt_score,
     bars_of,
     bubbles_of,
+    coordinates,
     curves_of,
     drawn_tables,
     known_name,
@@ -29,11 +32,11 @@ from benchmark.evidence.figures.features import draw_features
 from benchmark.evidence.figures.qualitative import draw_panels
 from benchmark.evidence.figures.reason import draw_reason
 from benchmark.evidence.figures.receptive_field import draw_receptive_fields
-from benchmark.evidence.figures.style import save_figure
+from benchmark.evidence.figures.style import DEMO_NOTE, save_figure, stamp
 from benchmark.evidence.figures.subgroups import draw_subgroups
 from benchmark.evidence.map_data import features_of, receptive_fields_of
 from benchmark.evidence.panel_data import panels_of
-from benchmark.evidence.table import add_file_arguments, scores_of
+from benchmark.evidence.table import add_file_arguments, read_costs, scores_of
 from benchmark.progress import say
 
 
@@ -123,9 +126,10 @@ def bubble_axes(request: Request) -> BubbleAxes:
 
 
 def _bubbles(request: Request) -> Figure:
-    axes = bubble_axes(request)
-    return draw_bubbles(
-        bubbles_of(request),
+    axes, bubbles = bubble_axes(request), bubbles_of(request)
+    scored = any_rebuilt_score(coordinates(request))
+    figure = draw_bubbles(
+        bubbles,
         x_label=axes.x,
         y_label=axes.y,
         size_unit=axes.size_unit,
@@ -133,8 +137,18 @@ def _bubbles(request: Request) -> Figure:
         x_scale=request.parameter("x_scale", "linear"),
         arrows=[tuple(pair) for pair in request.parameter("arrows", [])],
         legend_sizes=request.parameter("legend_sizes", []),
-        demo=request.demo,
+        demo=request.demo and scored,
     )
+    counts = Counter(bubble.origin for bubble in bubbles)
+    words = {
+        "published": "published: {} circles",
+        "rebuilt": "rebuilt: {} circles",
+        "mixed": "one coordinate rebuilt, the other published (‡): {} circles",
+    }
+    parts = [words[origin].format(counts[origin]) for origin in words if counts[origin]]
+    if not scored and counts["mixed"]:
+        parts.append("no score is rebuilt: parameters, FLOPs and times are those of the papers' scale")
+    return stamp(figure, _stamp_text(request, parts, scored=scored))
 
 
 def _names(columns: str | list[str]) -> list[str]:
@@ -148,7 +162,35 @@ def _bars(request: Request) -> Figure:
     first = columns[next(iter(panels))]
     decimals = 2 if first.decimals is None else first.decimals
     y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
-    return draw_bars(panels, y_label=y_label, decimals=decimals, demo=request.demo)
+    figure = draw_bars(panels, y_label=y_label, decimals=decimals, below=_sizes(request), demo=request.demo)
+    rows = dict.fromkeys(name for panel in panels.values() for name in panel)
+    rebuilt = {name for panel in panels.values() for name, series in panel.items() if "rebuilt" in series}
+    every = list(dict.fromkeys([*request.target.rows, *rows]))
+    absent = [row for row in every if row not in rebuilt] if rebuilt else []
+    parts = [f"rebuilt: {len(rebuilt)} of {len(every)} rows" + (f", without {', '.join(absent)}" if absent else "")]
+    if any("published" in series for panel in panels.values() for series in panel.values()):
+        how = ", the table's less the differences that the text states" if request.parameter("stated", {}) else ""
+        parts.insert(0, f"published: printed numbers{how}")
+    return stamp(figure, _stamp_text(request, parts, scored=bool(rebuilt)))
+
+
+def _sizes(request: Request) -> dict[str, str]:
+    """Row → parameters and FLOPs of its network on its input, as counted; of a figure with rows of its own."""
+    sizes: dict[str, str] = {}
+    for row in request.target.rows if not request.parameter("table", "") else ():
+        for run in request.catalog.cell_runs(request.target, row, next(iter(request.target.columns)))[:1]:
+            path = request.catalog.folder / run.split("/")[0] / "measured" / "flops.csv"
+            counted = read_costs([path] if path.is_file() else []).get(run, {})
+            if {"parameters", "flops"} <= set(counted):
+                sizes[row] = f"{counted['parameters'] / 1e6:.1f} M\n{counted['flops'] / 1e9:.1f} GFLOPs"
+    return sizes
+
+
+def _stamp_text(request: Request, parts: Sequence[str], *, scored: bool = True) -> str:
+    """What a figure is made of, and at which scale its scores are."""
+    scale = {"demo": DEMO_NOTE, "pilot": "pilot: a share of the steps, not comparable"}.get(request.scale, "")
+    shown = scored and not request.published_only and scale
+    return "; ".join([*parts, *([scale] if shown else [])])
 
 
 def _subgroups(request: Request) -> Figure:
@@ -158,14 +200,16 @@ def _subgroups(request: Request) -> Figure:
         (table, *_), row = drawn_tables(request), next(iter(request.target.rows))
         groups = {column.group: table.claim(row, name) for name, column in table.columns.items() if column.group}
         published = {group: float(claim.value) for group, claim in groups.items() if claim}
-    return draw_subgroups(
+    figure = draw_subgroups(
         subgroups_of(request), y_label=_axis_name(name, column), published=published, demo=request.demo
     )
+    parts = ["rebuilt: scores of each scan", *(["published: group means (dashed)"] if published else [])]
+    return stamp(figure, _stamp_text(request, parts))
 
 
 def _qualitative(request: Request) -> Figure:
     sheet = panels_of(request)
-    return draw_panels(
+    figure = draw_panels(
         sheet.panels,
         columns=sheet.columns,
         label_names=sheet.names,
@@ -173,20 +217,33 @@ def _qualitative(request: Request) -> Figure:
         notes=sheet.notes,
         demo=request.demo,
     )
+    shown = {name for panel in sheet.panels for name in panel.labels} & set(request.target.rows)
+    cases = "named in the figure's yaml" if request.parameter("cases", ()) else "the first of each test set"
+    parts = [
+        f"rebuilt: predictions of {len(shown)} of {len(request.target.rows)} networks",
+        f"cases: {cases}; the paper does not name its own",
+    ]
+    return stamp(figure, _stamp_text(request, parts))
 
 
 def _curves(request: Request) -> Figure:
-    return draw_curves(curves_of(request), y_label="training loss", demo=request.demo)
+    curves = curves_of(request)
+    figure = draw_curves(curves, y_label="training loss", demo=request.demo)
+    rows = sum(row.model is not None for row in request.target.rows.values())
+    return stamp(figure, _stamp_text(request, [f"rebuilt: trainings of {len(curves)} of {rows} rows"]))
 
 
 def _receptive_fields(request: Request) -> Figure:
     fields = receptive_fields_of(request)
-    return draw_receptive_fields(fields.maps, missing=fields.missing, title=fields.note, demo=request.demo)
+    figure = draw_receptive_fields(fields.maps, missing=fields.missing, title=fields.note, demo=request.demo)
+    shown = f"rebuilt: maps of {len(fields.maps)} of {len(request.target.rows)} networks"
+    return stamp(figure, _stamp_text(request, [shown]))
 
 
 def _features(request: Request) -> Figure:
     shown = features_of(request)
-    return draw_features(shown.maps, note=shown.note, demo=request.demo)
+    figure = draw_features(shown.maps, note=shown.note, demo=request.demo)
+    return stamp(figure, _stamp_text(request, ["rebuilt: features of our own training"]))
 
 
 def _not_yet(request: Request) -> Figure:

@@ -27,6 +27,7 @@ from benchmark.files import read_json
 from benchmark.layout import Layout
 from benchmark.settings import RunConfig, Scale
 
+SAME_NETWORK = 0.05  # counts of one network at other patches and classes differ by less
 NO_NUMBERS = "the paper prints no numbers of this figure"
 
 
@@ -48,6 +49,12 @@ class Request:
     @property
     def demo(self) -> bool:
         return self.scale == "demo" and not self.published_only
+
+    @property
+    def size_unit(self) -> str:
+        """Unit of the column that the areas of a figure of circles are."""
+        columns = {name: column for table in drawn_tables(self) for name, column in table.columns.items()}
+        return columns[self.parameter("size")].unit
 
     def parameter(self, name: str, default: Any = None) -> Any:
         """A parameter of the figure's yaml. Raises InputError if it is needed and absent."""
@@ -101,13 +108,8 @@ def bubbles_of(request: Request) -> list[Bubble]:
     At demo scale a score is not comparable with a published one: they are never drawn side by side. Rows with a score
     of the demo are drawn alone; without any, counted or measured coordinates stand with the published scores.
     """
-    tables = [table_numbers(request, table) for table in drawn_tables(request)]
-    rows = {
-        row: [_mean(tables, row, request.parameter(name)) for name in ("x", "y", "size")]
-        for row in dict.fromkeys(row for numbers in tables for row, _ in numbers)
-    }
-    scored = any(not math.isnan(y.rebuilt) for _, y, _ in rows.values())
-    bubbles = []
+    rows = coordinates(request)
+    scored, bubbles = any_rebuilt_score(rows), []
     for row, cells in rows.items():
         if not request.demo:
             bubbles.append(Bubble(row, *(cell.published for cell in cells), origin="published"))
@@ -115,11 +117,35 @@ def bubbles_of(request: Request) -> list[Bubble]:
         known = [not math.isnan(cell.rebuilt) for cell in cells[:2]]
         if any(known) and not (request.demo and scored and not known[1]):
             interval = (cells[1].lower, cells[1].upper) if known[1] else (math.nan, math.nan)
-            bubbles.append(Bubble(row, x, y, size, "rebuilt" if all(known) else "mixed", *interval))
+            another = another_network(cells[2], request.size_unit)
+            bubbles.append(Bubble(row, x, y, size, "rebuilt" if all(known) else "mixed", *interval, another=another))
     drawable = [bubble for bubble in bubbles if not any(map(math.isnan, (bubble.x, bubble.y, bubble.size)))]
     if not drawable:
         raise NotDrawable("no row of the table has been rebuilt" if request.demo else "no row has all coordinates")
     return drawable
+
+
+def coordinates(request: Request) -> dict[str, list[Numbers]]:
+    """Row → x, y and size of its circle."""
+    tables = [table_numbers(request, table) for table in drawn_tables(request)]
+    return {
+        row: [_mean(tables, row, request.parameter(name)) for name in ("x", "y", "size")]
+        for row in dict.fromkeys(row for numbers in tables for row, _ in numbers)
+    }
+
+
+def any_rebuilt_score(rows: Mapping[str, Sequence[Numbers]]) -> bool:
+    """Whether the score of any row was rebuilt, and not just its cost."""
+    return any(not math.isnan(y.rebuilt) for _, y, _ in rows.values())
+
+
+def another_network(size: Numbers, unit: str) -> str:
+    """`114 M, printed 60 M` where counted and printed sizes are too far apart for one network, else an empty string."""
+    if math.isnan(size.published) or math.isnan(size.rebuilt):
+        return ""
+    if abs(size.rebuilt - size.published) <= SAME_NETWORK * size.published:
+        return ""
+    return f"{size.rebuilt:.3g} {unit}, printed {size.published:.3g} {unit}"
 
 
 def _mean(tables: Sequence[Mapping[tuple[str, str], Numbers]], row: str, columns: str | Sequence[str]) -> Numbers:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.evidence.cells import JudgedCell
 from benchmark.evidence.rebuilt import Table
-from benchmark.evidence.significance import Comparison, SignificanceReport
-from benchmark.evidence.statistics import Test
+from benchmark.evidence.significance_text import significance_text
 from benchmark.evidence.verdict import Outcome
 from benchmark.markdown import aligned
 
@@ -35,7 +33,6 @@ FAILURES = (
     ("present structures missed", "missed"),
     ("absent structures predicted", "false_positive"),
 )
-TESTS = {"anova": "one-way ANOVA", "wilcoxon": "Wilcoxon test", "ttest": "paired t test"}
 MARKS = {
     Outcome.WITHIN: "=",
     Outcome.ABOVE: "▲",
@@ -55,7 +52,8 @@ def table_markdown(table: Table) -> str:
         parts.append(BANNERS[table.scale])
     parts += [_main_table(table), _legend(table)]
     if table.significance:
-        parts += ["## Significance, as published and recomputed", *_significance(table.significance, table.target)]
+        parts += ["## Significance, as published and recomputed"]
+        parts += significance_text(table.significance, table.target)
     if table.canonical:
         parts += ["## The same predictions under the canonical convention", CANONICAL_NOTE, _canonical(table)]
     if table.failures:
@@ -116,70 +114,6 @@ def _shift(table: Table, row: str, name: str) -> str:
 
 def _by_count(item: tuple[str, int]) -> tuple[int, str]:
     return -item[1], item[0]
-
-
-def _significance(report: SignificanceReport, target: Target) -> Iterable[str]:
-    unit = target.columns[target.significance.column].unit
-    header = ["row", "published", f"{TESTS[report.test]} p", "Wilcoxon p", "Holm", "permutation p", "Holm"]
-    header += [f"difference{f' ({unit})' if unit else ''}", "95 % interval", "d_z", "rank (95 %)", "best"]
-    order = {row: index for index, row in enumerate(report.rows)}
-    rows = [header, *(_comparison(item, report, order[item.row]) for item in report.comparisons)]
-    index = order[report.against]
-    rows.append([f"{report.against} (reference)", *[""] * 9, _rank(report, index), f"{report.ranks.first[index]:.2f}"])
-    yield (
-        f"Each row against {report.against}, on {target.significance.column}, per case. The paper's star is its "
-        f"{TESTS[report.test]} at p < {report.threshold}; scores of one case are paired, so the tests beside it are "
-        "the ones to read. Holm adjusts for the number of rows. Differences are reference minus row; d_z is their mean "
-        "over their standard deviation. `rank` and `best` come from 10,000 resamples of the cases."
-    )
-    yield aligned(rows)
-    yield (
-        f"All rows together: {report.omnibus.name}, statistic {_plain(report.omnibus.statistic, 2)}, "
-        f"p {_p(report.omnibus)}{f' ({report.omnibus.note})' if report.omnibus.note else ''}. "
-        f"Mean Kendall tau of the resampled rankings with this one: {_plain(report.ranks.kendall, 2)}."
-    )
-    notes = {f"{test.name}: {test.note}" for item in report.comparisons for test in _tests(item) if test.note}
-    if notes:
-        yield "\n".join(f"- {note}" for note in sorted(notes))
-
-
-def _tests(item: Comparison) -> tuple[Test, Test, Test]:
-    return item.as_published, item.wilcoxon, item.permutation
-
-
-def _comparison(item: Comparison, report: SignificanceReport, index: int) -> list[str]:
-    effect = item.effect.difference
-    return [
-        item.row,
-        "*" if item.published_star else "",
-        _p(item.as_published),
-        _p(item.wilcoxon),
-        _probability(item.wilcoxon_holm),
-        _p(item.permutation),
-        _probability(item.permutation_holm),
-        _plain(effect.value, 2),
-        f"{_plain(effect.lower, 2)} to {_plain(effect.upper, 2)}",
-        _plain(item.effect.cohen_dz, 2),
-        _rank(report, index),
-        f"{report.ranks.first[index]:.2f}",
-    ]
-
-
-def _rank(report: SignificanceReport, index: int) -> str:
-    ranks = report.ranks
-    return f"{ranks.ranks[index]:g} ({ranks.lower[index]:g} to {ranks.upper[index]:g})"
-
-
-def _p(test: Test) -> str:
-    return _probability(test.p)
-
-
-def _probability(p: float) -> str:
-    return "<0.0001" if p < 0.0001 else _plain(p, 4)
-
-
-def _plain(value: float, decimals: int) -> str:
-    return "–" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def _failures(table: Table) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmark.catalog.targets import Column, Target
+from benchmark.catalog.targets import Target, Unit
 from benchmark.errors import InputError
 from benchmark.evidence.averages import measure_average
 from benchmark.evidence.cells import (
@@ -19,8 +19,9 @@ from benchmark.evidence.cells import (
     format_number,
     matrices_of,
 )
+from benchmark.evidence.comparisons import significance_of
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.significance import SignificanceReport, compare_rows, scores_by_row
+from benchmark.evidence.significance import SignificanceReport
 from benchmark.files import csv_text
 from benchmark.scoring.aggregate import Rates
 from benchmark.scoring.conventions import get_convention
@@ -48,6 +49,7 @@ COMPARE_COLUMNS = (
     "code_version",
     "convention",
     "also",
+    "star",
 )
 
 
@@ -68,6 +70,7 @@ class Table:
         cells: the paper's rows and columns.
         controls: control predictors under the score columns.
         canonical: the score cells once more, under our own convention.
+        significance: comparisons of rows of which two have scores.
         also: (row, column) → the value by the conventions beside the cell's own, with their names.
     """
 
@@ -77,12 +80,20 @@ class Table:
     controls: dict[tuple[str, str], JudgedCell]
     canonical: dict[tuple[str, str], JudgedCell]
     failures: tuple[FailureRates, ...]
-    significance: SignificanceReport | None
+    significance: tuple[SignificanceReport, ...]
     also: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def control_rows(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(row for row, _ in self.controls))
+
+    def star(self, row: str, column: str) -> str:
+        """What became of a row's printed star, or of its absence; empty where none could stand or nothing is scored."""
+        for report, spec in ((report, spec) for report in self.significance for spec in self.target.significance):
+            same = (report.column, report.against, report.test) == (spec.column, spec.against, spec.test)
+            if same and spec.claimed is None and spec.column == column:
+                return next((item.star for item in report.comparisons if item.row == row), "")
+        return ""
 
     @property
     def claimed_cells(self) -> list[JudgedCell]:
@@ -96,6 +107,7 @@ def build_table(
     evidence: Evidence,
     *,
     controls: Controls | None = None,
+    unit: Unit = "cases",
 ) -> Table:
     """Rebuild and judge every cell of `target`.
 
@@ -103,6 +115,7 @@ def build_table(
         sources: (row, column) → what the cell rests on.
         evidence: the files read. Whatever is missing becomes a cell with a reason; the table is built all the same.
         controls: label of a control predictor → protocol (`<paper>/<name>`) → its scores.
+        unit: of the tests of significance.
     """
     cells = _cells(target, sources, evidence)
     return Table(
@@ -112,7 +125,7 @@ def build_table(
         controls=_control_cells(target, sources, evidence, controls or {}),
         canonical=_canonical_cells(target, sources, evidence),
         failures=tuple(_failures(target, sources, evidence)),
-        significance=_significance(target, sources, evidence),
+        significance=significance_of(target, sources, cells, evidence, unit),
         also=_beside(target, sources, evidence),
     )
 
@@ -201,6 +214,7 @@ def _compare_line(cell: JudgedCell, table: Table) -> list[str]:
         " ".join(cell.versions),
         cell.source.convention if scored else "",
         table.also.get((cell.row, cell.column), ""),
+        table.star(cell.row, cell.column),
     ]
 
 
@@ -273,24 +287,6 @@ def _failures(
             runs = [evidence.scores[run] for run in source.runs if run in evidence.scores]
             rates = tuple(scores.rates(metric, source.convention) for scores in runs)
             yield FailureRates(row, max(len(matrix.cases) for matrix in matrices), rates)
-
-
-def _significance(
-    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
-) -> SignificanceReport | None:
-    spec = target.significance
-    if spec is None:
-        return None
-    column: Column = target.columns[spec.column]
-    per_case = scores_by_row(target, sources, evidence, spec.column)
-    return compare_rows(
-        per_case,
-        against=spec.against,
-        test=spec.test,
-        threshold=spec.threshold,
-        starred=[claim.row for claim in target.published if claim.stars],
-        higher_is_better=column.better != "lower",
-    )
 
 
 def _number(value: float | None, decimals: int) -> str:

@@ -1,7 +1,8 @@
-"""The significance stars of a table, recomputed: the published test, and beside it tests for paired scores."""
+"""Significance of a table's rows: the published test, recomputed, and beside it tests for paired scores."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from benchmark.catalog.published import UNITS
-from benchmark.catalog.targets import Target
+from benchmark.catalog.targets import Target, Unit
 from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.resampling import Effect, RankStability, paired_effect, rank_stability
 from benchmark.evidence.statistics import (
@@ -30,15 +31,18 @@ class Comparison:
     """One row of a table against the row it is compared with.
 
     Attributes:
-        published_star: whether the paper marks the row.
-        as_published: the paper's own test, recomputed.
+        published_star: whether the paper marks the row, or says in its text that it differs.
+        as_published: the paper's own test, recomputed; None where it has none.
+        star: whether that agrees with the paper: `agrees`, `disagrees`, `not comparable (…)` or `not attempted (…)`;
+            empty where the paper has no test.
         wilcoxon, permutation: paired tests; `*_holm` are adjusted for all rows of the table.
         effect: the reference row minus this one, in the printed unit.
     """
 
     row: str
     published_star: bool
-    as_published: Test
+    as_published: Test | None
+    star: str
     wilcoxon: Test
     wilcoxon_holm: float
     permutation: Test
@@ -53,17 +57,24 @@ class SignificanceReport:
     Attributes:
         against: the reference row.
         threshold: the published threshold of p.
+        test: the published test, a key of `PUBLISHED_TESTS`; None where the paper has none.
+        anova: plain one-way analysis of variance over all scored rows, as if each had cases of its own.
         omnibus: repeated-measures test over all scored rows.
+        column, source, unit: what is compared; where the paper does so; of what (cases, classes, both).
         rows, ranks: scored rows and the stability of their ranks under resampling of cases.
     """
 
     against: str
     threshold: float
-    test: str
+    test: str | None
     comparisons: tuple[Comparison, ...]
+    anova: Test
     omnibus: Test
     rows: tuple[str, ...]
     ranks: RankStability
+    column: str = ""
+    source: str = ""
+    unit: Unit = "cases"
 
 
 @dataclass(frozen=True)
@@ -118,22 +129,38 @@ def scores_by_row(
     return per_case
 
 
+def star_verdict(published: bool, test: Test, threshold: float, not_comparable: str = "") -> str:
+    """Whether a recomputed p says of a row what the paper's star, or its absence, says."""
+    if math.isnan(test.p):
+        return f"not attempted ({test.note})"
+    if not_comparable:
+        return f"not comparable ({not_comparable})"
+    return "agrees" if (test.p < threshold) == published else "disagrees"
+
+
 def compare_rows(
     per_case: Mapping[str, Mapping[str, float]],
     *,
     against: str,
-    test: str,
+    test: str | None,
     threshold: float,
     starred: Sequence[str],
     higher_is_better: bool = True,
+    not_comparable: Mapping[str, str] | None = None,
+    column: str = "",
+    source: str = "",
+    unit: Unit = "cases",
 ) -> SignificanceReport | None:
     """Recompute a table's significance marks.
 
     Args:
         per_case: row → case → score in the printed unit; a case that a row lacks is a missing pair, not a dropped case.
+            Classes, or classes of cases, may stand in place of cases (`unit`).
         against: the row all others are compared with.
-        test: the published test, a key of `PUBLISHED_TESTS`.
-        starred: rows that carry a star in the paper.
+        test: the published test, a key of `PUBLISHED_TESTS`; None where the paper has none.
+        starred: rows that the paper says differ.
+        not_comparable: row → why its star cannot be held against these scores.
+        column, source, unit: passed on to the report.
 
     Returns:
         None if `against` or every other row has no scores.
@@ -145,22 +172,38 @@ def compare_rows(
     reference = table[:, rows.index(against)]
     others = [row for row in rows if row != against]
     columns = [table[:, rows.index(row)] for row in others]
-    pairs = _tested([(against, row) for row in others], [(reference, column) for column in columns])
-    comparisons = tuple(
-        Comparison(
-            row=pair.second,
-            published_star=pair.second in starred,
-            as_published=PUBLISHED_TESTS[test](reference, column),
-            wilcoxon=pair.wilcoxon,
-            wilcoxon_holm=pair.wilcoxon_holm,
-            permutation=pair.permutation,
-            permutation_holm=pair.permutation_holm,
-            effect=pair.effect,
+    pairs = _tested([(against, row) for row in others], [(reference, values) for values in columns])
+    comparisons = []
+    for pair, values in zip(pairs, columns, strict=True):
+        published = PUBLISHED_TESTS[test](reference, values) if test else None
+        reason = (not_comparable or {}).get(pair.second, "")
+        star = pair.second in starred
+        comparisons.append(
+            Comparison(
+                row=pair.second,
+                published_star=star,
+                as_published=published,
+                star=star_verdict(star, published, threshold, reason) if published else "",
+                wilcoxon=pair.wilcoxon,
+                wilcoxon_holm=pair.wilcoxon_holm,
+                permutation=pair.permutation,
+                permutation_holm=pair.permutation_holm,
+                effect=pair.effect,
+            )
         )
-        for pair, column in zip(pairs, columns, strict=True)
+    return SignificanceReport(
+        against=against,
+        threshold=threshold,
+        test=test,
+        comparisons=tuple(comparisons),
+        anova=one_way_anova(*table.T),
+        omnibus=repeated_measures(table),
+        rows=rows,
+        ranks=rank_stability(table, higher_is_better=higher_is_better),
+        column=column,
+        source=source,
+        unit=unit,
     )
-    ranks = rank_stability(table, higher_is_better=higher_is_better)
-    return SignificanceReport(against, threshold, test, comparisons, repeated_measures(table), rows, ranks)
 
 
 def compare_pairs(per_case: Mapping[str, Mapping[str, float]]) -> list[Pair]:

@@ -6,6 +6,7 @@ import argparse
 import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from benchmark import lineage
 from benchmark.catalog.arguments import (
@@ -17,7 +18,7 @@ from benchmark.catalog.arguments import (
     results_of,
 )
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.targets import Target
+from benchmark.catalog.targets import Target, Unit
 from benchmark.errors import InputError
 from benchmark.evidence.cells import Evidence
 from benchmark.evidence.currency import scores_differ
@@ -35,7 +36,15 @@ from benchmark.settings import Scale
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
     parser.add_argument("--cost", nargs="*", metavar="FILE", help="counted parameters and FLOPs")
-    parser.add_argument("--latency", nargs="*", metavar="FILE", help="measured times, default: measured/latency.*.csv")
+    parser.add_argument(
+        "--latency",
+        nargs="*",
+        metavar="FILE",
+        help="measured times, default: measured/latency.*.csv, and over it what the workflow measured on this machine",
+    )
+    parser.add_argument(
+        "--unit", choices=get_args(Unit), default="cases", help="what the tests of significance take as one score"
+    )
     parser.add_argument("--controls", nargs="*", metavar="FILE", default=[], help="scores of control predictors")
 
 
@@ -80,10 +89,10 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         cost=read_costs(paths, wanted),
         contradictions=read_contradictions(catalog.paper_folder(target.paper) / "contradictions.csv", target),
         training_time=training_times(catalog, target, layout, arguments.scale),
-        latency=read_latencies(arguments.latency if arguments.latency is not None else _measured(catalog, target)),
+        latency=read_latencies(_times(arguments, catalog, target, layout)),
     )
     sources = cell_sources(catalog, target, arguments.scale)
-    return build_table(target, sources, evidence, controls=read_controls(arguments.controls))
+    return build_table(target, sources, evidence, controls=read_controls(arguments.controls), unit=arguments.unit)
 
 
 def scores_of(
@@ -223,8 +232,12 @@ def _number(text: str, path: str | Path) -> float:
         raise InputError("a number was expected", where=path, found=text) from None
 
 
-def _measured(catalog: Catalog, target: Target) -> list[Path]:
-    return sorted((catalog.paper_folder(target.paper) / "measured").glob("latency.*.csv"))
+def _times(arguments: argparse.Namespace, catalog: Catalog, target: Target, layout: Layout) -> list[Path]:
+    """Files of measured times: those given, else those kept with the paper, and after them this machine's own."""
+    if arguments.latency is not None:
+        return arguments.latency
+    kept = sorted((catalog.paper_folder(target.paper) / "measured").glob("latency.*.csv"))
+    return [*kept, *_existing([layout.latency(target.target)])]
 
 
 def _existing(paths: Iterable[str | Path]) -> list[Path]:

@@ -154,6 +154,17 @@ class Changes:
         networks = {run: lineage.counted(self._catalog.run(run)) for run in self._catalog.runs(target)}
         return self.chain.product("count_cost", self._layout.made(f"cost-{target.target}"), networks, ())
 
+    def latency(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"latency/{wildcards.target}", self._latency(self._catalog.target(wildcards.target)))
+
+    def latency_made(self, wildcards: Wildcards) -> str:
+        return _words(self._latency(self._catalog.target(wildcards.target)))
+
+    def _latency(self, target: Target) -> State:
+        """Times rest on networks, their input and how windows are laid; trained weights do not change them."""
+        networks = {run: lineage.timed(self._catalog.run(run)) for run in self._catalog.runs(target)}
+        return self.chain.product("measure_latency", self._layout.made(f"latency-{target.target}"), networks, ())
+
     def table(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"table/{wildcards.target}", self._table(self._catalog.target(wildcards.target)))
 
@@ -164,7 +175,10 @@ class Changes:
         inputs = [*self._scores(target), *self._controls_of(target)]
         if self._products.counts(target):
             inputs.append(self._cost(target))
-        rests_on = {**self._specification(target), **lineage.code("table")}
+        if self._products.times(target):
+            inputs.append(self._latency(target))
+        unit = self._wiring.settings.significance_unit
+        rests_on = {**self._specification(target), "unit": unit, **lineage.code("table")}
         return self.chain.product("build_table", self._layout.made(target.target), rests_on, inputs)
 
     def figure(self, wildcards: Wildcards) -> list[str]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from benchmark.catalog.catalog import DEFAULT_SHARE
 from benchmark.catalog.reading import validate
+from benchmark.catalog.targets import Unit
 from benchmark.settings import Scale, Settings
 
 HandedIn = str | dict[str, str | dict[str, str]] | None
@@ -23,9 +24,19 @@ class WorkflowConfig(Settings):
     )
     share: float = Field(DEFAULT_SHARE, gt=0, le=1, description="Share of every training's steps at scale pilot")
     seeds: int | None = Field(None, gt=0, description="Runs per row, with seeds 0, 1, …; null: as each row says")
+    variant: str | None = Field(
+        None,
+        description="Recipe of the rows that have one of this name beside their own, e.g. original (Swin SMT's eleven "
+        "other networks as their own repositories train them); null: each row's own",
+    )
     rows: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="Rows of a target that are run, e.g. {table1_totalseg: [UNETR, nnU-Net]}; other targets run whole",
+    )
+    significance_unit: Unit = Field(
+        "cases",
+        description="What the tests beside a table take as one score: cases, classes (structures), or both (each "
+        "structure of each case); Swin SMT does not say",
     )
     train_options: dict[Literal["micro_batch", "workers", "tensorboard"], int | bool] = Field(
         default_factory=dict,

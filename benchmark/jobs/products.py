@@ -78,6 +78,14 @@ class Products:
         """Counted parameters and FLOPs, where a column asks for them."""
         return [self._layout.cost(wildcards.target)] if self.counts(self.target(wildcards)) else []
 
+    def latencies(self, wildcards: Wildcards) -> list[str]:
+        """Times of one scan, where a column asks for them; a laptop's demo measures none."""
+        return [self._layout.latency(wildcards.target)] if self.times(self.target(wildcards)) else []
+
+    def times(self, target: Target) -> bool:
+        """Whether a table has times of a scan, and this scale the networks that they are of."""
+        return target.kind == "table" and target.measures("latency") and self._settings.scale != "demo"
+
     def counts(self, target: Target) -> bool:
         """Whether a table has parameters or FLOPs."""
         return target.kind == "table" and bool(COUNTED & {column.measure for column in target.columns.values()})

@@ -74,7 +74,12 @@ class Wiring:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.settings = workflow_config(dict(config))
         use_folders(self.settings.papers)
-        self.catalog = load_catalog(self.settings.paper_tables, seeds=self.settings.seeds, share=self.settings.share)
+        self.catalog = load_catalog(
+            self.settings.paper_tables,
+            seeds=self.settings.seeds,
+            share=self.settings.share,
+            variant=self.settings.variant,
+        )
         self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
         self._check()
         self.layout = Layout.at(self.settings.scale, **handed_in(self.settings, self.catalog))
@@ -115,6 +120,8 @@ class Wiring:
             yield f"--share {self.settings.share:g}"
         if self.settings.seeds:
             yield f"--seeds {self.settings.seeds}"
+        if self.settings.variant:
+            yield f"--variant {shlex.quote(self.settings.variant)}"
 
     def own_options(self) -> Iterator[str]:
         """The folders of one's own, for commands that need no more of the configuration than these."""

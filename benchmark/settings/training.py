@@ -107,7 +107,9 @@ class Optimiser(Settings):
 
 
 class Schedule(Settings):
-    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear", "exponential"]
+    added: ClassVar[frozenset[str]] = frozenset({"milestones"})
+
+    name: Literal["constant", "warmup_cosine", "cosine", "poly", "linear", "exponential", "milestones"]
     warmup_epochs: float = Field(0, ge=0, description="Linear rise from warmup_start before the schedule proper")
     warmup_steps: int = Field(0, ge=0, description="The same in optimiser steps, for granularity step")
     warmup_start: float = Field(0.0, description="Learning rate at step 0 of the warm-up")
@@ -123,7 +125,11 @@ class Schedule(Settings):
         False, description="The rate is written after each optimiser step: step 1 repeats step 0, all are one step late"
     )
     minimum: float = Field(0.0, description="Learning rate at the end of a cosine or linear fall")
-    power: float = Field(0.9, description="Exponent of poly; of exponential, the factor of each tick")
+    power: float = Field(
+        0.9,
+        description="Exponent of poly; of exponential, the factor of each tick; of milestones, that at each",
+    )
+    milestones: tuple[float, ...] = Field((), description="Shares of the length at which the rate falls by `power`")
     total_epochs: float | None = Field(None, description="Length of the fall, if not the epochs trained")
     granularity: Literal["step", "epoch"] = Field("epoch", description="How often the learning rate changes")
 
@@ -133,6 +139,8 @@ class Schedule(Settings):
             raise ValueError("warmup_steps and set_after_step need granularity step")
         if self.warmup_steps and self.warmup_epochs:
             raise ValueError("a warm-up is given in steps or in epochs, not in both")
+        if self.name == "milestones" and not self.milestones:
+            raise ValueError("the schedule milestones needs `milestones`, e.g. [0.5, 0.75]")
         return self
 
 

@@ -15,7 +15,7 @@ def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch
     tick w over the remaining ticks (or as `fall` says). After the last tick the final value is kept. So
 
     - warmup_cosine is the LinearWarmupCosineAnnealing of SwinUNETR's release (one full tick at `warmup_start`),
-    - cosine is torch's CosineAnnealingLR, poly by epoch nnU-Net's,
+    - cosine is torch's CosineAnnealingLR, poly by epoch nnU-Net's, milestones torch's MultiStepLR,
     - poly by step with `set_after_step` is TransUNet's; with `warmup_steps`, a start of base / w and a `whole` fall
       also SAMed's and its descendants'.
 
@@ -44,4 +44,7 @@ def learning_rate(step: int, schedule: Schedule, *, base: float, steps_per_epoch
         return base + (schedule.minimum - base) * progress
     if schedule.name == "poly":
         return base * (1 - progress) ** schedule.power
+    if schedule.name == "milestones":
+        passed = sum(tick - begun >= round(share * length) for share in schedule.milestones)
+        return base * schedule.power**passed
     return base

@@ -167,6 +167,7 @@ def test_the_page_and_its_csv(tmp_path: Path) -> None:
         results=str(tmp_path),
         contradictions=False,
         seeds=None,
+        variant=None,
         share=0.1,
     )
     assert page.main(arguments) == 0

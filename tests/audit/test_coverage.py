@@ -31,6 +31,8 @@ def arguments(results: Path, scale: str = "paper", **more) -> argparse.Namespace
         "controls": [],
         "out_dir": None,
         "seeds": None,
+        "variant": None,
+        "unit": "cases",
         "share": 0.1,
         "rate": None,
     }

@@ -193,6 +193,43 @@ def test_runs_are_shared_where_they_agree_and_only_there() -> None:
     assert len(runs) == 168 and agreeing == []
 
 
+ORIGINAL_STEPS = {  # of the repositories; the others train 1000 epochs of 1082 cases, the Universal Model 2000
+    "unest": 50_000, "uxnet": 40_000, "repuxnet": 60_000, "nnunet": 250_000, "nnformer": 250_000,
+    "dints": 68_000, "universal_model": 272_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", CATALOG.variants())
+def test_a_variant_changes_the_rows_that_have_it_and_no_others(variant: str) -> None:
+    other, changed = load_catalog(variant=variant), 0
+    for name, target in other.targets.items():
+        for row, spec in target.rows.items():
+            runs = other.runs(target, rows=[row])
+            changed += runs != CATALOG.runs(CATALOG.target(name), rows=[row])
+            assert (variant in spec.variants) == (runs != CATALOG.runs(CATALOG.target(name), rows=[row]))
+            for run in runs:
+                assert other.run(run).digest and other.run(run, "demo").digest
+    assert changed
+
+
+def test_the_original_recipes_are_those_of_the_repositories() -> None:
+    catalog = load_catalog(variant="original")
+    runs = catalog.runs(catalog.target("table1_totalseg"), scored=True)
+    configs = {run.split("/")[2].split("-")[0]: catalog.run(run) for run in runs}
+    assert runs[-1] == "swin_smt/totalseg/swin_smt-n32/seed0" and len(runs) == 12
+    steps = {name: config.training.total_steps(1082) for name, config in configs.items()}
+    assert steps == {name: ORIGINAL_STEPS.get(name, 136_000) for name in configs}
+    optimisers = {name: (one.name, one.learning_rate) for name in configs for one in [configs[name].training.optimiser]}
+    sgd = {"nnunet": ("sgd", 0.01), "nnformer": ("sgd", 0.01), "dints": ("sgd", 0.2)}
+    assert optimisers == {name: sgd.get(name, ("adamw", 1e-4)) for name in configs}
+    assert {config.training.patch for config in configs.values()} == {(128, 128, 128)}
+
+
+def test_a_variant_that_no_row_has_is_refused() -> None:
+    with pytest.raises(InputError, match="unknown variant 'orginal'; did you mean 'original'"):
+        load_catalog(variant="orginal")
+
+
 def test_unknown_target_lists_the_known() -> None:
     with pytest.raises(InputError, match="table1_totalseg"):
         CATALOG.target("table9")
@@ -233,6 +270,7 @@ def test_explain_derives_a_cell() -> None:
     text = "\n".join(explain(CATALOG, CATALOG.target("table1_totalseg"), "UNETR", "Overall", "paper"))
     for word in ("70.88 (*)", "swin_smt/totalseg/unetr/seed0", "paper: Section 3", "assumed:", "ledger", "snakemake"):
         assert word in text
+    assert "variant     original: swin_smt/totalseg-unetr/unetr/seed0 (--config variant=original)" in text
     with pytest.raises(InputError, match="no row"):
         list(explain(CATALOG, CATALOG.target("table1_totalseg"), "UNet", "Overall", "paper"))
 

@@ -10,6 +10,7 @@ import torch
 from benchmark.cli import main
 from benchmark.cost import latency
 from benchmark.cost.latency import Latency, record
+from benchmark.evidence.table import read_latencies
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 SMALL = ["--device", "cpu", "--scale", "demo", "--volume", "40", "33", "36", "--repeats", "3"]
@@ -18,6 +19,31 @@ SMALL = ["--device", "cpu", "--scale", "demo", "--volume", "40", "33", "36", "--
 def read(path):
     with path.open(newline="") as stream:
         return list(csv.DictReader(stream))
+
+
+@without_gpu
+def test_the_workflows_file_is_written_without_a_gpu_too(tmp_path):
+    """A table on such a machine says why, instead of waiting for a file."""
+    out = tmp_path / "latency" / "table1_totalseg.csv"
+    assert main(["latency", "--target", "table1_totalseg", "--out", str(out)]) == 0
+    lines = read(out)
+    assert len(lines) == 12 and {line["note"] for line in lines} == {"not attempted (no GPU)"}
+    assert not any(line["seconds"] for line in lines)
+    assert main(["latency", "--target", "table2_experts", "--out", str(out)]) == 2
+
+
+def test_a_table_takes_this_machines_times_over_those_kept_with_the_paper(tmp_path):
+    run = "swin_smt/totalseg/unetr/seed0"
+    for folder, seconds in (("kept", 30.0), ("results/latency", 20.0)):
+        line = Latency("UNETR", run, seconds=seconds, machine=f"the GPU of {folder}")
+        record(tmp_path / folder / "table1_totalseg.csv", line)
+    files = ["kept/table1_totalseg.csv", "results/latency/table1_totalseg.csv"]
+    assert read_latencies([tmp_path / file for file in files])[run] == (20.0, "the GPU of results/latency")
+    results = ["--results", str(tmp_path / "results"), "--out-dir", str(tmp_path), "--scores"]
+    assert main(["table", "table1_totalseg", *results]) == 0
+    (line,) = [line for line in read(tmp_path / "table1_totalseg.compare.csv")
+               if (line["row"], line["column"]) == ("UNETR", "Time (s)")]  # fmt: skip
+    assert float(line["rebuilt"]) == 20 and line["verdict"] == "not comparable (measured on the GPU of results/latency)"
 
 
 @without_gpu

@@ -32,6 +32,12 @@ def test_table1_totalseg() -> None:
     assert alone.methods == ("counted",) and alone.gpu_hours == pytest.approx(186, abs=1)
 
 
+def test_a_row_by_another_recipe_has_the_operations_of_its_network() -> None:
+    whole = totals(Planner(load_catalog(variant="original")).runs(["table1_totalseg"]))
+    assert (whole.runs, whole.without_hours, whole.methods) == (12, 0, ("counted",))
+    assert whole.steps == 4 * 136_000 + 136_000 + 272_000 + 68_000 + 50_000 + 40_000 + 60_000 + 2 * 250_000
+
+
 def test_shared_runs_are_counted_once() -> None:
     both = PLANNER.runs(["table1_totalseg", "table2_experts"])
     assert len({plan.run for plan in both}) == len(both) < 12 + 5

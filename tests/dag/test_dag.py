@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, make_clone, run, stage_jobs
+from helpers.dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, job_counts, make_clone, run, stage_jobs
 
 from benchmark.catalog import load_catalog
 
@@ -35,6 +35,23 @@ def test_the_plan_and_the_dag_agree() -> None:
     assert staged == expected()["stage jobs of a target"]["table1_totalseg"] > 0
 
 
+def test_a_variant_is_asked_for_by_its_name(clone: Path) -> None:
+    """The rows that have it run by it, Swin SMT by its own recipe; the jobs are those that the plan counts."""
+    wanted = "results/table1_totalseg.csv --config variant=original"
+    done = run(f"snakemake -n {wanted}", clone)
+    assert done.returncode == 0, done.stderr
+    planned = job_counts(done.stdout + done.stderr)
+    catalog = load_catalog(variant="original")
+    assert sum(planned.get(rule, 0) for rule in STAGE_RULES) == stage_jobs(catalog)["table1_totalseg"]
+    assert (planned["train_run"], planned["prepare_cases"]) == (12, 4)  # own, MONAI's, nnU-Net's, nnFormer's
+    for one in ("totalseg-unetr/unetr", "totalseg-swin_unetr/swin_unetr-l", "totalseg/swin_smt-n32"):
+        assert f"swin_smt/{one}/seed0" in done.stdout + done.stderr
+    rows = 'rows={table1_totalseg: ["UNETR"]}'
+    command = ["snakemake", "-n", "results/table1_totalseg.csv", "--config", "variant=original", rows]
+    done = run(command, clone)
+    assert job_counts(done.stdout + done.stderr)["train_run"] == 1
+
+
 @pytest.mark.parametrize("name", ["one table on a cluster", "everything at the paper's scale"])
 def test_the_page_on_slurm_tells_these_jobs(name: str) -> None:
     specification = importlib.util.spec_from_file_location("catalogue", REPOSITORY / "speed/catalogue.py")
@@ -60,6 +77,7 @@ def test_the_whole_catalogue_stays_small() -> None:
     ("arguments", "words"),
     [
         ("--config scal=demo", ["scal", "did you mean 'scale'"]),
+        ("--config variant=orignal", ["unknown variant 'orignal'; did you mean 'original'"]),
         ("--config targets=[table9]", ["unknown target 'table9'", "table1_totalseg"]),
         ("--config paper_tables=nowhere", ["no paper in the folder", "nowhere"]),
     ],

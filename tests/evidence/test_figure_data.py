@@ -150,7 +150,7 @@ def test_panels_show_the_same_slice_the_way_radiologists_do(results):
     drawn = draw(request(figure("qualitative"), results))
     drawn.draw_without_rendering()
     assert "not run" in {axes.get_xlabel() for axes in drawn.axes}
-    assert drawn.get_supxlabel() == "not shown: DSC: 1 of 2 cases"
+    assert drawn.legends[0].get_title().get_text() == "not shown: DSC: 1 of 2 cases"
 
 
 def test_a_figure_has_the_composition_that_it_names(results):

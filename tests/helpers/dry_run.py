@@ -46,15 +46,17 @@ def make_clone(folder: Path) -> Path:
     return folder
 
 
-def run(command: str, clone: Path) -> subprocess.CompletedProcess[str]:
-    """A command typed in the clone's root, with this Python's snakemake and the clone's own package."""
+def run(command: str | list[str], clone: Path) -> subprocess.CompletedProcess[str]:
+    """A command typed in the clone's root (as words, where one has spaces), with this Python's snakemake and the
+    clone's own package."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(clone),
         "XDG_CACHE_HOME": str(clone / ".cache"),
     }
-    return subprocess.run(command.split(), cwd=clone, env=environment, capture_output=True, text=True)
+    words = command.split() if isinstance(command, str) else command
+    return subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True)
 
 
 def job_counts(output: str) -> dict[str, int]:

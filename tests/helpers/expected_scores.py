@@ -34,6 +34,8 @@ EXPECTED = {
     ("monai", "hd95"): (SKIP, SKIP, SKIP, SKIP),
     ("monai", "assd"): (SKIP, math.inf, math.inf, SKIP),
     ("medpy", "dsc"): (1, 0, 0, SKIP),
+    ("medpy_0_4", "dsc"): (0, 0, 0, SKIP),
+    ("medpy_numpy2", "dsc"): (SKIP, 0, 0, SKIP),
     ("surface_distance", "dsc"): (SKIP, 0, 0, SKIP),
     ("surface_distance", "nsd"): (SKIP, 0, 0, SKIP),
     ("surface_distance", "hd95"): (math.inf, math.inf, math.inf, SKIP),

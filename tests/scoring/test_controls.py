@@ -37,6 +37,8 @@ DSC = {
     "swin_smt": (1, 0),
     "monai": (1, 0),
     "medpy": (1, (0 + 0 + (0 + 1) / 2) / 3),
+    "medpy_0_4": ((1 + 1 + (1 + 0) / 2) / 3, 0),
+    "medpy_numpy2": (1, 0),
     "surface_distance": (1, 0),
 }
 HD95 = {
@@ -46,6 +48,8 @@ HD95 = {
     "esam": (0, 0),
     "monai": (0, math.nan),
     "medpy": (0, math.nan),
+    "medpy_0_4": (0, math.nan),
+    "medpy_numpy2": (0, math.nan),
     "surface_distance": (math.inf, math.inf),
 }
 

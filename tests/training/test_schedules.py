@@ -57,6 +57,10 @@ SCHEDULES = {
     "cosine": ({"minimum": 1e-4}, lambda o, ticks: lr_scheduler.CosineAnnealingLR(o, T_max=ticks, eta_min=1e-4)),
     "poly": ({"power": 0.9}, lambda o, ticks: lr_scheduler.PolynomialLR(o, total_iters=ticks, power=0.9)),
     "exponential": ({"power": 0.93}, lambda o, ticks: lr_scheduler.ExponentialLR(o, gamma=0.93)),
+    "milestones": (
+        {"power": 0.5, "milestones": (0.2, 0.4, 0.6, 0.8)},
+        lambda o, ticks: lr_scheduler.MultiStepLR(o, [round(ticks * m) for m in (0.2, 0.4, 0.6, 0.8)], gamma=0.5),
+    ),
     "linear": (
         {"minimum": 1e-3},
         lambda o, ticks: lr_scheduler.LinearLR(o, start_factor=1.0, end_factor=0.1, total_iters=ticks),

@@ -28,6 +28,12 @@ kept = changes.kept
 OWN = " ".join(wiring.own_options())
 WEIGHTS = shlex.quote(wiring.settings.weights)
 PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
+UNIT = wiring.settings.significance_unit
+VARIANT = (
+    f" --variant {shlex.quote(wiring.settings.variant)}"
+    if wiring.settings.variant
+    else ""
+)
 OPTIONS = (
     wiring.options
 )  # in the commands themselves: a path that is spelt otherwise is no change

@@ -1,4 +1,5 @@
-# What a network costs, always at the papers' scale: parameters and FLOPs are counted without data, on the meta device.
+# What a network costs, always at the papers' scale: parameters and FLOPs are counted without data, on the meta device,
+# and the time of one scan is measured with random weights.
 
 
 rule count_cost:
@@ -22,5 +23,32 @@ rule count_cost:
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES} {OWN} --out {{output.cost}}"
+        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES}{VARIANT} {OWN} --out {{output.cost}}"
+        " --made {params.made} --record {output.record} > {log} 2>&1"
+
+
+# Seconds of one scan, on a GPU. On a machine without one the file says so, and the table with it.
+rule measure_latency:
+    input:
+        changed=changes.latency,
+    output:
+        latency=f"{RESULTS}/latency/{{target}}.csv",
+        record=f"{RESULTS}/made/latency-{{target}}.json",
+    log:
+        f"{RESULTS}/logs/latency/{{target}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/latency/{{target}}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=32000,
+        runtime=240,
+    params:
+        made=changes.latency_made,
+    message:
+        "{wildcards.target}: seconds of one scan"
+    shell:
+        f"python -m benchmark latency --target {{wildcards.target}} {OPTIONS} --out {{output.latency}}"
         " --made {params.made} --record {output.record} > {log} 2>&1"

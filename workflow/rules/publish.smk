@@ -13,6 +13,7 @@ rule build_table:
         scores=kept(products.scores, changes.table),
         controls=kept(products.controls, changes.table),
         cost=kept(products.costs, changes.table),
+        latency=kept(products.latencies, changes.table),
         changed=changes.table,
     output:
         csv=report(
@@ -48,7 +49,7 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        f"python -m benchmark table {{wildcards.target}} {OPTIONS}"
+        f"python -m benchmark table {{wildcards.target}} {OPTIONS} --unit {UNIT}"
         " --scores {input.scores}"
         " --controls {input.controls} {params.handed_in} --made {params.made} --record {output.record} > {log} 2>&1"
 

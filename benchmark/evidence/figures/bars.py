@@ -30,6 +30,7 @@ def draw_bars(
     y_label: str,
     title: str = "",
     decimals: int = 2,
+    below: Mapping[str, str] | None = None,
     demo: bool = False,
 ) -> Figure:
     """Draw one panel per measure, one cluster of bars per row, one bar per series.
@@ -39,6 +40,7 @@ def draw_bars(
 
     Args:
         panels: measure → row → series (`published`, `rebuilt`) → bar.
+        below: row → words under its name, e.g. how large its network is.
 
     Raises:
         InputError: no bar has a value.
@@ -51,7 +53,7 @@ def draw_bars(
     series = list(dict.fromkeys(name for rows in panels.values() for row in rows.values() for name in row))
     all_axes = add_axes(figure, 1, len(panels))
     for axes, (measure, panel) in zip(all_axes, panels.items(), strict=True):
-        _panel(axes, panel, series, decimals)
+        _panel(axes, panel, series, decimals, below or {})
         axes.set(title=measure, ylabel=y_label + (" (axis cut)" if axes.get_ylim()[0] > 0 else ""))
     if title:
         figure.supxlabel(title, fontsize=9)
@@ -61,7 +63,13 @@ def draw_bars(
     return figure
 
 
-def _panel(axes: Axes, panel: Mapping[str, Mapping[str, Bar]], series: Sequence[str], decimals: int) -> None:
+def _panel(
+    axes: Axes,
+    panel: Mapping[str, Mapping[str, Bar]],
+    series: Sequence[str],
+    decimals: int,
+    below: Mapping[str, str],
+) -> None:
     width = 0.8 / len(series)
     for number, name in enumerate(series):
         for index, row in enumerate(panel.values()):
@@ -70,7 +78,8 @@ def _panel(axes: Axes, panel: Mapping[str, Mapping[str, Bar]], series: Sequence[
                 place = index + (number - (len(series) - 1) / 2) * width
                 label = name if name not in axes.get_legend_handles_labels()[1] else None
                 _bar(axes, place, bar, width * 0.92, COLOURS[number], label, decimals)
-    axes.set_xticks(range(len(panel)), [textwrap.fill(row, 14) for row in panel], fontsize=8)
+    names = ["\n".join(filter(None, [textwrap.fill(row, 14), below.get(row, "")])) for row in panel]
+    axes.set_xticks(range(len(panel)), names, fontsize=8)
     bottom, highest = _bottom(panel), _highest(panel)
     axes.set_ylim(bottom, highest + 0.12 * ((highest - bottom) or 1.0))  # room for the number above the highest bar
 

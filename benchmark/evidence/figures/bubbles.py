@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from benchmark.evidence.figures.style import COLOURS, HIGHLIGHT, MUTED, add_axes
 Origin = Literal["published", "rebuilt", "mixed"]
 _LARGEST = 26.0  # radius in points of the largest circle
 _LEGEND_FONT = 8.0
+_NOTE_WIDTH = 110  # characters of a line below the plot
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Bubble:
     Attributes:
         origin: `published`, `rebuilt`, or `mixed` (one coordinate of each, e.g. measured time and published DSC).
         lower, upper: interval of `y`; NaN where there is none.
+        another: where the network drawn is not the one that the published score is of, e.g. `114 M, printed 60 M`.
     """
 
     label: str
@@ -37,6 +40,7 @@ class Bubble:
     origin: Origin = "published"
     lower: float = math.nan
     upper: float = math.nan
+    another: str = ""
 
 
 @in_house_style
@@ -78,9 +82,9 @@ def draw_bubbles(
         _circle(axes, bubble, radius, highlight, outline=bubble.origin == "published" and bubble.label in replaced)
     _set_limits(axes, drawn, x_scale)
     _size_legend(axes, legend_sizes or _round_sizes(drawn), radius, size_unit)
-    if any(bubble.origin == "mixed" for bubble in drawn):
-        note = {"fontsize": _LEGEND_FONT, "color": MUTED, "ha": "right"}
-        figure.supxlabel("‡ one coordinate rebuilt, the other as published", x=0.98, **note)
+    if notes := _notes(drawn):
+        note = {"fontsize": _LEGEND_FONT, "color": MUTED, "ha": "right", "multialignment": "right"}
+        figure.supxlabel("\n".join(notes), x=0.98, **note)
     _join(axes, drawn, arrows, radius)
     outlines = [bubble for bubble in drawn if bubble.origin == "published" and bubble.label in replaced]
     place_labels(
@@ -91,11 +95,22 @@ def draw_bubbles(
     return figure
 
 
+def _notes(bubbles: Sequence[Bubble]) -> list[str]:
+    """What the marks behind labels mean."""
+    others = dict.fromkeys(f"{bubble.label} ({bubble.another})" for bubble in bubbles if bubble.another)
+    words = "; ".join(others)
+    notes = ["‡ one coordinate rebuilt, the other as published"] if any(b.origin == "mixed" for b in bubbles) else []
+    if others:
+        notes += textwrap.wrap(f"§ not the network whose score is published: {words}", _NOTE_WIDTH)
+    return notes
+
+
 def _circle(axes: Axes, bubble: Bubble, radius: float, highlight: str, *, outline: bool) -> None:
     colour = HIGHLIGHT if bubble.label == highlight else COLOURS[0]
     style = {
         "facecolor": "none" if outline else colour,
-        "edgecolor": MUTED if outline else "white",
+        "edgecolor": MUTED if outline else HIGHLIGHT if bubble.another else "white",
+        "hatch": "////" if bubble.another and not outline else None,
         "linestyle": "--" if outline else "-",
         "alpha": 1.0 if outline else 0.75,
     }
@@ -169,6 +184,6 @@ def _one_per_label(bubbles: Sequence[Bubble]) -> list[Bubble]:
 
 def _anchor(bubble: Bubble, radius: float, highlight: str) -> Anchor:
     marked = bubble.label == highlight
-    label = bubble.label + (" ‡" if bubble.origin == "mixed" else "")
+    label = bubble.label + (" ‡" if bubble.origin == "mixed" else "") + (" §" if bubble.another else "")
     size = radius * math.sqrt(bubble.size)
     return Anchor(label, bubble.x, bubble.y, size, HIGHLIGHT if marked else "black", bold=marked)

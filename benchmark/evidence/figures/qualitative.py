@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from benchmark.evidence.figures.style import add_axes, in_house_style, new_figur
 Colours = Mapping[int, tuple[float, float, float]]
 _LEGEND_LIMIT = 24
 _OPACITY = 0.6
+_NOTE_CHARACTERS_PER_INCH = 17
 # Paul Tol's muted scheme and its pale variants: neighbours in the list differ in hue and lightness.
 _LABEL_COLOURS = (
     "#CC6677", "#88CCEE", "#DDCC77", "#117733", "#AA4499", "#44AA99", "#EE8866", "#332288", "#999933", "#882255",
@@ -79,9 +81,7 @@ def draw_panels(
                 axes.set_xlabel((missing or {}).get((panel.name, column), "no prediction"), fontsize=7, wrap=True)
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
         axes.set_title(name, fontsize=8)
-    _legend(figure, colours, label_names)
-    if notes:
-        figure.supxlabel("not shown: " + "; ".join(notes), fontsize=7)
+    _legend(figure, colours, label_names, "not shown: " + "; ".join(notes) if notes else "")
     return figure
 
 
@@ -128,13 +128,17 @@ def _show(axes: Axes, panel: Panel, labels: NDArray | None, colours: Colours) ->
     axes.imshow(overlay, aspect=panel.aspect, interpolation="nearest")
 
 
-def _legend(figure: Figure, colours: Colours, label_names: Mapping[int, str]) -> None:
+def _legend(figure: Figure, colours: Colours, label_names: Mapping[int, str], notes: str) -> None:
+    """Structures in view, and above them what is not shown: two texts below the axes would lie on each other."""
     handles = [
         Patch(facecolor=colour, alpha=_OPACITY, label=label_names.get(label, str(label)).replace("_", " "))
         for label, colour in list(colours.items())[:_LEGEND_LIMIT]
     ]
     if len(colours) > _LEGEND_LIMIT:
         handles.append(Patch(facecolor="none", label=f"and {len(colours) - _LEGEND_LIMIT} more"))
-    if handles:
+    if handles or notes:
         fitting = max(1, int(figure.get_figwidth() / 1.5))
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(fitting, len(handles)), fontsize=6)
+        title = textwrap.fill(notes, int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)) or None
+        columns = min(fitting, max(1, len(handles)))
+        place = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(handles=handles, title=title, fontsize=6, title_fontsize=7, **place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
@@ -23,6 +25,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 HIGHLIGHT = "#D55E00"
 MUTED = "#8C8C8C"
 DEMO_NOTE = "demo scale, not comparable"
+STAMP = "stamp"
+STAMP_FONT, STAMP_LINE, CHARACTERS_PER_INCH = 6.5, 0.13, 19  # points, inches
 
 _SETTINGS = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that layout does not depend on the machine
@@ -65,6 +69,40 @@ def new_figure(width: float = 6.5, height: float = 4.5, *, demo: bool = False) -
     return figure
 
 
+@in_house_style
+def stamp(figure: Figure, text: str) -> Figure:
+    """Say in small letters, below the lower edge, what the figure is made of; files are written that much taller.
+
+    Below the figure, since legends, notes and axes share what is inside it.
+    """
+    width = figure.get_figwidth()
+    lines = textwrap.wrap(text, int(width * CHARACTERS_PER_INCH))
+    place = {"ha": "left", "va": "top", "fontsize": STAMP_FONT, "color": MUTED, "gid": STAMP}
+    _hold_legends(figure)
+    figure.text(0.06 / width, 0.0, "\n".join(lines), in_layout=False, **place)
+    return figure
+
+
+def _hold_legends(figure: Figure) -> None:
+    """Keep legends outside the axes where they are: they would follow the edge of what is written, over the stamp."""
+    if not figure.legends:
+        return
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for legend in figure.legends:
+        corner = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        legend.borderaxespad = 0.0
+        legend.set_loc("lower left")
+        legend.set_bbox_to_anchor((corner.x0, corner.y0), transform=figure.transFigure)
+
+
+def _whole(figure: Figure) -> Bbox:
+    """What is written of a figure, in inches: all of it, and its stamp below."""
+    width, height = figure.get_size_inches()
+    lines = sum(len(text.get_text().splitlines()) for text in figure.texts if text.get_gid() == STAMP)
+    return Bbox.from_extents(0, -STAMP_LINE * lines - (0.04 if lines else 0), width, height)
+
+
 def add_axes(figure: Figure, rows: int = 1, columns: int = 1, **keywords) -> list[Axes]:
     """`rows` × `columns` axes, row by row."""
     return list(figure.subplots(rows, columns, squeeze=False, **keywords).ravel())
@@ -81,4 +119,4 @@ def save_figure(figure: Figure, paths: Iterable[str | Path]) -> None:
         if path.suffix not in _METADATA:
             raise InputError("unknown figure format", where=path, expected=", ".join(_METADATA), found=path.suffix)
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, metadata=_METADATA[path.suffix])
+            figure.savefig(temporary, metadata=_METADATA[path.suffix], bbox_inches=_whole(figure))
