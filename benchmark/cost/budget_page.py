@@ -13,7 +13,8 @@ from benchmark.catalog.arguments import (
     results_of,
 )
 from benchmark.cost.budget import add_rate_argument, dataset_budget, rate_of
-from benchmark.cost.plan import HEADER, Planner, RunPlan, footnotes, size, target_cells, totals
+from benchmark.cost.plan import HEADER, footnotes, size, target_cells
+from benchmark.cost.planner import Planner, RunPlan, totals
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.files import csv_text, write_text
 from benchmark.markdown import aligned

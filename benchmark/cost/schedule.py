@@ -18,7 +18,8 @@ from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.cost.budget import add_rate_argument, assumptions, rate_of
-from benchmark.cost.plan import Planner, RunPlan, size
+from benchmark.cost.plan import size
+from benchmark.cost.planner import Planner, RunPlan
 from benchmark.errors import InputError
 
 GPUS_PER_NODE = 8

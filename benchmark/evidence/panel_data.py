@@ -84,7 +84,8 @@ def panels_of(request: Request) -> Sheet:
             absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
             sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
     if not sheet.panels:
-        raise NotDrawable(_reason(request, request.layout.predictions) if request.layout.predictions else "not run")
+        elsewhere = {run: run for run in request.layout.predictions}
+        raise NotDrawable(_reason(request, elsewhere) if elsewhere else "not run")
     sheet.names.update({number: name for name, number in numbers.items()})
     return sheet
 
@@ -138,7 +139,9 @@ def cases_at(source: Path, dataset: str) -> dict[str, Case]:
 
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
-    predicted = _label_maps(request, config.run)
+    predicted, split = _label_maps(request, config.run), Path(request.layout.split(config.dataset))
+    if split.is_file():  # somebody may have handed in label maps of training cases as well
+        predicted = predicted.keys() & set(config.inference.cases(read_json(split)))
     cases = cases_at(Path(request.layout.source(config.dataset)), config.dataset)
     named = request.parameter("cases", sorted(predicted))
     fitting = [

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from benchmark.cost.budget import RunBudget, assumptions
-from benchmark.cost.plan import Planner
+from benchmark.cost.planner import Planner
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wildcards, Wiring
 

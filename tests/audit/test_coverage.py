@@ -14,7 +14,7 @@ from benchmark.catalog import load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.catalog.statements import load_statements
 from benchmark.cost import budget_page
-from benchmark.cost.plan import Planner
+from benchmark.cost.planner import Planner
 from benchmark.errors import InputError
 from benchmark.evidence import table
 from benchmark.evidence.markdown import aligned

@@ -12,7 +12,8 @@ import pytest
 from benchmark.catalog import load_catalog
 from benchmark.catalog.sources import PICTURES, load_sources, source_of
 from benchmark.cost.budget import assumed_samples_per_second, assumptions
-from benchmark.cost.plan import Planner, jobs, size, totals
+from benchmark.cost.plan import footnotes, size
+from benchmark.cost.planner import Planner, jobs, totals
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import available_datasets, get_dataset
@@ -72,6 +73,9 @@ def test_pre_trainings_have_hours() -> None:
     assert adaptation.steps == 50 * 45 and adaptation.prediction_hours == 0
     rate = assumptions().sustained_tflops[CATALOG.run(name).training.precision]
     assert adaptation.training_hours == pytest.approx(3 * 2250 * 128 * 6_675_800_064 / (rate * 1e12) / 3600)
+    hours = sum(plan.budget.gpu_hours for plan in plans.values())
+    told = " ".join(footnotes(PLANNER.runs(CATALOG.targets)))
+    assert "22 trainings are no runs" in told and f": {hours:,.0f} of these GPU-hours" in told
     joint = plans["m4oe/joint/m4oe/seed0"]
     assert joint.method == "counted" and joint.budget.training_hours > 10
 

@@ -136,7 +136,7 @@ def test_a_missing_folder_is_said_in_its_cell_and_in_the_figure(lab: Lab) -> Non
     assert "s9002, slice" in drawn and "not run" not in drawn and "no predictions in" in drawn
 
 
-def test_times_and_names_of_folders_make_nothing_anew_and_another_voxel_does(lab: Lab) -> None:
+def test_times_make_nothing_anew_and_another_voxel_does(lab: Lab) -> None:
     file = lab.predictions / "s9002.nii.gz"
     assert lab.planned() == set()
     os.utime(file, (2e9, 2e9))

@@ -153,6 +153,26 @@ def test_panels_show_the_same_slice_the_way_radiologists_do(results):
     assert drawn.legends[0].get_title().get_text() == "not shown: DSC: 1 of 2 cases"
 
 
+def test_panels_of_label_maps_that_were_handed_in(results, tmp_path):
+    """Without any record of ours, only of test cases; a folder that is not there is said, a wrong size refused."""
+    unetr, maps = "swin_smt/totalseg/unetr/seed0", tmp_path / "their maps"
+    own = results / f"runs/{RUN}/predictions/s0001.nii.gz"
+    save(maps / "s0000.nii.gz", np.zeros((8, 10, 6), np.uint8))
+    save(maps / "s0001.nii.gz", np.asanyarray(nibabel.load(own).dataobj))
+    write_json(results / "data/totalseg/split.json", {"train": ["s0000"], "val": [], "test": ["s0001"]})
+    layout = Layout(str(results), predictions={unetr: str(maps), RUN: str(tmp_path / "nowhere")})
+    wanted = Request(load_catalog(), figure("qualitative"), "demo", layout)
+    (panel,), _, _, missing, _ = panels_of(wanted)
+    assert missing == {(panel.name, "Swin SMT"): f"no predictions in {tmp_path}/nowhere"}
+    assert set(np.unique(panel.labels["UNETR"])) == {0, 5}
+    save(maps / "s0001.nii.gz", np.zeros((8, 10, 5), np.uint8))
+    with pytest.raises(InputError, match="not as large as its reference"):
+        panels_of(wanted)
+    nothing = Request(load_catalog(), figure("qualitative"), "demo", Layout(str(results), predictions={RUN: ""}))
+    with pytest.raises(NotDrawable, match="no predictions handed in"):
+        panels_of(nothing)
+
+
 def test_a_figure_has_the_composition_that_it_names(results):
     """Another column is another dataset; of one without predictions the figure says so."""
     wanted = {"panels": {"DSC": 1, "other": 3}, "attributes": {"DSC": {"study_type": "ct"}}}

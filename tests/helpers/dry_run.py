@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.cost.plan import Planner, jobs
+from benchmark.cost.planner import Planner, jobs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXPECTED = Path(__file__).parents[1] / "dag" / "expected.yaml"

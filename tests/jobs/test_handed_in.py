@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 from helpers.simulated_scores import write_scores
 
 from benchmark import lineage
@@ -155,3 +156,14 @@ def test_contents_are_read_again_only_where_a_file_has_changed(maps):
     assert lineage.contents(maps, known)["s0000.nii.gz"][2] not in ("kept", first["s0000.nii.gz"][2])
     assert lineage.contents_digest(first) != lineage.contents_digest(lineage.contents(maps))
     assert lineage.contents(maps / "nowhere") == {}
+
+
+def test_the_configuration_in_the_documents_is_one():
+    page = (CATALOG.folder.parent / "docs/elsewhere.md").read_text(encoding="utf-8")
+    block = next(part for part in page.split("```") if part.lstrip().startswith("# lab.yaml"))
+    layout = wired(**yaml.safe_load(block))[0].layout
+    assert {run: path for run, path in layout.predictions.items() if path} == {
+        UNETR: "/lab/unetr",
+        SWIN_SMT: "/lab/swin_smt",
+    }
+    assert layout.absent(UNETR) == "no predictions in /lab/unetr"

@@ -10,7 +10,7 @@ import yaml
 
 from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.cost.budget import assumptions
-from benchmark.cost.plan import Planner
+from benchmark.cost.planner import Planner
 from benchmark.errors import InputError
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.trainings import TrainingJobs
