@@ -86,5 +86,5 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         ]
         if alone:
             raise pytest.UsageError(
-                f"pytest-xdist does not see the groups of {len(alone)} tests; install envs/train.lock"
+                f"pytest-xdist does not see the groups of {len(alone)} tests; install envs/dev.lock"
             )
