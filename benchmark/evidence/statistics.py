@@ -16,7 +16,6 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 TIE_DIGITS = 12  # differences below 1e-12 are rounding noise of the mean, not an order of the methods
 PERMUTATIONS = 20_000
@@ -126,12 +125,18 @@ def repeated_measures(scores: ArrayLike) -> Test:
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Holm's step-down adjustment of a family of p-values; NaN entries stay NaN and do not count as tests."""
+    """Holm's step-down adjustment of a family of p-values; NaN entries stay NaN and do not count as tests.
+
+    As `multipletests` of statsmodels, which collects garbage at every call, 0.1 s with all scores in memory.
+    """
     values = np.asarray(p_values, dtype=float)
     adjusted = np.full(values.shape, np.nan)
     known = np.isfinite(values)
-    if known.any():
-        adjusted[known] = multipletests(values[known], method="holm")[1]
+    order = np.argsort(values[known], kind="stable")
+    steps = np.maximum.accumulate(values[known][order] * np.arange(len(order), 0, -1))
+    found = np.empty(len(order))
+    found[order] = np.minimum(steps, 1.0)
+    adjusted[known] = found
     return adjusted
 
 

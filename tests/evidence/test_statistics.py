@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import AnovaRM
+from statsmodels.stats.multitest import multipletests
 
 from benchmark.evidence.significance import paired_t
 from benchmark.evidence.statistics import (
@@ -156,6 +157,11 @@ def test_paired_t_agrees_with_scipy():
 def test_holm_by_hand():
     # sorted .01 .02 .04 times 3, 2, 1, made monotone
     assert holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+
+
+def test_holm_agrees_with_statsmodels():
+    p_values = np.random.default_rng(0).uniform(0, 0.2, 50).round(2)  # with ties
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=0)
 
 
 def test_holm_leaves_missing_tests_out_of_the_family():
