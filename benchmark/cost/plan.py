@@ -14,6 +14,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
 from benchmark.cost.budget import Counted, RunBudget, assumptions, counted_networks, run_budget
+from benchmark.cost.planned_jobs import jobs_around, jobs_of_everything, with_drawn_tables
 from benchmark.models.released import weight_source
 from benchmark.settings import RunConfig, Scale
 
@@ -90,6 +91,17 @@ class Planner:
         trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
         plans = [replace(self.plan(run), drawn=run in drawn) for run in names]
         return plans + [self._only_trained(name) for name in trainings if name not in names]
+
+    def totals(self, names: Sequence[str], *, everything: bool = False) -> Totals:
+        """Sums over the runs of targets, and all jobs that a dry run of their files plans in an empty folder.
+
+        Args:
+            everything: the targets are all there are, and so are the pages and drawings beside them.
+        """
+        whole = with_drawn_tables(self.catalog, names)
+        around = jobs_around(self.catalog, whole, self.scale)
+        around += jobs_of_everything(self.catalog) if everything else 0
+        return replace(totals(self.runs(names)), jobs=jobs(self.runs(whole)) + around)
 
     def _only_trained(self, training: str) -> RunPlan:
         plan = self.plan(training)
@@ -204,7 +216,7 @@ def main(arguments: argparse.Namespace) -> None:
     names = arguments.target or list(catalog.targets)
     plans = planner.runs(names)
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(_target_table(planner, names, plans))
+    console.print(_target_table(planner, names))
     if arguments.runs:
         console.print(_run_table(plans))
     console.print(_dataset_table(planner, plans))
@@ -234,7 +246,7 @@ def footnotes(plans: Sequence[RunPlan]) -> list[str]:
 
 
 def target_cells(planner: Planner, name: str) -> list[str]:
-    return [name, *_sums(totals(planner.runs([name])))]
+    return [name, *_sums(planner.totals([name]))]
 
 
 def _sums(whole: Totals) -> list[str]:
@@ -268,12 +280,13 @@ def size(number: float | None) -> str:
 HEADER = ("target", "runs", "pending", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
 
 
-def _target_table(planner: Planner, names: Sequence[str], plans: Sequence[RunPlan]) -> Table:
+def _target_table(planner: Planner, names: Sequence[str]) -> Table:
     table = Table(*HEADER, title=f"{len(names)} targets", title_justify="left")
     for name in names:
         table.add_row(*target_cells(planner, name))
     table.add_section()
-    table.add_row("together", *_sums(totals(plans)))
+    together = planner.totals(names, everything=set(names) == set(planner.catalog.targets))
+    table.add_row("together", *_sums(together))
     return table
 
 
