@@ -112,7 +112,7 @@ def build_table(
         evidence: the files read. Whatever is missing becomes a cell with a reason; the table is built all the same.
         controls: label of a control predictor → protocol (`<paper>/<name>`) → its scores.
     """
-    cells = _cells(target, sources, evidence)
+    cells = build_cells(target, sources, evidence)
     return Table(
         target=target,
         scale=evidence.scale,
@@ -125,7 +125,7 @@ def build_table(
     )
 
 
-def _cells(
+def build_cells(
     target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
 ) -> dict[tuple[str, str], JudgedCell]:
     """Every cell, in the table's order; columns that average others are computed after those."""
