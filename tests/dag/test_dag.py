@@ -71,6 +71,8 @@ def test_the_whole_catalogue_stays_small() -> None:
     [
         ("--config scal=demo", ["scal", "did you mean 'scale'"]),
         ("--config targets=[table9]", ["unknown target 'table9'", "table1_totalseg"]),
+        ("results/table1_totalsg.csv", ["nothing makes", "did you mean 'results/table1_totalseg.csv'"]),
+        ("results/table1_totalseg.svg", ["nothing makes", "did you mean 'results/table1_totalseg.csv'"]),
         ("--config paper_tables=nowhere", ["no paper in the folder", "nowhere"]),
     ],
 )
