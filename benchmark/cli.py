@@ -20,7 +20,7 @@ COMMANDS = {
     "list": ("benchmark.catalog.list", "show papers, targets, runs, networks, datasets, conventions, weights"),
     "plan": ("benchmark.cost.plan", "runs, steps, disk and GPU-hours of targets, before anything starts"),
     "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
-    "explain": ("benchmark.catalog.explain", "the whole derivation of one cell"),
+    "explain": ("benchmark.audit.explain", "one cell: printed, rebuilt, the verdict and why, and the whole derivation"),
     "new": ("benchmark.catalog.new", "a skeleton of one's own method, data set or paper"),
     "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),

@@ -9,6 +9,8 @@ from pathlib import Path
 EXIT_INPUT = 2  # the input or configuration is wrong; trying again does not help
 IN_WORKFLOW = "RETABLE_WORKFLOW"  # environment variable of jobs
 REFUSED = "exit 2, the input is wrong; not tried again: "  # last line of such a job, then when
+NAMES_OFFERED = 3
+SHORTEST_PART = 2  # letters of a beginning by which a name is looked for
 EXIT_CONTINUE = 75  # EX_TEMPFAIL: stopped in order and saved; run the same command again to continue
 
 
@@ -64,9 +66,24 @@ class PassingFault(InputError):
 
 
 def did_you_mean(name: str, choices: Iterable[object]) -> str:
-    """The end of a message about an unknown name: "; did you mean 'x'?", or nothing where no choice is near."""
-    close = difflib.get_close_matches(name, map(str, choices), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """The end of a message about an unknown name: "; did you mean 'x' or 'y'?", or nothing where no choice is near."""
+    near = [repr(choice) for choice in near_names(name, choices)]
+    last = " or ".join([", ".join(near[:-1]), near[-1]] if near[1:] else near)
+    return f"; did you mean {last}?" if near else ""
+
+
+def near_names(name: str, choices: Iterable[object]) -> list[str]:
+    """The choices that a misspelt or shortened name may mean: the nearest, then those that begin with it or hold it.
+
+    Letter case does not count. At most three; none where nothing is near.
+    """
+    known, wanted = list(dict.fromkeys(map(str, choices))), name.casefold()
+    folded = {choice.casefold(): choice for choice in reversed(known)}
+    near = [folded[match] for match in difflib.get_close_matches(wanted, folded, n=1)]
+    if len(wanted) >= SHORTEST_PART:
+        near += [choice for choice in known if choice.casefold().startswith(wanted)]
+        near += [choice for choice in known if wanted in choice.casefold()]
+    return list(dict.fromkeys(near))[:NAMES_OFFERED]
 
 
 def _rebuild(kind: type[InputError], problem: str, details: dict) -> InputError:

@@ -1,4 +1,4 @@
-"""`audit`: the papers' arithmetic, recomputed from their own printed numbers: results/audit.csv and .md."""
+"""`audit`: the papers' arithmetic, recomputed from their own printed numbers: results/audit.csv and .md, or a part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.audit.findings import Agreement, Contradiction, Finding
+from benchmark.audit.selection import Selection, concerning, read_selection
+from benchmark.audit.standard_errors import separation_findings
 from benchmark.audit.statement_checks import statement_findings
 from benchmark.audit.table_checks import table_findings
 from benchmark.catalog.arguments import (
@@ -41,6 +43,12 @@ OPEN = (Agreement.DISAGREES, Agreement.NOTABLE, Agreement.ROUNDING, Agreement.UN
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "selection",
+        nargs="*",
+        metavar="PAPER|TARGET [ROW [COLUMN]]",
+        help="print only the checks that concern it, and write nothing; default: all checks, into the results folder",
+    )
     add_catalog_arguments(parser)
     add_results_argument(parser)
     add_record_arguments(parser)
@@ -48,10 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write `audit.csv` (every check) and `audit.md` (what does not add up, and how much was checked)."""
+    """Write `audit.csv` (every check) and `audit.md` (what does not add up, and how much was checked); print a part."""
     catalog = catalog_of(arguments)
     layout = results_of(arguments)
+    chosen = read_selection(catalog, arguments.selection)
     findings = audit(catalog, counted(catalog, layout))
+    if chosen != Selection():
+        print(listing(concerning(findings, chosen)))
+        return 0
     write_text(f"{layout.root}/audit.csv", findings_csv(findings))
     write_text(f"{layout.root}/audit.md", findings_markdown(catalog, findings))
     if arguments.contradictions:
@@ -63,7 +75,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def audit(catalog: Catalog, counts: dict[str, dict[str, float]]) -> list[Finding]:
     """Every check of every paper, papers in the catalog's order, what does not add up first."""
-    findings = [*table_findings(catalog, counts), *statement_findings(catalog)]
+    findings = [*table_findings(catalog, counts), *separation_findings(catalog), *statement_findings(catalog)]
     papers, outcomes = list(catalog.papers), list(Agreement)
     rank = {outcome: number for number, outcome in enumerate((*OPEN, *outcomes))}
     return sorted(findings, key=lambda finding: (papers.index(finding.paper), rank[finding.outcome], finding.check))
@@ -110,6 +122,17 @@ def findings_markdown(catalog: Catalog, findings: Sequence[Finding]) -> str:
             parts += [f"## {folder.paper.title}", *_sections(own)]
     parts += ["## What was checked", _checked(findings), "Every check with its cells is a line of `audit.csv`."]
     return "\n\n".join(parts) + "\n"
+
+
+def listing(findings: Sequence[Finding]) -> str:
+    """Findings by outcome, what agrees included, with a line of totals at the end."""
+    parts = []
+    for outcome in dict.fromkeys((*OPEN, *Agreement)):
+        listed = [finding for finding in findings if finding.outcome is outcome]
+        if listed:
+            parts += [f"{str(outcome).capitalize()} ({len(listed)})", "\n".join(map(_item, listed))]
+    wrong = sum(finding.outcome is Agreement.DISAGREES for finding in findings)
+    return "\n\n".join([*parts, f"{len(findings)} checks, {wrong} do not add up"])
 
 
 def _totals(catalog: Catalog, findings: Sequence[Finding]) -> str:

@@ -44,6 +44,7 @@ class Finding:
         difference: printed minus expected, nominal; empty where it has no meaning.
         note: what a reader should know.
         contradictions: cells that the paper itself contradicts.
+        rests_on: every cell of a statement, where `cells` names groups of them.
     """
 
     paper: str
@@ -56,6 +57,7 @@ class Finding:
     difference: str = ""
     note: str = ""
     contradictions: tuple[Contradiction, ...] = ()
+    rests_on: tuple[str, ...] = ()
 
 
 def quantity(cell: PublishedCell) -> Quantity | None:

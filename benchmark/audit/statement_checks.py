@@ -40,11 +40,12 @@ def statement_findings(catalog: Catalog) -> Iterator[Finding]:
     for statement in load_statements(catalog):
         groups = [select(catalog, reference, _columns(statement)) for reference in statement.cells]
         try:
-            yield CHECKS[statement.kind](statement, groups)
+            finding = CHECKS[statement.kind](statement, groups)
         except Unreadable as error:
-            yield _finding(
+            finding = _finding(
                 statement, groups, Agreement.UNREADABLE, expected="", printed=statement.value, note=str(error)
             )
+        yield replace(finding, rests_on=tuple(str(cell) for group in groups for cell in group))
 
 
 def _columns(statement: Statement) -> str | None:

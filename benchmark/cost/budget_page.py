@@ -52,7 +52,7 @@ def budget_csv(planner: Planner) -> str:
     rows: list[list[object]] = [list(COLUMNS)]
     for name, target in planner.catalog.targets.items():
         plans = planner.runs([name])
-        whole, datasets = totals(plans), datasets_of(plans)
+        whole, datasets = planner.totals([name]), datasets_of(plans)
         download, scratch = disk(planner, datasets)
         sources = [planner.source(dataset) for dataset in datasets]
         rows.append([

@@ -7,7 +7,8 @@ Two conventions, both at batch 1 in evaluation mode:
             plus 9·B·L·D·N + B·D·L for a selective scan. This is how the Swin-UMamba papers counted: their authors name
             fvcore with the scan handle of state-spaces/mamba issue 110 (JiarunLiu/Swin-UMamba issue 11). Activations,
             softmax and additions are not counted. One difference: fused attention is counted as the two products it
-            is. fvcore skips it, but the released networks write the products out, and fvcore counted those.
+            is, a batched product with bias as the product. fvcore skips both, but the released networks write them out
+            (or as convolutions), and fvcore counted those.
 `complete`  one multiply-add = 2; every floating-point operator, by the tables in `cost.operators`.
 
 fvcore traces a network, which computes it. Here a dispatch mode sees each ATen operator instead, with shapes only, so

@@ -162,7 +162,7 @@ def _fvcore_norm(call: dict[str, Any], output: Any) -> int:
 
 
 FVCORE: dict[str, Cost] = {
-    **{name: cost for name, cost in MULTIPLY_ADDS.items() if name != "baddbmm"},
+    **MULTIPLY_ADDS,
     **dict.fromkeys(("native_layer_norm", "native_group_norm", "native_batch_norm"), _fvcore_norm),
     "upsample_nearest2d": _per_output(1),
     "upsample_bilinear2d": _per_output(4),

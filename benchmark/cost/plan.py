@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
     names = arguments.target or list(catalog.targets)
     plans = planner.runs(names)
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(_target_table(planner, names, plans))
+    console.print(_target_table(planner, names))
     if arguments.runs:
         console.print(_run_table(plans))
     console.print(_dataset_table(planner, plans))
@@ -66,7 +66,7 @@ def footnotes(plans: Sequence[RunPlan], speed: float = 1.0) -> list[str]:
 
 
 def target_cells(planner: Planner, name: str) -> list[str]:
-    return [name, *_sums(totals(planner.runs([name])))]
+    return [name, *_sums(planner.totals([name]))]
 
 
 def _sums(whole: Totals) -> list[str]:
@@ -100,12 +100,13 @@ def size(number: float | None) -> str:
 HEADER = ("target", "runs", "pending", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
 
 
-def _target_table(planner: Planner, names: Sequence[str], plans: Sequence[RunPlan]) -> Table:
+def _target_table(planner: Planner, names: Sequence[str]) -> Table:
     table = Table(*HEADER, title=f"{len(names)} targets", title_justify="left")
     for name in names:
         table.add_row(*target_cells(planner, name))
     table.add_section()
-    table.add_row("together", *_sums(totals(plans)))
+    together = planner.totals(names, everything=set(names) == set(planner.catalog.targets))
+    table.add_row("together", *_sums(together))
     return table
 
 

@@ -18,6 +18,7 @@ from benchmark.cost.budget import (
     counted_networks,
     run_budget,
 )
+from benchmark.cost.planned_jobs import jobs_around, jobs_of_everything, with_drawn_tables
 from benchmark.errors import InputError
 from benchmark.settings import RunConfig, Scale
 
@@ -114,6 +115,17 @@ class Planner:
         trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
         plans = [replace(self.plan(run), drawn=run in drawn) for run in names]
         return plans + [self._only_trained(name) for name in trainings if name not in names]
+
+    def totals(self, names: Sequence[str], *, everything: bool = False) -> Totals:
+        """Sums over the runs of targets, and all jobs that a dry run of their files plans in an empty folder.
+
+        Args:
+            everything: the targets are all there are, and so are the pages and drawings beside them.
+        """
+        whole = with_drawn_tables(self.catalog, names)
+        around = jobs_around(self.catalog, whole, self.scale)
+        around += jobs_of_everything(self.catalog) if everything else 0
+        return replace(totals(self.runs(names)), jobs=jobs(self.runs(whole)) + around)
 
     def _only_trained(self, training: str) -> RunPlan:
         plan = self.plan(training)

@@ -24,9 +24,10 @@ from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport
 from benchmark.files import csv_text
 from benchmark.scoring.aggregate import Rates
-from benchmark.scoring.conventions import get_convention
+from benchmark.scoring.conventions import CANONICAL, get_convention
 
 Controls = Mapping[str, Mapping[str, RunScores]]
+NOTHING_PUBLISHED = "nothing published"
 COMPARE_COLUMNS = (
     "row",
     "column",
@@ -100,6 +101,12 @@ class Table:
         """One cell per claim, in the order of the published file."""
         return [self.cells[claim.row, claim.column] for claim in self.target.published]
 
+    @property
+    def own_cells(self) -> list[JudgedCell]:
+        """Cells that rest on runs and have no claim (rows and columns of one's own), in the table's order."""
+        claimed = {(claim.row, claim.column) for claim in self.target.published}
+        return [cell for place, cell in self.cells.items() if place not in claimed and cell.source.runs]
+
 
 def build_table(
     target: Target,
@@ -117,7 +124,7 @@ def build_table(
         controls: label of a control predictor → protocol (`<paper>/<name>`) → its scores.
         unit: of the tests of significance.
     """
-    cells = _cells(target, sources, evidence)
+    cells = build_cells(target, sources, evidence)
     return Table(
         target=target,
         scale=evidence.scale,
@@ -130,7 +137,7 @@ def build_table(
     )
 
 
-def _cells(
+def build_cells(
     target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
 ) -> dict[tuple[str, str], JudgedCell]:
     """Every cell, in the table's order; columns that average others are computed after those."""
@@ -158,8 +165,10 @@ def table_csv(table: Table) -> str:
 
 
 def compare_csv(table: Table) -> str:
-    """One line per claim: published, rebuilt, spread, n, delta, band, verdict, the ledger's reading and provenance."""
-    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell, table) for cell in table.claimed_cells)])
+    """Published, rebuilt, spread, n, delta, band, verdict, the ledger's reading, provenance: one line per claim, then
+    one per cell that rests on runs and has no claim."""
+    cells = [*table.claimed_cells, *table.own_cells]
+    return csv_text([list(COMPARE_COLUMNS), *(_compare_line(cell, table) for cell in cells)])
 
 
 def read_compare(path: Path, needed: Sequence[str]) -> dict[tuple[str, str], dict[str, str]]:
@@ -206,7 +215,7 @@ def _compare_line(cell: JudgedCell, table: Table) -> list[str]:
         _number(cell.verdict.delta, digits),
         _number(measured.band.half_width if measured.band else None, digits),
         measured.band.source if measured.band else "",
-        str(cell.verdict),
+        _verdict_text(cell),
         cell.source.reading,
         " ".join(cell.source.runs),
         "; ".join(cell.origins),
@@ -216,6 +225,12 @@ def _compare_line(cell: JudgedCell, table: Table) -> list[str]:
         table.also.get((cell.row, cell.column), ""),
         table.star(cell.row, cell.column),
     ]
+
+
+def _verdict_text(cell: JudgedCell) -> str:
+    """The verdict; of a value that nobody has published there is none, though it was attempted."""
+    attempted = cell.measured.rebuilt is not None or cell.measured.words
+    return NOTHING_PUBLISHED if attempted and not cell.published.text else str(cell.verdict)
 
 
 def _control_cells(
@@ -245,11 +260,12 @@ def _first_source(
 def _canonical_cells(
     target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence
 ) -> dict[tuple[str, str], JudgedCell]:
-    """Score cells under our own convention, in which failure never helps; only those that were scored under it."""
-    canonical = get_convention("canonical")
+    """Score cells under our own convention, in which failure never helps; only those that were scored under it beside
+    another of their own."""
+    canonical = get_convention(CANONICAL)
     cells = {}
     for (row, name), source in sources.items():
-        if target.columns[name].measure == "score" and source.runs:
+        if target.columns[name].measure == "score" and source.runs and source.convention != CANONICAL:
             own = replace(source, convention=canonical.name, order=canonical.averaging, case_decimals=None)
             cell = build_cell(row, name, target.columns[name], None, own, evidence)
             if cell.measured.rebuilt is not None:

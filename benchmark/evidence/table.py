@@ -76,11 +76,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> Table:
     """Read every file that the command line or the results folder offers, and build the table."""
+    evidence, sources = read_evidence(arguments, catalog, target), cell_sources(catalog, target, arguments.scale)
+    return build_table(target, sources, evidence, controls=read_controls(arguments.controls), unit=arguments.unit)
+
+
+def read_evidence(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> Evidence:
+    """Every file that the command line or the results folder offers for a target, but for controls."""
     layout = results_of(arguments)
     scores, outdated = scores_of(arguments, catalog, target)
     paths = arguments.cost if arguments.cost is not None else _existing([layout.cost(target.target)])
     wanted = {run: lineage.digest_of(lineage.counted(catalog.run(run))) for run in catalog.runs(target)}
-    evidence = Evidence(
+    return Evidence(
         scale=arguments.scale,
         share=arguments.share,
         scores=scores,
@@ -91,8 +97,6 @@ def rebuild(arguments: argparse.Namespace, catalog: Catalog, target: Target) -> 
         training_time=training_times(catalog, target, layout, arguments.scale),
         latency=read_latencies(_times(arguments, catalog, target, layout)),
     )
-    sources = cell_sources(catalog, target, arguments.scale)
-    return build_table(target, sources, evidence, controls=read_controls(arguments.controls), unit=arguments.unit)
 
 
 def scores_of(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from benchmark.catalog.targets import Target
 from benchmark.cost.budget import rate_words
+from benchmark.errors import InputError, did_you_mean
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS, POINT_CONTROL
 from benchmark.settings import Features, ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
+PUBLISHED_SUFFIXES = (".csv", ".md", ".svg", ".png", ".pdf")
 COUNTED = {"parameters", "parameters_added", "flops"}
 
 
@@ -182,6 +186,28 @@ class Products:
             for path in (self._layout.table if target.kind == "table" else self._layout.figure)(target.target)
         ]
         return targets + self._drawn_beside() + [path for page in PAGES for path in self._layout.page(page)]
+
+    def check_asked(self, arguments: Sequence[str]) -> None:
+        """Raise InputError with the nearest names where Snakemake is asked for a table or figure that does not exist.
+
+        Args:
+            arguments: of Snakemake's command line; all but files directly in the results folder are left to it.
+        """
+        catalog, layout = self._catalog, self._layout
+        tables = [path for target in catalog.targets for path in layout.table(target) if self._is(target, "table")]
+        figures = [path for target in catalog.targets for path in layout.figure(target) if self._is(target, "figure")]
+        known = [*tables, *figures, *(path for page in PAGES for path in layout.page(page))]
+        for argument in arguments:
+            path = os.path.normpath(argument)
+            published = os.path.dirname(path) == os.path.normpath(layout.root) and path.endswith(PUBLISHED_SUFFIXES)
+            if published and path not in map(os.path.normpath, known):
+                raise InputError(
+                    f"nothing makes {argument}{did_you_mean(argument, known)}",
+                    expected=f"a table (.csv) or figure (.svg) of `python -m benchmark list targets` in {layout.root}",
+                )
+
+    def _is(self, target: str, kind: str) -> bool:
+        return self._catalog.target(target).kind == kind
 
     def _drawn_beside(self) -> list[str]:
         """Figures from published numbers alone, and training losses where this workflow trains."""

@@ -14,12 +14,13 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.sam.decoupled import MaskModule, ResidualExcitation
 from benchmark.models.layers.sam.mask_decoder import MaskDecoder
 from benchmark.models.layers.sam.network import check_channels, freeze
 from benchmark.models.layers.sam.prompted import Embedding, Masks, PromptedSam
 from benchmark.models.layers.sam.released import fit_released
-from benchmark.models.layers.sam.sizes import DEMO_SIZE, SamSize, sam_size
+from benchmark.models.layers.sam.sizes import DEMO_SIZE, PATCH, SamSize, sam_size
 from benchmark.models.registry import register
 
 
@@ -72,7 +73,7 @@ class DeSAM(PromptedSam):
         sizes = sam_size(size)
         super().__init__(
             sizes,
-            spatial_shape,
+            round_up(spatial_shape, (PATCH, PATCH), several=True),  # its U-Net normalises over the tokens
             out_channels=out_channels,
             mask_decoder=DecoupledDecoder(sizes),
             statistics=statistics,

@@ -4,13 +4,9 @@ Paper: He et al., "DiNTS: Differentiable Neural Network Topology Search" (CVPR 2
 MONAI's. Released: the architecture `arch_code_cvpr.pth` (research-contributions @21ed8e5); no weights.
 Row: Swin SMT Table 1 prints 147.00 M; the released architecture has 152,364,822 parameters at 118 classes.
 
-`ARCHITECTURE` was read off the released state dict: a cell's keys tell its path and its operation. A path that keeps
-its resolution and skips has no key at all, and there are thirteen such places. Two facts of the released network narrow
-them down: it makes 197 additions (fvcore), two for each cell and three in the decoder, hence 97 cells, of which 90 have
-keys; and only `stem_down.3` gets no gradient, hence 3→3 of the third block is active. Which six of the other twelve are
-active cannot be told; ours are the six at the second resolution. Parameters, keys and multiply-accumulates do not
-depend on it, outputs do: a DiNTS checkpoint trained elsewhere needs the original file. `stem_down.3` is built and never
-read (the coarsest input is switched off), as in the release.
+`ARCHITECTURE` is that of the released file: 97 cells, of which seven keep their resolution and skip, so that no key of
+a state dict tells of them. `stem_down.3` is built and never read (the coarsest input is switched off), as in the
+release.
 """
 
 from __future__ import annotations
@@ -38,10 +34,10 @@ ARCHITECTURE = (
     "2.00444111",
     "4300.4.103",
     "110034..13",
-    "1002.0.011",
+    "1002.00011",
     "1423.43031",
-    "2020.2.032",
-    "44.0...021",
+    "202..20032",
+    "44.....021",
 )
 DEPTHS = 4
 DIVISOR = 16  # the stem halves once, the topology three times
@@ -63,6 +59,8 @@ class Topology(TopologyInstance):
             super().__init__(
                 arch_code=[active, operations], channel_mul=channel_mul, num_blocks=len(rows), num_depths=DEPTHS
             )
+        for cell in self.cell_tree.values():  # functions that chose its operation, of which no copy can be pickled
+            cell.OPS = cell.OPS2D = cell.OPS3D = {}
         self.checkpointing = checkpointing
         ends = list(enumerate(zip(self.arch_code2in, self.arch_code2out, strict=True)))
         self.paths = [[(str((b, p)), *path) for p, path in ends if row[p]] for b, row in enumerate(active.tolist())]
@@ -89,7 +87,7 @@ class Dints(PadToMultiple, DiNTS):
         checkpointing: recompute each cell in the backward pass instead of keeping its activations.
     """
 
-    multiple = (DIVISOR,) * 3
+    multiple, several = (DIVISOR,) * 3, True
     unused_parameters = ("stem_down.3.*",)
 
     def __init__(

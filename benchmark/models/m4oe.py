@@ -12,6 +12,7 @@ Deviations: as Swin-Unet.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn import functional
 
 from benchmark.errors import InputError
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
-from benchmark.models.layers.swin2d import MULTIPLE, SwinUNet, drop_masks
+from benchmark.models.layers.swin2d import MASKS, MULTIPLE, SwinUNet
 from benchmark.models.layers.transformer import Perceptron, init_linear
 from benchmark.models.registry import register
 from benchmark.models.released import LoadReport
@@ -216,7 +217,7 @@ class M4oE(SwinUNet):
         own, reshaped = self.state_dict(), ()
         if part == "encoder":
             state, reshaped = self._widen_input(state)
-            fitting = self.adapt_released(state)
+            fitting = {key: value for key, value in self.adapt_released(state).items() if key in own}
             self.load_state_dict(fitting, strict=False)
             loaded = tuple(fitting)
         elif part.removeprefix("expert").isdecimal():
@@ -253,15 +254,17 @@ class M4oE(SwinUNet):
         return tuple(written)
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without stored masks; of a pre-trained encoder as the release: no gates, no decoder, only what fits."""
-        state = drop_masks({key.removeprefix("swin_unet."): value for key, value in state.items()})
+        """Of a pre-trained encoder as the release: no gates, no decoder, only what fits. Stored masks are left in, for
+        the report of the loading."""
+        state = {key.removeprefix("swin_unet."): value for key, value in state.items()}
         if any(key.startswith("outputs.") for key in state):
             return state
         own = self.state_dict()
         return {
             key: value
             for key, value in state.items()
-            if "gating" not in key and "layers_up" not in key and key in own and own[key].shape == value.shape
+            if fnmatch(key, MASKS)
+            or ("gating" not in key and "layers_up" not in key and key in own and own[key].shape == value.shape)
         }
 
 

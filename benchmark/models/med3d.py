@@ -183,5 +183,7 @@ class Med3D(PadToMultiple, DilatedResNet):
         ValueError: unknown depth or shortcut.
     """
 
+    several = True
+
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(image) if self.upsample else DilatedResNet.forward(self, image)

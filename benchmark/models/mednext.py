@@ -196,3 +196,5 @@ class MedNeXt(PadToMultiple, ConvNeXtUNet):
     Raises:
         ValueError: unknown size, or an even kernel.
     """
+
+    several = True

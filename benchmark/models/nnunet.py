@@ -17,6 +17,7 @@ from math import prod
 from typing import Any
 
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from dynamic_network_architectures.building_blocks.residual import BasicBlockD, BottleneckD
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 from torch import nn
@@ -30,11 +31,11 @@ RESIDUAL_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6)  # its UNet_blocks_
 
 
 class _PlainUNet(PadToMultiple, PlainConvUNet):
-    pass
+    several = True
 
 
 class _ResidualUNet(PadToMultiple, ResidualEncoderUNet):
-    pass
+    several = True
 
 
 @register(
@@ -95,11 +96,20 @@ def nnunet(
         network = _ResidualUNet(n_blocks_per_stage=blocks, n_conv_per_stage_decoder=1, **shared)
     else:
         network = _PlainUNet(n_conv_per_stage=2, n_conv_per_stage_decoder=2, **shared)
+    without_lambdas(network)
     network.apply(InitWeights_He(1e-2))
     network.multiple = [prod(stride[axis] for stride in strides) for axis in range(dims)]
     if not deep_supervision:
         network.unused_parameters = tuple(f"decoder.seg_layers.{i}.*" for i in range(len(strides) - 2))
     return network
+
+
+def without_lambdas(network: nn.Module) -> None:
+    """A module in place of the function that residual blocks without a projection have as their skip: of functions
+    defined in functions no copy can be pickled."""
+    for block in network.modules():
+        if isinstance(block, (BasicBlockD, BottleneckD)) and not isinstance(block.skip, nn.Module):
+            block.skip = nn.Identity()
 
 
 def plan(
@@ -108,9 +118,18 @@ def plan(
     strides: Sequence[Sequence[int]] | None,
     kernel_sizes: Sequence[Sequence[int]] | None,
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Strides and kernel sizes of every stage: the given ones, or those that nnunetv2's planner chooses."""
+    """Strides and kernel sizes of every stage: the given ones, or those that nnunetv2's planner chooses.
+
+    Raises:
+        ValueError: the patch is too small for a second stage.
+    """
     _, planned_strides, planned_kernels, _, _ = get_pool_and_conv_props(spacing, shape, SMALLEST_EDGE, 999999)
     strides = [tuple(stride) for stride in strides or planned_strides]
+    if len(strides) < 2:
+        raise ValueError(
+            f"a patch of {tuple(shape)} leaves no stage to halve to; its longest side has to be {2 * SMALLEST_EDGE} "
+            "or more"
+        )
     kernels = [tuple(kernel) for kernel in kernel_sizes or planned_kernels]
     if len(kernels) != len(strides) and kernel_sizes is None:
         kernels = [(3,) * len(shape)] * len(strides)

@@ -159,3 +159,5 @@ class STUNet(PadToMultiple, ResidualUNet):
     Raises:
         ValueError: unknown size or initialisation, or counts that do not agree.
     """
+
+    several = True

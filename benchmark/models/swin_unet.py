@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from typing import Any
 
 from torch import Tensor, nn
 
 from benchmark.models.layers.padding import PadToMultiple
-from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinUNet, drop_masks
+from benchmark.models.layers.swin2d import MASKS, MULTIPLE, STAGES, SwinUNet
 from benchmark.models.registry import register
 
 
@@ -50,8 +51,8 @@ class SwinUnet(PadToMultiple, _SwinUnet):
         self.output = nn.Conv2d(self.width, out_channels, 1, bias=False)
 
     def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without stored masks; of Swin-T without its classifier, and with each stage also in the mirrored one."""
-        state = drop_masks({key.removeprefix("swin_unet."): value for key, value in state.items()})
+        """Of Swin-T without its classifier, and with each stage also in the mirrored one."""
+        state = {key.removeprefix("swin_unet."): value for key, value in state.items()}
         if "head.weight" not in state:
             return state
         adapted = {key: value for key, value in state.items() if not key.startswith("head.")}
@@ -61,4 +62,4 @@ class SwinUnet(PadToMultiple, _SwinUnet):
             mirrored = stage and f"layers_up.{STAGES - 1 - int(stage[1])}.{key[stage.end() :]}"
             if mirrored in own and own[mirrored].shape == value.shape:
                 adapted[mirrored] = value
-        return {key: value for key, value in adapted.items() if key in own}
+        return {key: value for key, value in adapted.items() if key in own or fnmatch(key, MASKS)}

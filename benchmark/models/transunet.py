@@ -235,7 +235,7 @@ class TransUNet(nn.Module):
         super().__init__()
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels is 1 or 3, not {in_channels}")
-        self.built_shape = round_up(spatial_shape, (PATCH, PATCH))
+        self.built_shape = round_up(spatial_shape, (PATCH, PATCH), several=True)
         self.grid = tuple(side // PATCH for side in self.built_shape)
         blocks = [TransformerBlock(hidden_size, num_heads, mlp_dim, dropout) for _ in range(num_layers)]
         self.transformer = nn.Module()

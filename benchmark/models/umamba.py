@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from benchmark.models.layers.mamba import Mamba
 from benchmark.models.layers.padding import PadToMultiple
-from benchmark.models.nnunet import WIDEST, plan
+from benchmark.models.nnunet import WIDEST, plan, without_lambdas
 from benchmark.models.registry import register
 
 
@@ -91,6 +91,8 @@ class UMamba(PadToMultiple, _UMamba):
         deep_supervision: return every decoder level. The heads exist either way.
     """
 
+    several = True
+
     def __init__(
         self,
         *,
@@ -130,6 +132,7 @@ class UMamba(PadToMultiple, _UMamba):
         if variant == "bot":
             self.ln, self.mamba = nn.LayerNorm(features[-1]), Mamba(features[-1])
         self.decoder = UNetResDecoder(self.encoder, out_channels, [2] * (len(strides) - 1), deep_supervision)
+        without_lambdas(self)
         self.apply(InitWeights_He(1e-2))
         if variant == "enc":
             self.apply(init_last_bn_before_add_to_0)

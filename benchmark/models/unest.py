@@ -204,7 +204,7 @@ class UNesT(nn.Module):
         widths, depths, heads = (own or usual for own, usual in zip((widths, depths, heads), SIZES[size], strict=True))
         if any(width % count for width, count in zip(widths, heads, strict=True)) or widths[0] % 4:
             raise ValueError(f"widths {tuple(widths)} must be divisible by heads {tuple(heads)}, the first also by 4")
-        self.shape = round_up(spatial_shape, (DIVISOR,) * 3)
+        self.shape = round_up(spatial_shape, (DIVISOR,) * 3, several=True)
         self.checkpointing = checkpointing
         self.nestViT = NestedTransformer(in_channels, self.shape, widths, depths, heads, drop_path)
         self.nestViT.apply(_initialise)

@@ -108,7 +108,7 @@ class UniversalModel(nn.Module):
         return self.controller(joined.flatten(0, 1)[:, :, None, None, None]).flatten(1).unflatten(0, (batch, classes))
 
     def forward(self, image: Tensor) -> Tensor:
-        padded = pad_to_multiple(image, (DIVISOR,) * 3)
+        padded = pad_to_multiple(image, (DIVISOR,) * 3, several=True)
         bottleneck, features = self.backbone(padded)
         logits = dynamic_head(
             self.precls_conv(features),

@@ -1,20 +1,15 @@
-"""`retable score`: score a folder of predictions against a folder of references."""
+"""`retable score`: score folders of predictions against a folder of references, and compare them."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from pyarrow import csv
 
 from benchmark.errors import InputError
-from benchmark.files import atomic_path
 from benchmark.images.label_names import read_labels_file, with_ignore
 from benchmark.progress import say
 from benchmark.scoring.aggregate import Summary, format_value, read_scores, summaries
@@ -22,14 +17,35 @@ from benchmark.scoring.cases import choose_metrics, counts_pixels, spacing_of
 from benchmark.scoring.conventions import BUILT_IN, Convention, get_convention, load_conventions
 from benchmark.scoring.folders import CaseFiles, pair_cases, score_folders
 from benchmark.scoring.images import Geometry, LabelMap, read_geometry
+from benchmark.scoring.methods import (
+    compare_methods,
+    conventions_table,
+    draw_boxes,
+    methods_table,
+    per_case,
+    per_class,
+)
+from benchmark.scoring.outputs import check_out, write_scores
 
+PLOTS = (".svg", ".pdf", ".png")
 COMPARED_METRICS = ("dsc", "nsd", "hd95")  # what `--convention all` compares unless --metrics says otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reference", type=Path, required=True, help="folder of NIfTI / PNG / TIFF label maps")
-    parser.add_argument("--prediction", type=Path, required=True, help="folder of label maps with the same file names")
-    parser.add_argument("--labels", type=Path, required=True, help='{"1": "liver", …}, JSON or YAML, or dataset.json')
+    parser.add_argument(
+        "--prediction",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="FOLDER",
+        help="label maps with the same file names; several folders are compared as methods, with the first",
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        help='{"1": "liver", …}, JSON or YAML, or dataset.json; default: dataset.json in or beside the references',
+    )
     parser.add_argument(
         "--ignore-label", type=int, help="value of voxels that nobody labelled (default: `ignore` of dataset.json)"
     )
@@ -39,19 +55,99 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--instance-maps", action="store_true", help="predictions are instance maps: for f1, every value is one cell"
     )
-    parser.add_argument("--out", type=Path, help="scores.parquet to write, or scores.csv")
-    parser.add_argument("--run", help="run id written to every row; default: name of the prediction folder")
+    parser.add_argument("--out", type=Path, help="scores.parquet, scores.csv or scores.json to write")
+    parser.add_argument("--per-case", action="store_true", help="print the mean over classes of every case as well")
+    parser.add_argument("--per-class", action="store_true", help="print the mean of every class as well")
+    parser.add_argument("--plot", type=Path, help="box plot over the cases to write: .svg, .pdf or .png")
+    parser.add_argument(
+        "--run", nargs="+", metavar="NAME", help="written to every row, one per folder; default: the folders' names"
+    )
     parser.add_argument("--processes", type=int, help="worker processes; default: the cores of this job")
 
 
 def main(arguments: argparse.Namespace) -> int | None:
     check_out(arguments.out)
-    names = with_ignore(read_labels_file(arguments.labels), arguments.ignore_label, where=arguments.labels)
-    labels = names.names
-    cases = pair_cases(arguments.reference, arguments.prediction)
-    compare = arguments.convention == "all"
+    check_plot(arguments.plot)
+    path = arguments.labels or find_labels(arguments.reference)
+    names = with_ignore(read_labels_file(path), arguments.ignore_label, where=path)
+    methods = method_names(arguments.prediction, arguments.run)
+    cases = {
+        method: pair_cases(arguments.reference, folder)
+        for method, folder in zip(methods, arguments.prediction, strict=True)
+    }
+    conventions, metrics = chosen_conventions(arguments, names.names, next(iter(cases.values())))
+    with tempfile.TemporaryDirectory() as folder:
+        scores = {}
+        for number, (method, files) in enumerate(cases.items()):
+            scores[method] = Path(folder) / f"{number}.parquet"
+            score_folders(
+                files,
+                scores[method],
+                labels=names.names,
+                ignore=names.ignore,
+                conventions=conventions,
+                run=method,
+                metrics=metrics,
+                processes=arguments.processes,
+            )
+        if arguments.out is not None:
+            write_scores(list(scores.values()), arguments.out)
+        print("\n\n".join(report(arguments, scores, conventions)))
+    return None
+
+
+def find_labels(reference: Path) -> Path:
+    """nnU-Net's dataset.json in the folder of references, or beside it.
+
+    Raises:
+        InputError: there is none, so that class names are not known.
+    """
+    places = [folder / "dataset.json" for folder in (reference, reference.resolve().parent)]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise InputError(
+            "the names of the classes are not known",
+            where=reference,
+            expected="--labels, or nnU-Net's dataset.json in or beside the folder",
+        )
+    return found
+
+
+def check_plot(path: Path | None) -> None:
+    """Raise InputError unless a plot is asked for in a format that is drawn."""
+    if path is not None and path.suffix.lower() not in PLOTS:
+        raise InputError("box plots are drawn in other formats", where=path, expected=" or ".join(PLOTS))
+
+
+def method_names(folders: Sequence[Path], given: Sequence[str] | None) -> list[str]:
+    """A name for each folder of predictions: those given, else the folders' own, with their parents' where two agree.
+
+    Raises:
+        InputError: there are more or fewer names than folders, or one stands twice.
+    """
+    parts = [folder.resolve().parts for folder in folders]
+    names = list(given or (path[-1] for path in parts))
+    if given is None and len(set(names)) < len(names):
+        names = ["/".join(path[-2:]) for path in parts]
+    if len(names) != len(folders) or len(set(names)) < len(names):
+        raise InputError(
+            "every folder of predictions needs a name of its own",
+            expected=f"--run with {len(folders)} different names",
+            found=", ".join(names),
+        )
+    return names
+
+
+def chosen_conventions(
+    arguments: argparse.Namespace, labels: Mapping[int, str], cases: Sequence[CaseFiles]
+) -> tuple[list[Convention], Sequence[str] | None]:
+    """The conventions and metrics of the command line; for `all`, every convention that these cases can be scored by.
+
+    Raises:
+        InputError: a convention or a metric does not exist, or none applies.
+    """
     metrics = arguments.metrics
-    if compare:
+    if arguments.convention == "all":
         metrics = metrics or COMPARED_METRICS
         conventions = applicable(load_conventions(arguments.conventions_file).values(), metrics, labels, cases)
     else:
@@ -59,44 +155,32 @@ def main(arguments: argparse.Namespace) -> int | None:
         choose_metrics(conventions[0], metrics)
     if arguments.instance_maps:
         conventions = [take_instance_maps(convention) for convention in conventions]
-    with tempfile.TemporaryDirectory() as folder:
-        as_csv = arguments.out is not None and arguments.out.suffix.lower() == ".csv"
-        out = arguments.out if arguments.out and not as_csv else Path(folder) / "scores.parquet"
-        score_folders(
-            cases,
-            out,
-            labels=labels,
-            ignore=names.ignore,
-            conventions=conventions,
-            run=arguments.run or arguments.prediction.resolve().name,
-            metrics=metrics,
-            processes=arguments.processes,
-        )
-        table = summary_table(out, conventions)
-        if as_csv:
-            write_csv(out, arguments.out)
-    print(comparison(table) if compare else details(table))
-    return None
+    return conventions, metrics
 
 
-def check_out(out: Path | None) -> None:
-    """The suffix says what is written.
-
-    Raises:
-        InputError: it is none that scores are written as.
-    """
-    if out is not None and out.suffix.lower() not in (".parquet", ".csv"):
-        raise InputError("scores are written as Parquet or CSV", where=out, expected=".parquet or .csv")
-
-
-def write_csv(scores: Path, out: Path) -> None:
-    """The rows of a Parquet file of scores as CSV, a row group at a time; no value is an empty field."""
-    rows = pq.ParquetFile(scores)
-    with atomic_path(out) as temporary, csv.CSVWriter(temporary, rows.schema_arrow) as writer:
-        for batch in rows.iter_batches():
-            values = batch.column("value")
-            empty = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-            writer.write_batch(batch.set_column(batch.schema.get_field_index("value"), "value", empty))
+def report(
+    arguments: argparse.Namespace, scores: Mapping[str, Path], conventions: Sequence[Convention]
+) -> Iterator[str]:
+    """What is printed, part by part; the plot is written on the way."""
+    every = arguments.convention == "all"
+    if len(scores) == 1:
+        table = summary_table(next(iter(scores.values())), conventions)
+        yield comparison(table) if every else details(table)
+    if len(scores) == 1 and not (arguments.per_case or arguments.per_class or arguments.plot):
+        return
+    compared = compare_methods(scores, conventions)
+    metrics = list(dict.fromkeys(one.metric for one in compared))
+    if len(scores) > 1:
+        for metric in metrics if every else ():
+            yield conventions_table(metric, [one for one in compared if one.metric == metric])
+        yield from map(methods_table, () if every else compared)
+    if arguments.per_case:
+        yield from map(per_case, compared)
+    if arguments.per_class:
+        by_name = {convention.name: convention for convention in conventions}
+        yield from (per_class(scores, one.metric, by_name[one.convention]) for one in compared)
+    if arguments.plot is not None:
+        draw_boxes(compared, arguments.plot)
 
 
 def take_instance_maps(convention: Convention) -> Convention:

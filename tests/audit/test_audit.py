@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -16,9 +18,13 @@ from hypothesis import strategies as st
 from benchmark.audit import audit as page
 from benchmark.audit.arithmetic import Quantity, difference, gap, mean, ratio, relative_gain, scaled, total
 from benchmark.audit.findings import Agreement, Finding, compare, stated
+from benchmark.audit.selection import concerning, read_selection
+from benchmark.audit.standard_errors import printed_means
 from benchmark.catalog import Catalog, load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.catalog.published import Interval
+from benchmark.cli import main
+from benchmark.errors import InputError
 
 CATALOG = load_catalog()
 FINDINGS = page.audit(CATALOG, {})  # counts of networks are a matter of tests/models
@@ -166,6 +172,7 @@ def test_the_page_and_its_csv(tmp_path: Path) -> None:
         paper_tables=str(DEFAULT_FOLDER),
         results=str(tmp_path),
         contradictions=False,
+        selection=[],
         seeds=None,
         variant=None,
         share=0.1,
@@ -184,3 +191,51 @@ def test_every_statement_is_checked_once() -> None:
 
     statements = load_statements(CATALOG)
     assert len([finding for finding in FINDINGS if finding.check.startswith("statement")]) == len(statements) > 100
+
+
+def test_a_selection_is_printed_and_nothing_is_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def printed(*words: str) -> str:
+        assert main(["audit", *words, "--results", str(tmp_path)]) == 0
+        return capsys.readouterr().out
+
+    paper, target = printed("moe_sam"), printed("table3_atlas")
+    assert f"{sum(finding.paper == 'moe_sam' for finding in FINDINGS)} checks" in paper
+    assert "table3_atlas > DoDNet > DSC (%) Mean" in target and "table2_multimodal > " not in target.split("\n")[0]
+    cell = printed("table3_atlas", "DoDNet", "DSC (%) Mean")
+    assert cell == printed("table3_atlas > DoDNet > DSC (%) Mean")
+    assert cell.startswith("Does not add up (1)\n\n- **mean of columns**: table3_atlas > DoDNet > DSC (%) Mean")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_statement_is_found_by_every_cell_that_it_rests_on() -> None:
+    """Also by those that its line abbreviates as `… (12 cells)`."""
+    chosen = read_selection(CATALOG, ["table1_totalseg", "nnFormer", "Overall"])
+    (starred,) = [finding for finding in concerning(FINDINGS, chosen) if finding.check == "statement: starred"]
+    assert "table1_totalseg > nnFormer > Overall" not in starred.cells
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["moe_sm"], "unknown paper or target 'moe_sm'; did you mean 'moe_sam'?"),
+        (["table3_atlas > DodNet"], "did you mean 'DoDNet'?"),
+        (["table3_atlas", "DoDNet", "mean"], "'DSC (%) Mean'"),
+        (["table3_atlas", "a", "b", "c"], "not a cell"),
+    ],
+)
+def test_a_selection_that_does_not_exist_names_the_nearest(words: list[str], offered: str) -> None:
+    with pytest.raises(InputError, match=re.escape(offered)):
+        read_selection(CATALOG, words)
+
+
+def test_the_best_row_and_what_its_standard_error_separates() -> None:
+    """Swin-UMamba† 0.7767 ± 0.0940 over 50 scans against SwinUNETR 0.7028 ± 0.1348: 3.2 standard errors; by hand."""
+    (finding,) = found("best row and standard error", "table1_abdomenmri > Swin-UMamba† (w/ foundation model) > DSC")
+    assert finding.outcome is Agreement.NOTABLE and "standard error 0.0133 over 50 cases" in finding.note
+    means = printed_means(CATALOG, CATALOG.target("table1_abdomenmri"), "DSC")
+    best = means["Swin-UMamba† (w/ foundation model)"]
+    for row, other in means.items():
+        limit = 1.959964 * math.sqrt(best.deviation**2 / 50 + other.deviation**2 / 50)
+        near = abs(best.mean - other.mean) <= limit
+        assert (f"{row} ({other.mean:.4f}".rstrip("0") in finding.note) is (near and other is not best), row
+    assert not best.separable_from(means["U-Mamba_Enc"]) and best.separable_from(means["SwinUNETR"])

@@ -12,7 +12,7 @@ import yaml
 
 from benchmark.catalog import Catalog, load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
-from benchmark.catalog.explain import explain
+from benchmark.catalog.derivation import derivation
 from benchmark.catalog.list import KINDS
 from benchmark.catalog.provenance import merge, split_tags
 from benchmark.errors import InputError
@@ -266,13 +266,13 @@ def test_lists_have_rows(kind: str) -> None:
     assert rows and all(len(row) == len(header) for row in rows)
 
 
-def test_explain_derives_a_cell() -> None:
-    text = "\n".join(explain(CATALOG, CATALOG.target("table1_totalseg"), "UNETR", "Overall", "paper"))
-    for word in ("70.88 (*)", "swin_smt/totalseg/unetr/seed0", "paper: Section 3", "assumed:", "ledger", "snakemake"):
+def test_a_cell_is_derived() -> None:
+    text = "\n".join(derivation(CATALOG, CATALOG.target("table1_totalseg"), "UNETR", "Overall", "paper"))
+    for word in ("70.88 (*)", "swin_smt/totalseg/unetr/seed0", "paper: Section 3", "assumed:", "snakemake"):
         assert word in text
     assert "variant     original: swin_smt/totalseg-unetr/unetr/seed0 (--config variant=original)" in text
     with pytest.raises(InputError, match="no row"):
-        list(explain(CATALOG, CATALOG.target("table1_totalseg"), "UNet", "Overall", "paper"))
+        list(derivation(CATALOG, CATALOG.target("table1_totalseg"), "UNet", "Overall", "paper"))
 
 
 def test_catalog_scoring_evidence_and_datasets_do_without_torch() -> None:

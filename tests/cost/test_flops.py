@@ -98,6 +98,25 @@ def test_fused_attention_counts_as_its_two_products():
     assert not computed.unknown
 
 
+class Biased(nn.Module):
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.fused, self.bias, self.project = fused, nn.Parameter(torch.zeros(3, 5, 1)), nn.Linear(6, 6)
+
+    def forward(self, x):
+        x = self.project(x)
+        left, right = x[:, :5], x.transpose(1, 2)
+        return torch.baddbmm(self.bias, left, right) if self.fused else torch.bmm(left, right) + self.bias
+
+
+def test_a_batched_product_with_bias_counts_as_the_product():
+    """fvcore skips the fused one; the released Universal Model writes it as a convolution, which fvcore counts."""
+    shape = (3, 7, 6)
+    fused = count_flops(build_on_meta(Biased, fused=True), shape)
+    assert fused.total("fvcore") == fvcore_total(Biased(fused=False), *shape) == 3 * 7 * 6 * 6 + 3 * 5 * 6 * 7
+    assert fused.total("multiply_adds") == fused.total("fvcore")
+
+
 def test_complete_convention_by_hand():
     network = nn.Sequential(
         nn.Conv3d(2, 4, 3, padding=1),

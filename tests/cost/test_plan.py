@@ -28,6 +28,7 @@ def test_table1_totalseg() -> None:
     whole = totals(plans)
     assert (whole.runs, whole.pending, whole.steps) == (12, 0, 12 * 136_000)
     assert whole.jobs == jobs(plans) == 4 + 1 + 12 * 3  # fetch, verify, split, check; one store; train, predict, score
+    assert PLANNER.totals(["table1_totalseg"]).jobs == whole.jobs + 3  # counts, controls, the table
     assert whole.gpu_hours > 100 and whole.disk_bytes > 1e9
     alone = totals([plan for plan in plans if plan.run.endswith("swin_smt-n32/seed0")])
     assert alone.methods == ("counted",) and alone.gpu_hours == pytest.approx(186, abs=1)

@@ -7,9 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.dry_run import COMMANDS, REPOSITORY, STAGE_RULES, counts, expected, job_counts, make_clone, run, stage_jobs
+from helpers.dry_run import (
+    COMMANDS,
+    REPOSITORY,
+    counts,
+    expected,
+    job_counts,
+    make_clone,
+    planned_jobs,
+    run,
+)
 
 from benchmark.catalog import load_catalog
+from benchmark.cost.planner import Planner
 
 REMEDY = "if a network, dataset or target has landed: python tests/dag/update.py, then read the diff"
 
@@ -25,14 +35,25 @@ def test_a_command_plans_exactly_these_jobs(name: str, clone: Path) -> None:
 
 
 def test_jobs_per_target() -> None:
-    assert stage_jobs(load_catalog()) == expected()["stage jobs of a target"], REMEDY
+    assert planned_jobs(load_catalog()) == expected()["jobs of a target"], REMEDY
 
 
-def test_the_plan_and_the_dag_agree() -> None:
-    """`python -m benchmark plan` promises the stage jobs that Snakemake then plans."""
-    planned = expected()["commands"]["one table on a cluster"]
-    staged = sum(planned.get(rule, 0) for rule in STAGE_RULES)
-    assert staged == expected()["stage jobs of a target"]["table1_totalseg"] > 0
+@pytest.mark.parametrize(
+    "name", [name for name, command in COMMANDS.items() if command.count("results/") == 1 and "--config" not in command]
+)
+def test_the_plan_and_the_dag_agree_on_a_target(name: str) -> None:
+    """`python -m benchmark plan` promises the jobs that Snakemake then plans."""
+    target = Path(COMMANDS[name].split()[-1]).stem
+    assert sum(expected()["commands"][name].values()) == expected()["jobs of a target"][target] > 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "name"), [("paper", "everything at the paper's scale"), ("demo", "everything in the demo")]
+)
+def test_the_plan_and_the_dag_agree_on_everything(scale: str, name: str) -> None:
+    catalog = load_catalog()
+    whole = Planner(catalog, scale).totals(list(catalog.targets), everything=True)
+    assert whole.jobs == sum(expected()["commands"][name].values())
 
 
 def test_a_variant_is_asked_for_by_its_name(clone: Path) -> None:
@@ -42,7 +63,7 @@ def test_a_variant_is_asked_for_by_its_name(clone: Path) -> None:
     assert done.returncode == 0, done.stderr
     planned = job_counts(done.stdout + done.stderr)
     catalog = load_catalog(variant="original")
-    assert sum(planned.get(rule, 0) for rule in STAGE_RULES) == stage_jobs(catalog)["table1_totalseg"]
+    assert sum(planned.values()) == Planner(catalog).totals(["table1_totalseg"]).jobs
     assert (planned["train_run"], planned["prepare_cases"]) == (12, 4)  # own, MONAI's, nnU-Net's, nnFormer's
     for one in ("totalseg-unetr/unetr", "totalseg-swin_unetr/swin_unetr-l", "totalseg/swin_smt-n32"):
         assert f"swin_smt/{one}/seed0" in done.stdout + done.stderr
@@ -79,6 +100,8 @@ def test_the_whole_catalogue_stays_small() -> None:
         ("--config scal=demo", ["scal", "did you mean 'scale'"]),
         ("--config variant=orignal", ["unknown variant 'orignal'; did you mean 'original'"]),
         ("--config targets=[table9]", ["unknown target 'table9'", "table1_totalseg"]),
+        ("results/table1_totalsg.csv", ["nothing makes", "did you mean 'results/table1_totalseg.csv'"]),
+        ("results/table1_totalseg.svg", ["nothing makes", "did you mean 'results/table1_totalseg.csv'"]),
         ("--config paper_tables=nowhere", ["no paper in the folder", "nowhere"]),
     ],
 )

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from helpers.dry_run import COMMANDS, EXPECTED, counts, make_clone, stage_jobs
+from helpers.dry_run import COMMANDS, EXPECTED, counts, make_clone, planned_jobs
 
 from benchmark.catalog import load_catalog
 
@@ -16,7 +16,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         clone = make_clone(Path(folder))
         commands = {name: counts(command, clone) for name, command in COMMANDS.items()}
-    content = {"commands": commands, "stage jobs of a target": stage_jobs(load_catalog())}
+    content = {"commands": commands, "jobs of a target": planned_jobs(load_catalog())}
     EXPECTED.write_text(HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     for name, found in commands.items():
         print(f"{sum(found.values()):5d} jobs: {COMMANDS[name]}")

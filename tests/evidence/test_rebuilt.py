@@ -75,6 +75,36 @@ def test_compare_has_one_line_per_claim_with_provenance(scores):
     assert "TotalSegmentator" in overall["band_source"] and overall["band"] == "1.0000"
 
 
+def test_a_table_by_the_canonical_convention_has_no_second_one(tmp_path):
+    path = write_scores(tmp_path / "own.parquet", UNETR, simulated(89, 0.70, 1), convention="canonical")
+    own = replace(sources_of(TARGET)["UNETR", "Overall"], convention="canonical", order="cases_then_classes")
+    sources = sources_of(TARGET) | {("UNETR", "Overall"): own}
+    table = build_table(TARGET, sources, Evidence(scores=read_scores([path])))
+    assert table.cells["UNETR", "Overall"].measured.rebuilt.value == pytest.approx(100 * simulated(89, 0.70, 1).mean())
+    assert ("UNETR", "Overall") not in table.canonical
+
+
+def test_rows_of_ones_own_are_compared_with_nothing_and_kept(scores):
+    """A table whose authors have published nothing yet, and one of theirs beside published rows."""
+    sources = sources_of(TARGET)
+    for published in ((), tuple(claim for claim in TARGET.published if claim.row != "UNETR")):
+        target = TARGET.model_copy(update={"published": published})
+        lines = lines_of(compare_csv(build_table(target, sources, Evidence(scores=scores))))
+        found = {(line["row"], line["column"]): line for line in lines}
+        assert len(lines) == len(found) == len(TARGET.published)
+        overall = found["UNETR", "Overall"]
+        expected = 100 * simulated(89, 0.70, 1).mean(axis=0).mean()
+        assert float(overall["rebuilt"]) == pytest.approx(expected, abs=1e-4)
+        assert (overall["published"], overall["n"], overall["runs"], overall["convention"]) == (
+            "",
+            "89",
+            UNETR,
+            "swin_smt",
+        )
+        assert overall["verdict"] == "nothing published" and overall["delta"] == ""
+        assert found["UNETR", "Time (s)"]["verdict"] == "not attempted (no GPU)"
+
+
 def test_the_ledgers_reading_stands_beside_the_cells_it_explains():
     table = build_table(TARGET, cell_sources(load_catalog(), TARGET, "paper"), Evidence())
     readings = {(line["row"], line["column"]): line["reading"] for line in lines_of(compare_csv(table))}

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from benchmark.catalog.catalog import Catalog
-from benchmark.cost.planner import Planner, jobs
+from benchmark.cost.planner import Planner
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXPECTED = Path(__file__).parents[1] / "dag" / "expected.yaml"
@@ -20,6 +20,9 @@ COMMANDS = {
     "one table on a cluster": "snakemake --profile slurm -n results/table1_totalseg.csv",
     "everything at the paper's scale": "snakemake -n",
     "everything in the demo": "snakemake --profile demo -n",
+    "a figure of receptive fields": "snakemake -n results/fig7_receptive_field.svg",
+    "a figure that draws tables": "snakemake -n results/fig1_score_vs_flops.svg",
+    "a table of networks that are told points": "snakemake -n results/table1_sam_comparison.csv",
     "the three pages of two targets": "snakemake -n results/audit.md results/budget.md "
     "results/coverage.md --config targets=[table1_totalseg,table2_experts]",
 }
@@ -29,8 +32,6 @@ COMMANDS |= {
     "a row made elsewhere": f"snakemake -n {HANDED_IN}",
     "nothing but a row made elsewhere": f"snakemake -n {HANDED_IN} start_from=predictions",
 }
-STAGE_RULES = ("fetch_dataset", "verify_dataset", "split_cases", "check_split", "prepare_cases", "train_run",
-               "predict_cases", "score_run")  # fmt: skip
 
 
 def make_clone(folder: Path) -> Path:
@@ -76,10 +77,10 @@ def counts(command: str, clone: Path) -> dict[str, int]:
     return job_counts(done.stdout + done.stderr)
 
 
-def stage_jobs(catalog: Catalog) -> dict[str, int]:
-    """Target → jobs of the stages before its table or figure, as `python -m benchmark plan` tells them."""
+def planned_jobs(catalog: Catalog) -> dict[str, int]:
+    """Target → jobs of a dry run of its table or figure, as `python -m benchmark plan` tells them."""
     planner = Planner(catalog)
-    return {name: jobs(planner.runs([name])) for name in catalog.targets}
+    return {name: planner.totals([name]).jobs for name in catalog.targets}
 
 
 def expected() -> dict:

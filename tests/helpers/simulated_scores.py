@@ -31,6 +31,7 @@ def write_scores(
     status: str = "ok",
     metric: str = "dsc",
     config_digest: str = "0123456789abcdef",
+    convention: str = "swin_smt",
 ) -> Path:
     """A scores.parquet of the values [cases, classes] of one run, as the scoring stage writes it."""
     cases = [f"s{number:04d}" for number in range(len(values)) for _ in classes]
@@ -41,7 +42,7 @@ def write_scores(
             "class": list(classes) * len(values),
             "metric": [metric] * len(cases),
             "value": values.ravel().astype(float),
-            "convention": ["swin_smt"] * len(cases),
+            "convention": [convention] * len(cases),
             "status": [status] * len(cases),
         }
     )

@@ -66,6 +66,15 @@ def test_the_released_network(parity):
 
 
 @pytest.mark.parity
+def test_the_report_names_the_stored_masks(parity, tmp_path):
+    state = parity("m4oe")["state_dict"]
+    torch.save(state, tmp_path / "m4oe.pth")
+    report = load_released(small(), tmp_path / "m4oe.pth")
+    masks = {key for key in state if key.endswith("attn_mask")}
+    assert masks and set(report.recomputed) == masks and set(report.loaded) == set(state) - masks
+
+
+@pytest.mark.parity
 def test_the_released_gate(parity):
     fixture = parity("m4oe_ffn_gating")
     layer = Experts(12, 3, "as_released")

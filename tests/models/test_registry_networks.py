@@ -7,6 +7,7 @@ A network whose forward never reaches some parameters names them in its attribut
 from __future__ import annotations
 
 import importlib
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,6 +158,35 @@ def test_a_built_network_takes_other_inputs_than_it_was_built_for(case: Case, ne
             evaluate(network, torch.rand(1, 1, *larger))
     else:
         assert evaluate(network, torch.rand(1, 1, *larger)).shape == (1, CLASSES, *larger)
+
+
+PLANNED = {"nnunet", "umamba"}  # by nnU-Net's rules, which leave a side of less than eight no second stage
+
+
+@pytest.mark.parametrize("side", [1, 16, 32])
+def test_small_images(case: Case, side: int) -> None:
+    """In training too, where nothing can be normalised over one element."""
+    shape = (side,) * case.dimensions
+    network = case.build((max(side, 8),) * case.dimensions).train()
+    logits = full_resolution(network(torch.rand(1, 1, *shape)))
+    assert logits.shape == (1, CLASSES, *shape) and torch.isfinite(logits).all()
+
+
+def test_a_patch_without_a_second_stage_is_refused_with_the_smallest_side(case: Case) -> None:
+    if case.name in PLANNED:
+        with pytest.raises(InputError, match=rf"{case.name} cannot be built: a patch of \(4, .* 8 or more"):
+            case.build((4,) * case.dimensions)
+
+
+def test_a_pickled_copy_computes_the_same(network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
+    assert torch.equal(evaluate(pickle.loads(pickle.dumps(network)), patch[0]), logits)
+
+
+def test_in_half_the_bits(case: Case, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
+    """Cast as a whole; autocast, which the trainings use, is another way."""
+    half = evaluate(case.build().eval().bfloat16(), patch[0].bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - logits).square().mean() < 0.01 * logits.square().mean() + 1e-6
 
 
 def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:

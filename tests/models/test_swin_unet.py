@@ -136,6 +136,8 @@ def test_swin_tiny_is_loaded_into_both_halves(reference, tmp_path):
     model = build("swin_unet", in_channels=3, out_channels=9, spatial_shape=(224, 224))
     report = load_released(model, path, allow_partial=weight_sources()["swin_tiny_imagenet"].partial)
     assert (report.unexpected, report.mismatched) == ((), ())
+    masks = sorted(key for key in keys if key.startswith("layers.") and key.endswith("attn_mask"))
+    assert list(report.recomputed) == masks and len(masks) == 3
     encoder, decoder = model.layers[1].blocks[0].mlp.fc1.weight, model.layers_up[2].blocks[0].mlp.fc1.weight
     assert torch.equal(encoder, decoder)
     assert torch.equal(encoder, state["layers.1.blocks.0.mlp.fc1.weight"])

@@ -6,7 +6,13 @@ import pytest
 from helpers.expected_scores import EXPECTED, SITUATIONS, WORST
 
 from benchmark.errors import InputError
-from benchmark.scoring.conventions import BUILT_IN, get_convention, load_conventions
+from benchmark.scoring.conventions import (
+    BUILT_IN,
+    convention_digests,
+    get_convention,
+    load_conventions,
+    scored_conventions,
+)
 
 
 @pytest.mark.parametrize(("name", "metric"), EXPECTED)
@@ -88,6 +94,12 @@ def test_files_of_another_form_are_refused(tmp_path: Path, text):
     file.write_text(text)
     with pytest.raises(InputError, match=r"mine\.yaml"):
         load_conventions(file)
+
+
+def test_a_protocol_may_name_canonical_itself():
+    """Scored once: twice the same rows were a table that could not be built, after all training."""
+    assert list(scored_conventions("canonical")) == ["canonical"] == list(convention_digests("canonical"))
+    assert list(scored_conventions("swin_smt")) == ["swin_smt", "canonical"]
 
 
 def test_unknown_names_list_the_known_ones():

@@ -256,8 +256,19 @@ def test_scores_as_csv_are_those_of_the_parquet_file(sparse):
     run(sparse, "--convention", "monai", "--out", str(sparse / "s.csv"), "--processes", "1")
     pd.testing.assert_frame_equal(pd.read_csv(sparse / "s.csv"), expected, check_dtype=False)
     assert expected["value"].isna().any()
-    with pytest.raises(InputError, match="Parquet or CSV"):
+    with pytest.raises(InputError, match="Parquet, CSV or JSON"):
         run(sparse, "--convention", "monai", "--out", str(sparse / "s.txt"))
+
+
+def test_scores_as_json_are_those_of_the_parquet_file(sparse):
+    """No value is null; an infinite distance, which JSON has no number for, a text."""
+    labels_file(sparse, {"1": "liver", "2": "spleen"})
+    expected = scores(sparse, "--convention", "monai")
+    run(sparse, "--convention", "monai", "--out", str(sparse / "s.json"), "--processes", "1")
+    rows = json.loads((sparse / "s.json").read_text(), parse_constant=pytest.fail)
+    assert list(rows[0]) == list(expected.columns) and len(rows) == len(expected)
+    found = [float("nan") if row["value"] is None else float(row["value"]) for row in rows]
+    np.testing.assert_array_equal(found, expected["value"])
 
 
 def test_two_voxel_sizes_are_refused_before_any_work(sparse):

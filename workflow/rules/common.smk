@@ -18,6 +18,7 @@ try:
     set_job_environment(strict=wiring.settings.strict)
     trainings, products = TrainingJobs(wiring), Products(wiring)
     limits = TimeLimits(wiring)
+    products.check_asked(sys.argv[1:])
     changes = Changes(wiring, products, lambda: workflow.dag_settings, ancient)
 except InputError as error:
     sys.exit(f"error: {error}")

@@ -8,14 +8,22 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def round_up(shape: Sequence[int], multiple: Sequence[int]) -> tuple[int, ...]:
-    """Every side raised to the next multiple."""
-    return tuple(side + -side % m for side, m in zip(shape, multiple, strict=True))
+def round_up(shape: Sequence[int], multiple: Sequence[int], *, several: bool = False) -> tuple[int, ...]:
+    """Every side raised to the next multiple.
+
+    Args:
+        several: twice the multiple along the last axis where every side would be one multiple. A network that halves
+            down to the multiple would have one element left there, over which nothing can be normalised.
+    """
+    rounded = [side + -side % m for side, m in zip(shape, multiple, strict=True)]
+    if several and rounded == list(multiple):
+        rounded[-1] *= 2
+    return tuple(rounded)
 
 
-def pad_to_multiple(image: Tensor, multiple: Sequence[int]) -> Tensor:
-    """Append zeros until every side of `image` [B, C, *S] is a multiple; returns the same tensor where it fits."""
-    return pad_to_shape(image, round_up(image.shape[2:], multiple))
+def pad_to_multiple(image: Tensor, multiple: Sequence[int], *, several: bool = False) -> Tensor:
+    """Append zeros until the sides of `image` [B, C, *S] are as `round_up` says; the same tensor where they are."""
+    return pad_to_shape(image, round_up(image.shape[2:], multiple, several=several))
 
 
 def pad_to_shape(image: Tensor, shape: Sequence[int]) -> Tensor:

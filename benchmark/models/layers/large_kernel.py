@@ -110,3 +110,5 @@ class LargeKernelUNet(PadToMultiple, PyramidUNet):
     Raises:
         ValueError: not four widths and depths.
     """
+
+    several = True

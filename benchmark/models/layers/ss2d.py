@@ -77,5 +77,5 @@ class SS2D(nn.Module):
             delta_bias=self.dt_projs_bias.flatten(),
             delta_softplus=True,
         )
-        merged = cross_merge(scanned.unflatten(1, (DIRECTIONS, -1)), height, width)
+        merged = cross_merge(scanned.unflatten(1, (DIRECTIONS, -1)), height, width).to(self.out_norm.weight.dtype)
         return self.out_proj(self.out_norm(merged.permute(0, 2, 3, 1)) * F.silu(gate))

@@ -20,6 +20,7 @@ from benchmark.models.layers.windows import fit_window
 PATCH = 4
 STAGES = 4
 MULTIPLE = (PATCH * 2 ** (STAGES - 1),) * 2  # sides the stages can halve
+MASKS = "*.attn_mask"  # keys of the attention masks that the releases store
 
 
 class SwinStage(nn.Module):
@@ -52,6 +53,8 @@ class SwinUNet(nn.Module):
         drop_path: of the deepest block, growing linearly from 0; the decoder has the rates of the mirrored stage.
         feed_forward: called with channels and whether the block is in the encoder.
     """
+
+    recomputed = (MASKS,)  # buffers of the releases
 
     def __init__(
         self,
@@ -112,8 +115,3 @@ class SwinUNet(nn.Module):
         for stage, join, skip in levels:
             grid = stage(join(torch.cat([grid, skip], dim=-1)), *route)
         return self.up(self.norm_up(grid))
-
-
-def drop_masks(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the attention masks that Swin's releases store."""
-    return {key: value for key, value in state.items() if not key.endswith("attn_mask")}

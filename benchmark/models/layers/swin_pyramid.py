@@ -117,7 +117,7 @@ class SwinPyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The fourth hidden state goes to the decoder as it is; only the other four pass an encoder block."""
         shape = x.shape[2:]
-        x = pad_to_multiple(x, (DIVISOR,) * len(shape))
+        x = pad_to_multiple(x, (DIVISOR,) * len(shape), several=True)
         half, quarter, eighth, sixteenth, deepest = self.swinViT(x, normalize=True)
         y = self.decoder5(self.encoder10(deepest), sixteenth)
         y = self.decoder4(y, self.encoder4(eighth))

@@ -1,4 +1,4 @@
-"""`explain` derives any published cell, and `list` shows the conventions that the protocols name."""
+"""Any published cell is derived, and `list` shows the conventions that the protocols name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 
 from benchmark.catalog import load_catalog
-from benchmark.catalog.explain import DECIDED_BY, WITHOUT_A_RUN, explain, ledger_of
+from benchmark.catalog.derivation import DECIDED_BY, WITHOUT_A_RUN, derivation, ledger_of
 from benchmark.catalog.list import list_conventions
 from benchmark.errors import InputError
 from benchmark.scoring.conventions import load_conventions
@@ -26,7 +26,7 @@ SAMPLE = [
 @pytest.mark.parametrize("scale", ["paper", "demo"])
 def test_any_cell_is_derived(name: str, row: str, column: str, scale: str) -> None:
     target = CATALOG.target(name)
-    lines = list(explain(CATALOG, target, row, column, scale))
+    lines = list(derivation(CATALOG, target, row, column, scale))
     text = "\n".join(lines)
     claim = target.claim(row, column)
     measure = target.columns[column].measure
@@ -44,29 +44,29 @@ def test_a_cell_without_training_claims_none(name: str, row: str, column: str) -
     """Counts, settings, sizes and words rest on no training, no score file and no optimiser."""
     target = CATALOG.target(name)
     if target.columns[column].measure not in ("score", "average"):
-        text = "\n".join(explain(CATALOG, target, row, column, "paper"))
+        text = "\n".join(derivation(CATALOG, target, row, column, "paper"))
         assert "trained.json" not in text and "training.optimiser" not in text and "scores.parquet" not in text
 
 
 def test_every_setting_is_shown_with_its_value() -> None:
     """Values that are no part of the run's settings (initialisation, engine) were once shown as a dash."""
-    text = "\n".join(explain(CATALOG, CATALOG.target("table3_atlas"), "Ours", "DSC (%) Liver", "paper"))
+    text = "\n".join(derivation(CATALOG, CATALOG.target("table3_atlas"), "Ours", "DSC (%) Liver", "paper"))
     assert "  begins_from.expert1: swin_mae — paper: Section 2" in text
     assert "  trained_by: joint — code: trainer.py" in text and "trained by  m4oe/mae_atlas2023/swin_mae/seed0" in text
-    text = "\n".join(explain(CATALOG, CATALOG.target("table1_datasets"), "Endoscopy", "Epochs", "paper"))
+    text = "\n".join(derivation(CATALOG, CATALOG.target("table1_datasets"), "Endoscopy", "Epochs", "paper"))
     assert "  training.epochs: 350 — paper: Table 1" in text
 
 
 def test_what_the_demo_changes_is_not_the_papers() -> None:
     target = CATALOG.target("table1_totalseg")
-    text = "\n".join(explain(CATALOG, target, "UNETR", "Overall", "demo"))
+    text = "\n".join(derivation(CATALOG, target, "UNETR", "Overall", "demo"))
     assert "  training.patch: [32, 32, 64] — demo scale, ours; the paper's scale has [128, 128, 128] — paper:" in text
     assert "  inference.weighting: gaussian — paper: Section 3" in text
-    assert "demo scale, ours" not in "\n".join(explain(CATALOG, target, "UNETR", "Overall", "paper"))
+    assert "demo scale, ours" not in "\n".join(derivation(CATALOG, target, "UNETR", "Overall", "paper"))
 
 
 def test_a_mean_over_datasets_names_the_run_of_each() -> None:
-    text = "\n".join(explain(CATALOG, CATALOG.target("table2_umamba"), "nnU-Net", "AVG", "paper"))
+    text = "\n".join(derivation(CATALOG, CATALOG.target("table2_umamba"), "nnU-Net", "AVG", "paper"))
     for dataset in ("abdomen_mri", "endovis17", "neurips_cellseg"):
         assert f"run         swin_umamba/{dataset}-nnunet/nnunet/seed0 (ready)" in text
 
@@ -116,7 +116,7 @@ def test_ledger_entries_go_to_their_own_cells(entry: tuple, cell: tuple, bears: 
 )
 def test_a_cell_that_does_not_exist_names_the_nearest(row: str, column: str, words: str) -> None:
     with pytest.raises(InputError, match=re.escape(words)):
-        list(explain(CATALOG, CATALOG.target("table1_totalseg"), row, column, "paper"))
+        list(derivation(CATALOG, CATALOG.target("table1_totalseg"), row, column, "paper"))
 
 
 def test_ledgers_are_kept() -> None:
@@ -138,9 +138,3 @@ def test_every_convention_is_listed_and_every_protocol_names_one() -> None:
     assert [row[0] for row in rows] == list(load_conventions())
     named = {protocol.convention for folder in CATALOG.papers.values() for protocol in folder.protocols.values()}
     assert named <= set(load_conventions())
-
-
-def test_sentences_that_rest_on_a_cell_are_shown() -> None:
-    text = "\n".join(explain(CATALOG, CATALOG.target("table1_totalseg"), "Universal Model", "Time (s)", "paper"))
-    assert "statement   1.54 times slower than the Universal Model (ratio 1.54)" in text
-    assert "1.33, 2.42" not in text

@@ -1,14 +1,11 @@
-"""`explain`: the whole derivation of a cell: claim, measure, run, protocol with provenance, ledger, files, command."""
+"""The derivation of a cell: claim, measure, run, protocol with provenance, files, command, and what bears on it."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 
-from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.papers import LedgerEntry
-from benchmark.catalog.statements import load_statements, select
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
@@ -28,34 +25,24 @@ WITHOUT_A_RUN = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target")
-    parser.add_argument("row")
-    parser.add_argument("column")
-    add_catalog_arguments(parser)
+def check_names(target: Target, row: str | None = None, column: str | None = None) -> None:
+    """Raise InputError with the nearest names where the target has no such row or column."""
+    for kind, name, choices in (("row", row, target.rows), ("column", column, target.columns)):
+        if name is not None and name not in choices:
+            raise InputError(
+                f"{target.target} has no {kind} {name!r}{did_you_mean(name, choices)}",
+                expected="one of " + ", ".join(choices),
+            )
 
 
-def main(arguments: argparse.Namespace) -> None:
-    catalog = catalog_of(arguments)
-    target = catalog.target(arguments.target)
-    for line in explain(catalog, target, arguments.row, arguments.column, arguments.scale):
-        print(line)
-
-
-def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scale) -> Iterator[str]:
+def derivation(catalog: Catalog, target: Target, row: str, column: str, scale: Scale) -> Iterator[str]:
     """Lines that derive the cell (`row`, `column`) of a target.
 
     Raises:
         InputError: the target has no such row or column.
     """
-    for kind, name, choices in (("row", row, target.rows), ("column", column, target.columns)):
-        if name not in choices:
-            raise InputError(
-                f"{target.target} has no {kind} {name!r}{did_you_mean(name, choices)}",
-                expected="one of " + ", ".join(choices),
-            )
+    check_names(target, row, column)
     claim, measure = target.claim(row, column), target.columns[column]
-    yield f"{target.number} of {catalog.papers[target.paper].paper.title}: {row}, {column}"
     yield f"published   {f'{claim.value} {claim.stars}'.strip() or '(empty)' if claim else 'nothing in this cell'}"
     described = measure.model_dump(exclude_defaults=True)
     yield "measure     " + ", ".join(
@@ -65,10 +52,6 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, scale: Scal
     if measure.measure not in WITHOUT_A_RUN:
         for name, runs in catalog.variant_runs(target, row, column).items():
             yield f"variant     {name}: {' '.join(runs)} (--config variant={name})"
-    for paper, entry in ledger_of(catalog, target, row, column):
-        own = "" if paper == target.paper else f"{paper}/"
-        yield f"ledger      {own}{entry.id}: {entry.subject} (default: {entry.default}; authors: {entry.asked_authors})"
-    yield from _statements(catalog, target, row, column)
     file = (Layout.at(scale).table if target.kind == "table" else Layout.at(scale).figure)(target.target)[0]
     yield f"command     snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
 
@@ -194,12 +177,3 @@ def _bears(
         used = behind | {name.split("-")[0] for name in behind}
         return bool(protocols & used) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
     return target.target in named or (bool(networks) and measure not in WITHOUT_A_RUN)
-
-
-def _statements(catalog: Catalog, target: Target, row: str, column: str) -> Iterator[str]:
-    """Sentences of the papers that rest on the cell."""
-    for statement in load_statements(catalog):
-        default = statement.cells[0].column if statement.cells else None
-        cells = [cell for reference in statement.cells for cell in select(catalog, reference, default)]
-        if any((cell.target, cell.claim.row, cell.claim.column) == (target.target, row, column) for cell in cells):
-            yield f"statement   {statement.text} ({statement.kind}{' ' + statement.value if statement.value else ''})"
