@@ -18,8 +18,6 @@ from benchmark.models.registry import available_models
 from benchmark.settings import RELEASED, RunConfig, Scale
 
 DEFAULT_FOLDER = Path(__file__).resolve().parents[2] / "paper_tables"
-# What benchmark/training can do. A protocol that names another is pending, and nothing is said of its steps.
-ENGINES = {"supervised"}
 DEFAULT_SHARE = 0.1
 
 
@@ -52,11 +50,20 @@ class Catalog:
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
         for name, folder_ in self.papers.items():
+            self._check_modules(self.folder / name, folder_)
             self._check_ledger(self.folder / name / "ledger.yaml", folder_)
             self._check_scoring(self.folder / name, folder_)
 
     def target(self, name: str) -> Target:
         return pick(self.targets, name, "target", None)
+
+    def _check_modules(self, path: Path, folder: PaperFolder) -> None:
+        """Every network and every dataset that is named has its module."""
+        networks, datasets = dict.fromkeys(available_models()), dict.fromkeys(available_datasets())
+        for name, model in folder.models.items():
+            pick(networks, model.spec.name, "network", f"{path / 'models.yaml'}: {name}")
+        for name, protocol in folder.protocols.items():
+            pick(datasets, protocol.dataset, "dataset", f"{path / 'protocols.yaml'}: {name}")
 
     def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
         """Every entry concerns something, under a name that exists."""
@@ -147,7 +154,7 @@ class Catalog:
             **settings,
             "run": run,
             "scale": scale,
-            "trained_by": _trained_by(run, protocol.trained_by),
+            "trained_by": _trained_by(run, protocol.trained_by, scale),
             "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
             "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
             **self._heads(protocol, trainer, folder, where),
@@ -189,8 +196,6 @@ class Catalog:
         if not parts or trainer.training.objective != "segmentation":
             return {}
         datasets = [part.dataset for part in parts]
-        if not set(datasets) <= set(available_datasets()):
-            return {}
         heads = [len(part.labels or get_dataset(part.dataset).label_names) + 1 for part in parts]
         if trainer is protocol:
             return {"heads": heads}
@@ -241,26 +246,6 @@ class Catalog:
             int(seed[4:]),
         )
 
-    def uncountable(self, run: str) -> str | None:
-        """Why the network of a run cannot even be built and counted, or None."""
-        protocol, model, _ = self._parts(run, where="run id")
-        if model.spec.name not in available_models():
-            return "network not yet available"
-        return None if protocol.dataset in available_datasets() else "dataset not yet available"
-
-    def pending(self, run: str) -> str | None:
-        """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
-        protocol = self._parts(run, where="run id")[0]
-        if self.uncountable(run) is not None:
-            return self.uncountable(run)
-        if protocol.engine not in ENGINES:
-            return f"{protocol.engine} training not yet available"
-        return None
-
-    def recipe_known(self, run: str) -> bool:
-        """Whether the protocol says how this run is trained, so that its steps can be estimated."""
-        return self._parts(run, where="run id")[0].engine in ENGINES
-
     def target_path(self, target: Target) -> Path:
         return self.folder / target.paper / f"{target.target}.yaml"
 
@@ -273,8 +258,11 @@ def load_catalog(
     return Catalog(folder, seeds=seeds, share=share)
 
 
-def _trained_by(run: str, protocol: str | None) -> str:
-    if protocol in (None, RELEASED):
-        return protocol or ""
+def _trained_by(run: str, protocol: str | None, scale: Scale) -> str:
+    """Nobody has released weights of the demo's narrowed networks: there, the run trains its own in their place."""
+    if protocol is None or (protocol == RELEASED and scale == "demo"):
+        return ""
+    if protocol == RELEASED:
+        return RELEASED
     paper, _, model, seed = run.split("/")
     return f"{paper}/{protocol}/{model}/{seed}"

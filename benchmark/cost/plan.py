@@ -30,8 +30,7 @@ class RunPlan:
         scored: whether it is a run; a training that others only begin from is none.
         needs: trainings before it: those that it begins from, or the one whose weights it is predicted with.
         weights: released weights that it begins from or is predicted with; empty for none.
-        pending: why it cannot run yet; None if it can.
-        budget: estimate; None where the recipe or the number of training images is unknown.
+        budget: estimate; None where the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
         drawn: whether one of the targets asked for draws its receptive field.
     """
@@ -39,7 +38,6 @@ class RunPlan:
     run: str
     dataset: str
     preparation: str
-    pending: str | None
     budget: RunBudget | None
     method: str
     drawn: bool = False
@@ -55,7 +53,6 @@ class Totals:
     """Sums over runs, each counted once; `without_hours` of them have no estimate of GPU-hours."""
 
     runs: int
-    pending: int
     jobs: int
     steps: int
     without_steps: int
@@ -86,15 +83,14 @@ class Planner:
         names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
         figures = [target for target in wanted if target.draws_receptive_fields or target.draws_features]
         drawn = {run for target in figures for run in self.catalog.runs(target)}
-        ready = [run for run in names if self.catalog.pending(run) is None]
-        trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
+        trainings = dict.fromkeys(name for run in names for name in self.catalog.trainings(run, self.scale))
         plans = [replace(self.plan(run), drawn=run in drawn) for run in names]
         return plans + [self._only_trained(name) for name in trainings if name not in names]
 
     def _only_trained(self, training: str) -> RunPlan:
         plan = self.plan(training)
         budget = plan.budget and replace(plan.budget, prediction_hours=plan.budget.prediction_hours and 0.0)
-        return replace(plan, scored=False, budget=budget, pending=None)
+        return replace(plan, scored=False, budget=budget)
 
     def plan(self, run: str) -> RunPlan:
         if run not in self._plans:
@@ -105,10 +101,11 @@ class Planner:
         config = self.catalog.run(run, self.scale)
         source, dimension = self.source(config.dataset), len(config.training.patch)
         volumes = config.dataset not in PICTURES
-        samples, trained = self._samples(config), config.training_id == run
+        trained = config.training_id == run
+        samples = self._samples(config) if trained else 0
         counted, method = self._network(run) if self.scale == "paper" else (None, "not estimated at demo scale")
         budget = None
-        if samples is not None and self.catalog.recipe_known(run):
+        if samples is not None:
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
             budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted)
             if not trained:
@@ -119,7 +116,6 @@ class Planner:
             run=run,
             dataset=config.dataset,
             preparation=config.preparation_id,
-            pending=self.catalog.pending(run),
             budget=budget,
             method=method,
             stores=tuple((store.dataset, store.id) for store in dict.fromkeys((*stores, config.store))),
@@ -152,7 +148,6 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
     hours = [budget.gpu_hours for budget in budgets if budget and budget.gpu_hours is not None]
     return Totals(
         runs=sum(plan.scored for plan in plans),
-        pending=sum(plan.pending is not None for plan in plans),
         jobs=jobs(plans),
         steps=sum(steps),
         without_steps=len(plans) - len(steps),
@@ -164,12 +159,11 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
 
 
 def jobs(plans: Sequence[RunPlan]) -> int:
-    """Jobs of the stages before table or figure, for runs that can run today: per dataset, per preparation, per file of
-    released weights, per training, and two per run."""
-    ready = [plan for plan in plans if plan.pending is None]
-    stores = {store for plan in ready for store in plan.stores}
-    weights = {plan.weights for plan in ready} - {""}
-    per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in ready)
+    """Jobs of the stages before table or figure: per dataset, per preparation, per file of released weights, per
+    training, and two per run."""
+    stores = {store for plan in plans for store in plan.stores}
+    weights = {plan.weights for plan in plans} - {""}
+    per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in plans)
     return len({dataset for dataset, _ in stores}) * (len(STAGES) - 1) + len(stores) + len(weights) + per_run
 
 
@@ -224,12 +218,9 @@ def footnotes(plans: Sequence[RunPlan]) -> list[str]:
     ]
     if whole.without_hours:
         lines.append(
-            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, recipe unknown, "
-            "or number of slices unknown."
+            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, or number of "
+            "slices unknown."
         )
-    reasons = sorted({plan.pending for plan in plans if plan.pending})
-    if reasons:
-        lines.append(f"{whole.pending} runs are pending: {'; '.join(reasons)}.")
     return lines
 
 
@@ -240,7 +231,6 @@ def target_cells(planner: Planner, name: str) -> list[str]:
 def _sums(whole: Totals) -> list[str]:
     return [
         str(whole.runs),
-        str(whole.pending),
         str(whole.jobs),
         _partial(f"{whole.steps:,}", whole.without_steps, whole.runs),
         _partial(f"{whole.gpu_hours:,.0f}", whole.without_hours, whole.runs),
@@ -265,7 +255,7 @@ def size(number: float | None) -> str:
     return f"{number:.0f} B"
 
 
-HEADER = ("target", "runs", "pending", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
+HEADER = ("target", "runs", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
 
 
 def _target_table(planner: Planner, names: Sequence[str], plans: Sequence[RunPlan]) -> Table:
@@ -278,12 +268,11 @@ def _target_table(planner: Planner, names: Sequence[str], plans: Sequence[RunPla
 
 
 def _run_table(plans: Sequence[RunPlan]) -> Table:
-    table = Table("run", "state", "steps", "GPU-hours", "by", title="runs", title_justify="left")
+    table = Table("run", "steps", "GPU-hours", "by", title="runs", title_justify="left")
     for plan in plans:
         hours = plan.budget.gpu_hours if plan.budget else None
         table.add_row(
             plan.run,
-            plan.pending or "ready",
             f"{plan.budget.steps:,}" if plan.budget else "unknown",
             "unknown" if hours is None else f"{hours:,.1f}",
             plan.method,
@@ -293,7 +282,7 @@ def _run_table(plans: Sequence[RunPlan]) -> Table:
 
 def _weights_table(plans: Sequence[RunPlan]) -> Table:
     table = Table("weights", "file", "size", "licence", title="released weights", title_justify="left")
-    for name in sorted({plan.weights for plan in plans if plan.pending is None} - {""}):
+    for name in sorted({plan.weights for plan in plans} - {""}):
         source = weight_source(name)
         table.add_row(name, source.file, size(source.bytes), source.licence)
     return table

@@ -206,8 +206,6 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     name, column = next(iter(target.columns.items()))
     row = next(iter(target.rows))
     source = cell_sources(request.catalog, target, request.scale)[row, name]
-    if source.pending:
-        raise NotDrawable(source.pending)
     config = request.catalog.run(source.runs[0], request.scale)
     kinds = _case_attribute(request, config, request.parameter("split_by"))
     groups: dict[str, dict[str, np.ndarray]] = {}

@@ -67,7 +67,7 @@ def panels_of(request: Request) -> Sheet:
     for part in _parts(request):
         predicted = {row: run for row, run in part.runs.items() if _is_predicted(request, run)}
         if not predicted:
-            sheet.notes.append(f"{part.title}: {_reason(request, part.runs)}")
+            sheet.notes.append(f"{part.title}: not run")
             continue
         config = request.catalog.run(next(iter(predicted.values())), request.scale)
         labels = config.labels or get_dataset(config.dataset).label_names
@@ -78,8 +78,7 @@ def panels_of(request: Request) -> Sheet:
         for case in cases:
             panel = _panel(request, config, predicted, case, shown)
             sheet.panels.append(panel)
-            absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
-            sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
+            sheet.missing.update({(panel.name, row): "not run" for row in part.runs if row not in panel.labels})
     if not sheet.panels:
         raise NotDrawable("not run")
     sheet.names.update({number: name for name, number in numbers.items()})
@@ -107,12 +106,6 @@ def _parts(request: Request) -> list[Part]:
 
 def _is_predicted(request: Request, run: str) -> bool:
     return Path(request.layout.predicted(run)).is_file()
-
-
-def _reason(request: Request, runs: Mapping[str, str]) -> str:
-    """Why none of some runs has a prediction to show."""
-    reasons = dict.fromkeys(request.catalog.pending(run) or "not run" for run in runs.values())
-    return ", ".join(reasons)
 
 
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:

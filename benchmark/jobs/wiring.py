@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
-from benchmark.datasets import available_datasets, get_dataset
+from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.jobs.configuration import workflow_config
 from benchmark.layout import CONTROLS
@@ -164,16 +164,12 @@ class Wiring:
             return False
         if self.settings.start_from == "predictions":
             return Path(self.layout.predictions_of(run)).is_dir()
-        if self.catalog.pending(run) is not None:
-            return False
         trainings = (self._run(name, self.settings.scale) for name in self.catalog.trainings(run, self.settings.scale))
         return all(self._has_data(store.dataset) for training in trainings for store in training.stores)
 
     def _has_data(self, dataset: str) -> bool:
         """Whether there is anything to begin with: in the demo a given folder or a phantom. At the papers' scale
         always: what can be neither downloaded nor found in `roots` stops at `fetch`, which says where to get it."""
-        if dataset not in available_datasets():
-            return False
         return not self.is_demo or dataset in self.settings.roots or get_dataset(dataset).phantom
 
     # What a dataset reads
