@@ -19,6 +19,7 @@ from benchmark.settings.training import (
     Resize,
     Sampling,
     Schedule,
+    Selection,
     Training,
 )
 
@@ -42,6 +43,7 @@ __all__ = [
     "Sampling",
     "Scale",
     "Schedule",
+    "Selection",
     "Settings",
     "Step",
     "Training",
