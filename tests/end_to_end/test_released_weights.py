@@ -17,6 +17,8 @@ from benchmark.layout import Layout
 from benchmark.models.layers.sam.sizes import DEMO_SIZE
 from benchmark.models.registry import build
 
+pytestmark = pytest.mark.slow
+
 RUN = "m4oe/atlas2023-prompt/sam_med2d/seed0"
 FILE = "sam-med2d_b.pth"
 TABLE = "results/table3_atlas.csv"

@@ -79,6 +79,13 @@ def test_slices_lie_along_the_axis_that_is_named(maps, axis):
         assert found == pytest.approx(by_hand(*maps, label)) and len(found) == (4 if label == 1 else 2)
 
 
+def test_a_structure_that_no_slice_shows_has_no_value(maps):
+    names = {**LABELS, 3: "spleen"}
+    scores = score_slices(*map(as_map, maps), axis=2, labels=names, conventions=[CONVENTION], metrics=["dsc"])
+    (absent,) = [score for score in scores if score.class_name == "spleen"]
+    assert np.isnan(absent.value) and absent.part == "" and absent.status == "both_empty"
+
+
 def test_a_volume_whose_axis_is_not_known_is_refused(maps):
     with pytest.raises(InputError, match="along which axis"):
         score_slices(*map(as_map, maps), axis=None, labels=LABELS, conventions=[CONVENTION])
