@@ -131,7 +131,7 @@ def _cell(catalog: Catalog, target: Target, row: str, name: str, verdict: str | 
     assert claim is not None
     runs = catalog.rests_on(target, row, name)
     needs = _needs(catalog, column, runs)
-    state, reason = _state(catalog, claim.value, column, runs, verdict)
+    state, reason = _state(claim.value, column, verdict)
     if state == "rebuilt" and scale == "demo" and needs != NOTHING:
         state = "rebuilt at demo scale"
     return Coverage(
@@ -160,15 +160,13 @@ def _needs(catalog: Catalog, column: Column, runs: Sequence[str]) -> str:
     return "data, a GPU and training" + (f"; weights {', '.join(sorted(weights))}" if weights else "")
 
 
-def _state(catalog: Catalog, value: str, column: Column, runs: Sequence[str], verdict: str | None) -> tuple[str, str]:
+def _state(value: str, column: Column, verdict: str | None) -> tuple[str, str]:
     if value == UNREADABLE:
         return "unreadable", "the source text is damaged"
     if column.measure == "text" or not value:
         return "printed text", "words or marks, compared with nothing"
     if verdict is None:
-        why = catalog.pending if column.measure in ("score", "average", "latency") else catalog.uncountable
-        pending = next(filter(None, map(why, runs)), None)
-        return "not attempted", pending or "the table has not been built here"
+        return "not attempted", "the table has not been built here"
     if verdict == DESCRIPTION:
         return "printed text", "words, compared with nothing"
     if verdict.startswith("not attempted"):

@@ -147,7 +147,8 @@ def bearing(catalog: Catalog, target: Target, row: str, column: str) -> Iterator
     yield from _separation(catalog, target, row, column)
     for paper, entry in ledger_of(catalog, target, row, column):
         own = "" if paper == target.paper else f"{paper}/"
-        yield f"ledger      {own}{entry.id}: {entry.subject}; evidence: {entry.evidence}; authors: {entry.asked_authors}"
+        told = f"evidence: {entry.evidence}; authors: {entry.asked_authors}"
+        yield f"ledger      {own}{entry.id}: {entry.subject}; {told}"
         yield f"            default {entry.default}: {entry.because}"
 
 

@@ -16,12 +16,10 @@ from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 from benchmark.own import own_folders, papers_in
-from benchmark.settings import RELEASED, RunConfig, Scale
+from benchmark.settings import ELSEWHERE, RELEASED, RunConfig, Scale
 
 # Inside the package, where a wheel has it; in a clone that is a link to the folder beside benchmark/.
 DEFAULT_FOLDER = (Path(__file__).parents[1] / "paper_tables").resolve()
-# What benchmark/training can do. A protocol that names another is pending, and nothing is said of its steps.
-ENGINES = {"supervised"}
 DEFAULT_SHARE = 0.1
 
 
@@ -74,6 +72,7 @@ class Catalog:
                 for column in target.columns:
                     self.variant_runs(target, row, column)  # and every variant of it
         for folder_ in self.papers.values():
+            self._check_modules(folder_.folder, folder_)
             self._check_ledger(folder_.folder / "ledger.yaml", folder_)
             self._check_scoring(folder_.folder, folder_)
 
@@ -104,6 +103,14 @@ class Catalog:
             own.protocols.setdefault(protocol, settings)
         rows = {row: spec.model_copy(update={"paper": spec.paper or name}) for row, spec in extension.rows.items()}
         self.targets[target.target] = target.model_copy(update={"rows": {**target.rows, **rows}})
+
+    def _check_modules(self, path: Path, folder: PaperFolder) -> None:
+        """Every network and every dataset that is named has its module."""
+        networks, datasets = dict.fromkeys([*available_models(), ELSEWHERE]), dict.fromkeys(available_datasets())
+        for name, model in folder.models.items():
+            pick(networks, model.spec.name, "network", f"{path / 'models.yaml'}: {name}")
+        for name, protocol in folder.protocols.items():
+            pick(datasets, protocol.dataset, "dataset", f"{path / 'protocols.yaml'}: {name}")
 
     def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
         """Every entry concerns something, under a name that exists."""
@@ -197,7 +204,7 @@ class Catalog:
             **settings,
             "run": run,
             "scale": scale,
-            "trained_by": _trained_by(run, protocol.trained_by),
+            "trained_by": _trained_by(run, protocol.trained_by, scale),
             "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
             "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
             **self._heads(protocol, trainer, folder, where),
@@ -239,8 +246,6 @@ class Catalog:
         if not parts or trainer.training.objective != "segmentation":
             return {}
         datasets = [part.dataset for part in parts]
-        if not set(datasets) <= set(available_datasets()):
-            return {}
         heads = [len(part.labels or get_dataset(part.dataset).label_names) + 1 for part in parts]
         if trainer is protocol:
             return {"heads": heads}
@@ -291,25 +296,10 @@ class Catalog:
             int(seed[4:]),
         )
 
-    def uncountable(self, run: str) -> str | None:
-        """Why the network of a run cannot even be built and counted, or None."""
-        protocol, model, _ = self._parts(run, where="run id")
-        if model.spec.name not in available_models():
-            return "network not yet available"
-        return None if protocol.dataset in available_datasets() else "dataset not yet available"
-
-    def pending(self, run: str) -> str | None:
-        """Why a run cannot run yet, or None: a network, dataset or way of training that does not exist yet."""
-        protocol = self._parts(run, where="run id")[0]
-        if self.uncountable(run) is not None:
-            return self.uncountable(run)
-        if protocol.engine not in ENGINES:
-            return f"{protocol.engine} training not yet available"
-        return None
-
-    def recipe_known(self, run: str) -> bool:
-        """Whether the protocol says how this run is trained, so that its steps can be estimated."""
-        return self._parts(run, where="run id")[0].engine in ENGINES
+    def made_elsewhere(self, run: str) -> str | None:
+        """Why a run cannot be trained here, or None: its network is somebody else's."""
+        model = self._parts(run, where="run id")[1]
+        return "its network is not here; results of it can be handed in" if model.spec.name == ELSEWHERE else None
 
     def target_path(self, target: Target) -> Path:
         return self.paper_folder(target.paper) / f"{target.target}.yaml"
@@ -331,8 +321,11 @@ def _loaded(folder: str | Path, own: tuple[Path, ...], seeds: int | None, share:
     return Catalog(folder, seeds=seeds, share=share, variant=variant)
 
 
-def _trained_by(run: str, protocol: str | None) -> str:
-    if protocol in (None, RELEASED):
-        return protocol or ""
+def _trained_by(run: str, protocol: str | None, scale: Scale) -> str:
+    """Nobody has released weights of the demo's narrowed networks: there, the run trains its own in their place."""
+    if protocol is None or (protocol == RELEASED and scale == "demo"):
+        return ""
+    if protocol == RELEASED:
+        return RELEASED
     paper, _, model, seed = run.split("/")
     return f"{paper}/{protocol}/{model}/{seed}"

@@ -9,7 +9,7 @@ from benchmark.catalog.papers import LedgerEntry
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
-from benchmark.settings import RunConfig, Scale, Settings
+from benchmark.settings import RELEASED, RunConfig, Scale, Settings
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {
@@ -67,8 +67,7 @@ def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scal
             yield f"protocol    {'/'.join(run.split('/')[:2])}"
             yield from _settings(catalog, run, "paper", (str(column.metric),))
         elif column.measure in DECIDED_BY:
-            state = catalog.uncountable(run) or "ready"
-            yield f"run         {run} (network: {state}); nothing is trained for this cell"
+            yield f"run         {run}; nothing is trained for this cell"
             yield f"network     {_network(catalog.run(run))}"
             yield from _settings(catalog, run, "paper", DECIDED_BY[column.measure])
             yield f"files       {_measured_file(catalog, target, column, layout)}"
@@ -88,7 +87,7 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
 
 def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
     config = catalog.run(run, scale)
-    yield f"run         {run} ({catalog.pending(run) or 'ready'}), configuration {config.digest}"
+    yield f"run         {run}, configuration {config.digest}"
     beginnings = [config.model.initialisation, *(edge.training for edge in config.begins_from)]
     beginnings = [name for name in beginnings if name != "scratch"] or ["scratch"]
     yield f"network     {_network(config)}, from {' and '.join(beginnings)}"
@@ -96,8 +95,11 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
     if scale == "demo":
-        paper, protocol, *_ = run.split("/")
-        yield f"  demo scale sets {_plain(catalog.papers[paper].protocols[protocol].demo)}"
+        paper, name, *_ = run.split("/")
+        protocol = catalog.papers[paper].protocols[name]
+        yield f"  demo scale sets {_plain(protocol.demo)}"
+        if protocol.trained_by == RELEASED:
+            yield "  demo scale trains by these settings, since nobody has released weights of a narrowed network"
     training = config.training_id
     weights = layout.weights(config.model.initialisation) if training is None else layout.trained(training)
     files = (layout.prepared_for(config), weights, layout.predicted(run), layout.scored(run))
@@ -127,7 +129,7 @@ EDGES = ("begins_from", "pretraining", "joint", "trained_by")  # by name in the 
 
 def _value(config: RunConfig, places: Sequence[Settings], key: str) -> object:
     """The value at a dotted key: of the resolved settings or of the network; of the row's model and protocol (`places`)
-    where they alone have it (`engine`) or name other rows and protocols."""
+    where they name other rows and protocols."""
     first, *rest = key.split(".")
     known = places if first in EDGES else (config, config.model, *places)
     value: object = next(getattr(place, first) for place in known if hasattr(place, first))

@@ -30,25 +30,21 @@ def list_papers(catalog: Catalog) -> Rows:
 
 
 def list_targets(catalog: Catalog) -> Rows:
-    """Every target: published cells, runs that are trained for it, and how many of these are pending."""
-    rows = []
-    for target in catalog.targets.values():
-        runs = catalog.runs(target, scored=True)
-        pending = sum(catalog.pending(run) is not None for run in runs)
-        rows.append(
-            [target.target, target.paper, target.number, str(len(target.published)), str(len(runs)), str(pending)]
-        )
-    return ["target", "paper", "number", "published cells", "trained runs", "pending"], rows
+    """Every target: published cells, and runs that are scored for it."""
+    rows = [
+        [name, target.paper, target.number, str(len(target.published)), str(len(catalog.runs(target, scored=True)))]
+        for name, target in catalog.targets.items()
+    ]
+    return ["target", "paper", "number", "published cells", "scored runs"], rows
 
 
 def list_runs(catalog: Catalog) -> Rows:
-    """Every run, the targets that share it, and why it cannot run yet."""
+    """Every run, and the targets that share it."""
     users: dict[str, list[str]] = {}
     for target in catalog.targets.values():
         for run in catalog.runs(target):
             users.setdefault(run, []).append(target.target)
-    rows = [[run, ", ".join(targets), catalog.pending(run) or "ready"] for run, targets in users.items()]
-    return ["run", "targets", "state"], rows
+    return ["run", "targets"], [[run, ", ".join(targets)] for run, targets in users.items()]
 
 
 def list_networks(catalog: Catalog) -> Rows:
@@ -56,14 +52,12 @@ def list_networks(catalog: Catalog) -> Rows:
     used: dict[str, set[str]] = {name: set() for name in available_models()}
     for target in catalog.targets.values():
         for run in catalog.runs(target):
-            used.setdefault(catalog.run(run).model.name, set()).add(target.paper)
-    ready = set(available_models())
-    rows = [[name, ", ".join(sorted(used[name])), "ready" if name in ready else "pending"] for name in sorted(used)]
-    return ["network", "papers", "state"], rows
+            used[catalog.run(run).model.name].add(target.paper)
+    return ["network", "papers"], [[name, ", ".join(sorted(used[name]))] for name in sorted(used)]
 
 
 def list_datasets(catalog: Catalog) -> Rows:
-    """Datasets that have a module; the budget page names the pending ones as well."""
+    """Every dataset, with its size and how it comes here."""
     rows = []
     for name in available_datasets():
         facts = get_dataset(name)

@@ -45,14 +45,13 @@ class Protocol(Settings):
     name: str
     dataset: str
     labels: tuple[str, ...] | None
-    engine: str = Field("supervised", description="How it is trained: supervised, or an engine that does not exist yet")
     pretraining: dict[str, str] = Field(
         default_factory=dict, description="Part of a network → protocol by which what it begins from is trained"
     )
     trained_by: str | None = Field(
         None,
         description="Protocol whose training gives the weights, where it is not this one; released: no training, the "
-        "network's released weights as they are",
+        "network's released weights as they are (at demo scale, which has none, a training by these settings)",
     )
     joint: tuple[str, ...] = Field((), description="Protocols whose prepared cases a training reads together")
     convention: str

@@ -15,13 +15,13 @@ from benchmark.catalog.arguments import (
 from benchmark.cost.budget import add_rate_argument, dataset_budget, rate_of
 from benchmark.cost.plan import HEADER, footnotes, size, target_cells
 from benchmark.cost.planner import Planner, RunPlan, totals
-from benchmark.datasets import available_datasets, get_dataset
+from benchmark.datasets import get_dataset
 from benchmark.files import csv_text, write_text
 from benchmark.markdown import aligned
 from benchmark.progress import say
 
 COLUMNS = (
-    "paper", "target", "runs", "pending", "jobs", "optimiser_steps", "runs_without_steps", "gpu_hours",
+    "paper", "target", "runs", "jobs", "optimiser_steps", "runs_without_steps", "gpu_hours",
     "runs_without_gpu_hours", "method", "checkpoint_bytes", "download_bytes", "scratch_bytes", "datasets", "licences",
     "accounts",
 )  # fmt: skip
@@ -56,7 +56,7 @@ def budget_csv(planner: Planner) -> str:
         download, scratch = disk(planner, datasets)
         sources = [planner.source(dataset) for dataset in datasets]
         rows.append([
-            target.paper, name, whole.runs, whole.pending, whole.jobs, whole.steps, whole.without_steps,
+            target.paper, name, whole.runs, whole.jobs, whole.steps, whole.without_steps,
             f"{whole.gpu_hours:.1f}", whole.without_hours, "; ".join(whole.methods), whole.disk_bytes,
             _known(download), _known(scratch), " ".join(datasets),
             "; ".join(dict.fromkeys(source.licence for source in sources)),
@@ -85,7 +85,7 @@ def disk(planner: Planner, datasets: Sequence[str]) -> tuple[int | None, int | N
 
 
 def _scratch(name: str) -> int | None:
-    if name not in available_datasets() or not get_dataset(name).archives:
+    if not get_dataset(name).archives:
         return None
     budget = dataset_budget(get_dataset(name))
     return _sum([budget.unpacked_bytes, budget.prepared_bytes])
@@ -107,8 +107,8 @@ def budget_markdown(planner: Planner) -> str:
     whole = totals(plans)
     unknown = f" ({whole.without_hours} runs without an estimate)" if whole.without_hours else ""
     summary = (
-        f"Together, each run once: {whole.runs} runs, {whole.pending} of them pending, at least {whole.steps:,} "
-        f"optimiser steps and {whole.gpu_hours:,.0f} GPU-hours{unknown}, {size(whole.disk_bytes)} of checkpoints."
+        f"Together, each run once: {whole.runs} runs, at least {whole.steps:,} optimiser "
+        f"steps and {whole.gpu_hours:,.0f} GPU-hours{unknown}, {size(whole.disk_bytes)} of checkpoints."
     )
     pilot = f" Here {catalog.share:.0%} of the steps." if planner.scale == "pilot" else ""
     parts = ["# Budget: what it would cost", INTRODUCTION + pilot, "## Targets", aligned(rows), summary]
@@ -118,10 +118,9 @@ def budget_markdown(planner: Planner) -> str:
 
 
 def _datasets(planner: Planner, names: Sequence[str]) -> str:
-    rows = [["dataset", "title", "module", "download", "scratch", "licence", "account", "note"]]
+    rows = [["dataset", "title", "download", "scratch", "licence", "account", "note"]]
     for name in names:
         source = planner.source(name)
-        state = "ready" if name in available_datasets() else "pending"
         sizes = [size(source.download_bytes), size(_scratch(name))]
-        rows.append([name, source.title, state, *sizes, source.licence, source.account, source.note])
+        rows.append([name, source.title, *sizes, source.licence, source.account, source.note])
     return aligned(rows)

@@ -80,10 +80,7 @@ def cost_of_run(config: RunConfig) -> RunCost:
 
 
 def cost_of(catalog: Catalog, run: str) -> RunCost:
-    """Count a run, or say why that cannot be done yet."""
-    reason = catalog.uncountable(run)
-    if reason is not None:
-        return RunCost(run, note=f"not attempted ({reason})")
+    """Count a run, or say why that cannot be done."""
     try:
         return cost_of_run(catalog.run(run, "paper"))
     except InputError as error:

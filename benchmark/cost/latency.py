@@ -218,10 +218,6 @@ def main(arguments: argparse.Namespace) -> None:
             "this is not the paper's measurement, so it is not stored beside it", remedy="name a file with --out"
         )
     for row, run in rows:
-        pending = catalog.pending(run)
-        if pending is not None:
-            say(f"{row}: not attempted ({pending})")
-            continue
         line = measure(
             row,
             catalog.run(run, arguments.scale),

@@ -56,12 +56,9 @@ def footnotes(plans: Sequence[RunPlan], speed: float = 1.0) -> list[str]:
         )
     if whole.without_hours:
         lines.append(
-            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, recipe unknown, "
-            "or number of slices unknown."
+            f"{whole.without_hours} of {whole.runs} runs have no estimate: network not counted, or number of "
+            "slices unknown."
         )
-    reasons = sorted({plan.pending for plan in plans if plan.pending})
-    if reasons:
-        lines.append(f"{whole.pending} runs are pending: {'; '.join(reasons)}.")
     return lines
 
 
@@ -72,7 +69,6 @@ def target_cells(planner: Planner, name: str) -> list[str]:
 def _sums(whole: Totals) -> list[str]:
     return [
         str(whole.runs),
-        str(whole.pending),
         str(whole.jobs),
         _partial(f"{whole.steps:,}", whole.without_steps, whole.runs),
         _partial(f"{whole.gpu_hours:,.0f}", whole.without_hours, whole.runs),
@@ -97,7 +93,7 @@ def size(number: float | None) -> str:
     return f"{number:.0f} B"
 
 
-HEADER = ("target", "runs", "pending", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
+HEADER = ("target", "runs", "jobs", "optimiser steps", "GPU-hours", "checkpoints")
 
 
 def _target_table(planner: Planner, names: Sequence[str]) -> Table:
@@ -111,12 +107,11 @@ def _target_table(planner: Planner, names: Sequence[str]) -> Table:
 
 
 def _run_table(plans: Sequence[RunPlan]) -> Table:
-    table = Table("run", "state", "steps", "GPU-hours", "by", title="runs", title_justify="left")
+    table = Table("run", "steps", "GPU-hours", "by", title="runs", title_justify="left")
     for plan in plans:
         hours = plan.budget.gpu_hours if plan.budget else None
         table.add_row(
             plan.run,
-            plan.pending or "ready",
             f"{plan.budget.steps:,}" if plan.budget else "unknown",
             "unknown" if hours is None else f"{hours:,.1f}",
             plan.method,
@@ -126,7 +121,7 @@ def _run_table(plans: Sequence[RunPlan]) -> Table:
 
 def _weights_table(plans: Sequence[RunPlan]) -> Table:
     table = Table("weights", "file", "size", "licence", title="released weights", title_justify="left")
-    for name in sorted({plan.weights for plan in plans if plan.pending is None} - {""}):
+    for name in sorted({plan.weights for plan in plans} - {""}):
         source = weight_source(name)
         table.add_row(name, source.file, size(source.bytes), source.licence)
     return table

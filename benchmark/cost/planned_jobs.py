@@ -44,7 +44,7 @@ def jobs_of_everything(catalog: Catalog) -> int:
 
 
 def _ready(catalog: Catalog, target: Target) -> list[str]:
-    return [run for run in catalog.runs(target, scored=True) if catalog.pending(run) is None]
+    return [run for run in catalog.runs(target, scored=True) if not catalog.made_elsewhere(run)]
 
 
 def _is_told(catalog: Catalog, run: str, scale: Scale) -> bool:

@@ -35,8 +35,7 @@ class RunPlan:
         scored: whether it is a run; a training that others only begin from is none.
         needs: trainings before it: those that it begins from, or the one whose weights it is predicted with.
         weights: released weights that it begins from or is predicted with; empty for none.
-        pending: why it cannot run yet; None if it can.
-        budget: estimate; None where the recipe or the number of training images is unknown.
+        budget: estimate; None where the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
         drawn: whether one of the targets asked for draws its receptive field.
     """
@@ -44,7 +43,6 @@ class RunPlan:
     run: str
     dataset: str
     preparation: str
-    pending: str | None
     budget: RunBudget | None
     method: str
     drawn: bool = False
@@ -60,7 +58,6 @@ class Totals:
     """Sums over runs, each counted once; `without_hours` of them have no estimate of GPU-hours."""
 
     runs: int
-    pending: int
     jobs: int
     steps: int
     without_steps: int
@@ -108,11 +105,15 @@ class Planner:
     def runs(self, targets: Iterable[str]) -> list[RunPlan]:
         """Runs that are scored for these targets, each once, then the trainings behind them that are no runs."""
         wanted = [self.catalog.target(target) for target in targets]
-        names = dict.fromkeys(run for target in wanted for run in self.catalog.runs(target, scored=True))
+        names = dict.fromkeys(
+            run
+            for target in wanted
+            for run in self.catalog.runs(target, scored=True)
+            if not self.catalog.made_elsewhere(run)
+        )
         figures = [target for target in wanted if target.draws_receptive_fields or target.draws_features]
         drawn = {run for target in figures for run in self.catalog.runs(target)}
-        ready = [run for run in names if self.catalog.pending(run) is None]
-        trainings = dict.fromkeys(name for run in ready for name in self.catalog.trainings(run, self.scale))
+        trainings = dict.fromkeys(name for run in names for name in self.catalog.trainings(run, self.scale))
         plans = [replace(self.plan(run), drawn=run in drawn) for run in names]
         return plans + [self._only_trained(name) for name in trainings if name not in names]
 
@@ -130,7 +131,7 @@ class Planner:
     def _only_trained(self, training: str) -> RunPlan:
         plan = self.plan(training)
         budget = plan.budget and replace(plan.budget, prediction_hours=plan.budget.prediction_hours and 0.0)
-        return replace(plan, scored=False, budget=budget, pending=None)
+        return replace(plan, scored=False, budget=budget)
 
     def plan(self, run: str) -> RunPlan:
         if run not in self._plans:
@@ -144,7 +145,7 @@ class Planner:
         samples, trained = self._samples(config), config.training_id == run
         counted, method = (None, "not estimated at demo scale") if self.scale == "demo" else self._network(run)
         budget = None
-        if samples is not None and self.catalog.recipe_known(run):
+        if samples is not None:
             predicted = source.predicted_images(dimension, volumes) or source.test_cases
             budget = run_budget(config, counted, training_samples=samples, predicted_cases=predicted, speed=self.speed)
             if not trained:
@@ -155,7 +156,6 @@ class Planner:
             run=run,
             dataset=config.dataset,
             preparation=config.preparation_id,
-            pending=self.catalog.pending(run),
             budget=budget,
             method=method,
             stores=tuple((store.dataset, store.id) for store in dict.fromkeys((*stores, config.store))),
@@ -208,7 +208,6 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
     hours = [budget.gpu_hours for budget in budgets if budget and budget.gpu_hours is not None]
     return Totals(
         runs=sum(plan.scored for plan in plans),
-        pending=sum(plan.pending is not None for plan in plans),
         jobs=jobs(plans),
         steps=sum(steps),
         without_steps=len(plans) - len(steps),
@@ -220,12 +219,11 @@ def totals(plans: Sequence[RunPlan]) -> Totals:
 
 
 def jobs(plans: Sequence[RunPlan]) -> int:
-    """Jobs of the stages before table or figure, for runs that can run today: per dataset, per preparation, per file of
-    released weights, per training, and two per run."""
-    ready = [plan for plan in plans if plan.pending is None]
-    stores = {store for plan in ready for store in plan.stores}
-    weights = {plan.weights for plan in ready} - {""}
-    per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in ready)
+    """Jobs of the stages before table or figure: per dataset, per preparation, per file of released weights, per
+    training, and two per run."""
+    stores = {store for plan in plans for store in plan.stores}
+    weights = {plan.weights for plan in plans} - {""}
+    per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in plans)
     return len({dataset for dataset, _ in stores}) * (len(STAGES) - 1) + len(stores) + len(weights) + per_run
 
 

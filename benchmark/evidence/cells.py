@@ -26,8 +26,7 @@ class CellSource:
 
     Attributes:
         runs: run ids, one per seed; empty for rows of printed text.
-        pending: why the runs cannot exist yet, or an empty string.
-        without_scores: why there may be no scores of runs that could exist.
+        without_scores: why there may be no scores of the runs.
         dataset, convention, order: what is scored and how it is averaged.
         classes: structures averaged; None for all scored ones.
         case_decimals: decimals to which the convention rounds each case's mean over classes; None: not at all.
@@ -39,7 +38,6 @@ class CellSource:
     """
 
     runs: tuple[str, ...] = ()
-    pending: str = ""
     without_scores: str = "not run"
     dataset: str = ""
     convention: str = ""
@@ -175,17 +173,16 @@ def measure(column: Column, source: CellSource, evidence: Evidence, published: P
     if source.words:
         return Measured(words=source.words)
     if column.measure in ("option", "setting", "cases"):
-        reason = "a description" if published.kind == "text" else source.pending or "not a setting of this row"
+        reason = "a description" if published.kind == "text" else "not a setting of this row"
         return _count(source.setting, 1.0, reason)
     if not source.runs:
         return Measured(not_attempted="nothing to run for this row")
     if column.measure in ("parameters", "parameters_added", "flops"):
         counted = evidence.cost.get(source.runs[0], {}).get(column.measure)
-        return _count(counted, unit, source.pending or "not counted")
+        return _count(counted, unit, "not counted")
     absent = next((evidence.absent[run] for run in source.runs if run in evidence.absent), "")
-    reason = (absent if column.measure == "score" else "") or source.pending
-    if reason and not any(run in evidence.scores for run in source.runs):
-        return Measured(not_attempted=reason)
+    if column.measure == "score" and absent and not any(run in evidence.scores for run in source.runs):
+        return Measured(not_attempted=absent)
     if column.measure == "latency":
         return _latency(evidence.latency.get(source.runs[0]), unit)
     return _score(column, source, evidence, published)
@@ -207,7 +204,7 @@ def _latency(found: tuple[float, str] | None, unit: float) -> Measured:
 def _training_time(source: CellSource, evidence: Evidence, unit: float) -> Measured:
     seconds = evidence.training_time.get(source.runs[0]) if source.runs else None
     if seconds is None:
-        return Measured(not_attempted=source.pending or "not trained")
+        return Measured(not_attempted="not trained")
     scale = {"demo": DEMO, "pilot": f"{evidence.share:.0%} of the steps"}.get(evidence.scale, "measured on our machine")
     return Measured(mode="score", rebuilt=Rebuilt.point(seconds / unit), not_comparable=scale)
 

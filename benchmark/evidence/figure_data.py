@@ -239,8 +239,9 @@ def subgroups_of(request: Request) -> dict[str, dict[str, np.ndarray]]:
     row = next(iter(target.rows))
     source = cell_sources(request.catalog, target, request.scale)[row, name]
     run = source.runs[0]
-    if source.pending and run not in request.scores:
-        raise NotDrawable(request.layout.absent(run) or source.pending)
+    absent = request.layout.absent(run) or request.catalog.made_elsewhere(run)
+    if absent and run not in request.scores:
+        raise NotDrawable(absent)
     config = request.catalog.run(run, request.scale)
     kinds = _case_attribute(request, config, request.parameter("split_by"))
     groups: dict[str, dict[str, np.ndarray]] = {}

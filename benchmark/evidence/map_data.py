@@ -42,7 +42,7 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
         path = Path(request.layout.receptive_field(source.runs[0])) if source.runs else None
         if path is None or not path.is_file():
             begun = Path(request.layout.source(source.dataset)).is_file()
-            missing[row] = source.pending or ("not run" if begun else source.without_scores)
+            missing[row] = "not run" if begun else source.without_scores
             continue
         record = _map_record(path, request, source.runs[0], lineage.receptive_field)
         maps[row] = np.load(path, allow_pickle=False)
@@ -98,7 +98,7 @@ def features_of(request: Request) -> ShownFeatures:
     path = Path(request.layout.features(source.runs[0]))
     if not path.is_file():
         begun = Path(request.layout.source(source.dataset)).is_file()
-        raise NotDrawable(source.pending or ("not run" if begun else source.without_scores))
+        raise NotDrawable("not run" if begun else source.without_scores)
     record = _map_record(path, request, source.runs[0], lineage.features)
     with np.load(path, allow_pickle=False) as stored:
         maps = {name: upright(stored[name], record["axes"]) for name in stored.files}

@@ -70,7 +70,7 @@ def panels_of(request: Request) -> Sheet:
     for part in _parts(request):
         predicted = {row: run for row, run in part.runs.items() if _is_predicted(request, run)}
         if not predicted:
-            sheet.notes.append(f"{part.title}: {_reason(request, part.runs)}")
+            sheet.notes.append(f"{part.title}: not run")
             continue
         config = request.catalog.run(next(iter(predicted.values())), request.scale)
         labels = config.labels or get_dataset(config.dataset).label_names
@@ -81,8 +81,7 @@ def panels_of(request: Request) -> Sheet:
         for case in cases:
             panel = _panel(request, config, predicted, case, shown)
             sheet.panels.append(panel)
-            absent = {row: _reason(request, {row: run}) for row, run in part.runs.items() if row not in panel.labels}
-            sheet.missing.update({(panel.name, row): reason for row, reason in absent.items()})
+            sheet.missing.update({(panel.name, row): "not run" for row in part.runs if row not in panel.labels})
     if not sheet.panels:
         elsewhere = {run: run for run in request.layout.predictions}
         raise NotDrawable(_reason(request, elsewhere) if elsewhere else "not run")
@@ -117,7 +116,8 @@ def _is_predicted(request: Request, run: str) -> bool:
 
 def _reason(request: Request, runs: Mapping[str, str]) -> str:
     """Why none of some runs has a prediction to show."""
-    reasons = (request.layout.no_predictions(run) or request.catalog.pending(run) or "not run" for run in runs.values())
+    layout, catalog = request.layout, request.catalog
+    reasons = (layout.no_predictions(run) or catalog.made_elsewhere(run) or "not run" for run in runs.values())
     distinct = list(dict.fromkeys(reasons))
     more = [f"and {len(distinct) - REASONS} more"] if len(distinct) > REASONS else []
     return ", ".join([*distinct[:REASONS], *more])

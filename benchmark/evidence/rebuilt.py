@@ -244,7 +244,7 @@ def _control_cells(
             scores = by_protocol.get(source.protocol) if source else None
             if column.measure == "score" and source and scores:
                 shown = replace(evidence, scores={scores.run: scores})
-                own = replace(source, runs=(scores.run,), pending="")
+                own = replace(source, runs=(scores.run,))
                 cells[label, name] = build_cell(label, name, column, None, own, shown)
     return cells
 

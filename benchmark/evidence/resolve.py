@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Column, Target
-from benchmark.datasets import available_datasets, get_dataset
+from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource
 from benchmark.scoring.conventions import get_convention
@@ -39,20 +39,18 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
     name = column.convention or config.convention
     convention = get_convention(name)
     per_case = convention.rounding is not None and convention.rounding.of == "case"
-    known = config.dataset in available_datasets()
-    dataset = get_dataset(config.dataset) if known else None
+    dataset = get_dataset(config.dataset)
     return CellSource(
         runs=tuple(runs),
-        pending=catalog.pending(runs[0]) or "",
-        without_scores=NO_PHANTOM if dataset and not dataset.phantom and scale == "demo" else "not run",
+        without_scores=NO_PHANTOM if not dataset.phantom and scale == "demo" else "not run",
         dataset=config.dataset,
         convention=name,
         order=convention.averaging,
-        classes=group_classes(config, column.group) if known else None,
+        classes=group_classes(config, column.group),
         case_decimals=convention.rounding.decimals if per_case else None,
-        test_cases=frozenset(dataset.test_cases) if dataset else frozenset(),
+        test_cases=frozenset(dataset.test_cases),
         told=config.inference.method == "prompted",
-        setting=_setting(column, catalog.run(runs[0], "paper"), known),
+        setting=_setting(column, catalog.run(runs[0], "paper")),
         words=_words(column, catalog.run(runs[0], "paper")),
     )
 
@@ -90,7 +88,7 @@ def _value(config: RunConfig, key: str) -> Any:
     return value
 
 
-def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
+def _setting(column: Column, config: RunConfig) -> float | None:
     """Value of a column that prints a setting of the paper or a size of the data set; None if it is not a number."""
     key = str(column.metric)
     if column.measure == "option":
@@ -98,7 +96,7 @@ def _setting(column: Column, config: RunConfig, known: bool) -> float | None:
     if column.measure == "setting":
         value = _value(config, key)
         return float(value) if isinstance(value, int | float) else None
-    if column.measure == "cases" and known:
+    if column.measure == "cases":
         dataset = get_dataset(config.dataset)
         sizes = {"classes": len(dataset.label_names), **dataset.split_counts, **dataset.counts}
         count = sizes.get(key)

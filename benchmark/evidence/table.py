@@ -137,7 +137,7 @@ def current_scores(
 
 def absent_runs(catalog: Catalog, target: Target, layout: Layout) -> dict[str, str]:
     """run → why nothing is known of it although it was to be made elsewhere."""
-    reasons = {run: layout.absent(run) for run in catalog.runs(target)}
+    reasons = {run: layout.absent(run) or catalog.made_elsewhere(run) for run in catalog.runs(target)}
     return {run: reason for run, reason in reasons.items() if reason}
 
 

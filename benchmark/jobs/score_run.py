@@ -152,6 +152,9 @@ def score(
     cases = choose_cases(pair_cases(store / "references", predictions), config.inference.cases(split), store=store)
     if any(convention.grid == "network" for convention in scored_conventions(config.convention).values()):
         cases = on_network_grid(cases, config, predictions.parent / NETWORK_GRID, store)
+    if any(convention.slices for convention in scored_conventions(config.convention).values()):
+        axis = config.inference.slice_axis
+        cases = [files._replace(slice_axis=_raw_axis(_turned(store, files.case), axis)) for files in cases]
     score_folders(
         cases,
         out,
@@ -219,6 +222,15 @@ def _turned(store: Path, case: str) -> tuple[str, str] | None:
     """Axis codes of the raw and the prepared volume of a case; None where it was not turned."""
     codes = PreparedStore(store).open(case).meta["orientation"]
     return (codes["raw"], codes["prepared"]) if codes["raw"] else None
+
+
+def _raw_axis(turned: tuple[str, str] | None, axis: int) -> int:
+    """The axis of the raw volume that became `axis` of the prepared one."""
+    if turned is None:
+        return axis
+    raw, prepared = turned
+    pair = next(pair for pair in ("LR", "PA", "IS") if prepared[axis] in pair)
+    return next(number for number, code in enumerate(raw) if code in pair)
 
 
 def conventions_of(config: RunConfig, labels: LabelNames, cases: Sequence[CaseFiles]) -> list[Convention]:

@@ -198,7 +198,7 @@ class Wiring:
             return False
         if run in self.layout.predictions:
             return not self.layout.absent(run)
-        if self.catalog.pending(run) is not None:
+        if self.catalog.made_elsewhere(run):
             return False
         trainings = (self._run(name, self.settings.scale) for name in self.catalog.trainings(run, self.settings.scale))
         return all(self._has_data(store.dataset) for training in trainings for store in training.stores)
@@ -206,8 +206,6 @@ class Wiring:
     def _has_data(self, dataset: str) -> bool:
         """Whether there is anything to begin with: in the demo a given folder or a phantom. At the papers' scale
         always: what can be neither downloaded nor found in `roots` stops at `fetch`, which says where to get it."""
-        if dataset not in available_datasets():
-            return False
         return not self.is_demo or dataset in self.roots or get_dataset(dataset).phantom
 
     @cached_property

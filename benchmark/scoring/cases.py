@@ -30,13 +30,15 @@ from benchmark.scoring.surface import SurfaceDistances, surface_distances
 
 
 class Score(NamedTuple):
-    """One value. `value` is NaN where the convention gives the situation none; `status` names the situation."""
+    """One value. `value` is NaN where the convention gives the situation none; `status` names the situation; `part` is
+    the slice where slices are scored one by one."""
 
     class_name: str
     metric: str
     value: float
     convention: str
     status: str
+    part: str = ""
 
 
 @dataclass

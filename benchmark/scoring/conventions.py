@@ -125,6 +125,7 @@ class Convention(_Part):
         beside: conventions that the same predictions are scored by as well, for compare.csv.
         grid: that maps are compared on: `raw`, or `network`, slices as large as the network sees them (a run's own
             labels there, and references resized with order 0).
+        slices: every slice of a volume is a case of its own, for the structures that its reference shows.
         spacing: `header` (the reference file's, mm), `unit` (voxels), or fixed values per axis.
         worst_distance: what `worst` means for distances, in the unit of the spacing, and the largest distance that any
             case scores. One number for all cases: were it a case's own diagonal, failing on a small image
@@ -138,6 +139,7 @@ class Convention(_Part):
     beside: tuple[str, ...] = ()
     averaging: Literal["cases_then_classes", "classes_then_cases"]
     grid: Literal["raw", "network"] = "raw"
+    slices: bool = False
     spacing: Literal["header", "unit"] | tuple[Annotated[float, Field(gt=0)], ...]
     rules: dict[Metric, EmptyRule]
     worst_distance: float | None = Field(default=None, gt=0)
@@ -152,6 +154,8 @@ class Convention(_Part):
     def _complete(self) -> Convention:
         if self.grid == "network" and (self.spacing != "unit" or self.crop or self.instances):
             raise ValueError("grid network needs spacing unit, and has no crop and no instances")
+        if self.slices and (self.grid == "network" or self.crop or self.instances):
+            raise ValueError("slices are scored on the raw grid, without a crop and without instances")
         needs = {
             "surface": [m for m in self.rules if m in SURFACE_METRICS],
             "tolerances": [m for m in self.rules if m == "nsd"],
@@ -167,7 +171,8 @@ class Convention(_Part):
     @property
     def digest(self) -> str:
         """Changes when anything that can move a score changes."""
-        return value_digest(self.model_dump(mode="json", exclude={"title", "source", "notes", "beside"}))
+        unset = set() if self.slices else {"slices"}  # what was scored before there were such conventions
+        return value_digest(self.model_dump(mode="json", exclude={"title", "source", "notes", "beside"} | unset))
 
     @property
     def default_metrics(self) -> tuple[str, ...]:

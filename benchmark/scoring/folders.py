@@ -30,6 +30,7 @@ from benchmark.scoring.images import (
     turn_axes,
 )
 from benchmark.scoring.overlap import measure_overlap
+from benchmark.scoring.slices import score_slices
 from benchmark.version import code_version
 from benchmark.workers import map_processes
 
@@ -47,14 +48,15 @@ class NetworkGrid(NamedTuple):
 
 
 class CaseFiles(NamedTuple):
-    """One case: its place in the order of output, id, reference file, prediction file (None where it is missing), and
-    what conventions of the network's grid need."""
+    """One case: its place in the order of output, id, reference file, prediction file (None where it is missing), what
+    conventions of the network's grid need, and along which axis of its files slices lie (None: not known, or none)."""
 
     index: int
     case: str
     reference: Path
     prediction: Path | None
     network: NetworkGrid | None = None
+    slice_axis: int | None = None
 
 
 @dataclass(frozen=True)
@@ -170,13 +172,17 @@ def score_files(
     labelled = without_ignored(reference, prediction, ignore)
     scores: list[Score] = []
     try:
-        for grid in dict.fromkeys(convention.grid for convention in conventions):
-            chosen = [convention for convention in conventions if convention.grid == grid]
+        whole = [convention for convention in conventions if not convention.slices]
+        for grid in dict.fromkeys(convention.grid for convention in whole):
+            chosen = [convention for convention in whole if convention.grid == grid]
             if grid == "network":
                 maps = without_ignored(*_on_network_grid(files, reference, prediction), ignore)
             else:
                 maps = labelled
             scores += score_case(*maps, labels=labels, conventions=chosen, metrics=metrics)
+        if sliced := [convention for convention in conventions if convention.slices]:
+            given = {"axis": files.slice_axis, "labels": labels, "conventions": sliced, "metrics": metrics}
+            scores += score_slices(*labelled, **given)
     except InputError as error:
         error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
         raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
@@ -303,4 +309,5 @@ def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:
 
 
 def _row(run: str, case: str, score: Score) -> tuple:
+    case = f"{case}/{score.part}" if score.part else case
     return (run, case, score.class_name, score.metric, score.value, score.convention, score.status)

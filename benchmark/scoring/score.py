@@ -208,6 +208,9 @@ def applicable(
         if convention.grid == "network" and cases[0].network is None:
             say(f"{convention.name} left out: it is not known how large the network sees the cases")
             continue
+        if convention.slices and cases[0].slice_axis is None and any(len(kind.shape) == 3 for kind in kinds.values()):
+            say(f"{convention.name} left out: it is not known along which axis the slices of the cases lie")
+            continue
         rules = {metric: rule for metric, rule in convention.rules.items() if metric in metrics}
         try:
             for case, geometry in kinds.items():

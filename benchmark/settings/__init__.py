@@ -6,7 +6,7 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 
 from __future__ import annotations
 
-from benchmark.settings.base import RELEASED, Scale, Settings, Step
+from benchmark.settings.base import ELSEWHERE, RELEASED, Scale, Settings, Step
 from benchmark.settings.inference import Features, Inference, ReceptiveField
 from benchmark.settings.preparation import Preparation, Resampling
 from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
@@ -19,10 +19,12 @@ from benchmark.settings.training import (
     Resize,
     Sampling,
     Schedule,
+    Selection,
     Training,
 )
 
 __all__ = [
+    "ELSEWHERE",
     "RELEASED",
     "Beginning",
     "Features",
@@ -42,6 +44,7 @@ __all__ = [
     "Sampling",
     "Scale",
     "Schedule",
+    "Selection",
     "Settings",
     "Step",
     "Training",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_serializer
 
 Scale = Literal["paper", "pilot", "demo"]
+ELSEWHERE = "elsewhere"  # in place of a network: somebody else has it, and hands in what it predicts or scores
 RELEASED = "released"  # in place of a training: the network's released weights are scored as they are
 
 

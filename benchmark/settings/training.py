@@ -181,10 +181,19 @@ class Sampling(Settings):
     resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
 
 
+class Selection(Settings):
+    """Weights of the lowest validation loss, as M4oE's release counts it, in place of the last ones."""
+
+    interval: int = Field(2, gt=0, description="Epochs from one look at the validation loss to the next, from epoch 0")
+    patience: int = Field(7, gt=0, description="Looks without a lower loss after which the training ends")
+    dice: float = Field(0.6, description="Weight of the soft Dice term in it")
+    cross_entropy: float = Field(0.4, description="Weight of the cross-entropy term in it")
+
+
 class Training(Settings):
     """How a run is trained."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images", "prompted"})
+    added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images", "prompted", "selection"})
 
     patch: tuple[int, ...] = Field(description="Patch size in voxels of the prepared store")
     batch: int = Field(gt=0, description="Global batch: samples per optimiser step over all processes")
@@ -200,6 +209,7 @@ class Training(Settings):
     freeze_epochs: int = Field(0, ge=0, description="Epochs in which the pre-trained encoder stays fixed")
     validation_interval: int = Field(50, gt=0, description="Epochs between validations")
     checkpoint_interval: int = Field(500, gt=0, description="Optimiser steps between checkpoints")
+    selection: Selection | None = Field(None, description="Which weights a training ends with; null: the last")
     synchronise_batch_norm: bool = Field(False, description="Batch statistics over all processes")
     find_unused_parameters: bool = Field(False, description="Needed where some parameters get no gradient")
     devices: int = Field(1, gt=0, description="GPUs the protocol trains on")
@@ -214,6 +224,8 @@ class Training(Settings):
         for objective in ("masked_images", "prompted"):
             if (self.objective == objective) != (getattr(self, objective) is not None):
                 raise ValueError(f"{objective} belongs to the objective {objective}, and only to it")
+        if self.selection is not None and self.objective != "segmentation":
+            raise ValueError("selection is by the loss of labels: the objective has to be segmentation")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self

@@ -29,7 +29,15 @@ from benchmark.progress import say
 KEPT = 2
 OURS = ("step-????????.pt", "step-????????.json", ".tmp-*-step-*")  # a user may keep files of his own beside them
 # what belongs to a training beside its record, and is set aside with it
-PARTS = ("checkpoints", "log.csv", "validation.csv", "tensorboard", "final.safetensors", "trained.json")
+PARTS = (
+    "checkpoints",
+    "log.csv",
+    "validation.csv",
+    "selection.csv",
+    "tensorboard",
+    "final.safetensors",
+    "trained.json",
+)
 
 
 def set_aside(folder: Path, made: Made, *, forced: bool) -> None:

@@ -26,6 +26,7 @@ STEP_FIELDS = (
     "peak_memory_mb",
 )
 VALIDATION_FIELDS = ("step", "epoch", "mean_dice")
+SELECTION_FIELDS = ("step", "epoch", "validation_loss", "kept")
 
 
 class CsvLog:
@@ -67,15 +68,17 @@ class Journal:
     """All reports of the first process.
 
     Args:
-        folder: the run's directory; writes log.csv, validation.csv and, on request, tensorboard/.
+        folder: the run's directory; writes log.csv, validation.csv and, on request, selection.csv and tensorboard/.
         total: steps of the whole training.
         tensorboard: also write event files.
+        selects: weights are selected by a validation loss.
     """
 
-    def __init__(self, folder: Path, *, total: int, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, *, total: int, tensorboard: bool = False, selects: bool = False) -> None:
         self.folder, self.total, self.tensorboard = folder, total, tensorboard
         self.steps = CsvLog(folder / "log.csv", STEP_FIELDS)
         self.validations = CsvLog(folder / "validation.csv", VALIDATION_FIELDS)
+        self.selections = CsvLog(folder / "selection.csv", SELECTION_FIELDS) if selects else None
         self._bar: Progress | None = None
         self._events = None
         self._last_line = time.monotonic()
@@ -83,6 +86,8 @@ class Journal:
     def start(self, step: int) -> None:
         self.steps.truncate(step)
         self.validations.truncate(step)
+        if self.selections is not None:
+            self.selections.truncate(step)
         if self.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -114,9 +119,18 @@ class Journal:
         self._send("validation", row)
         say(f"validation after epoch {row['epoch']}: mean Dice {row['mean_dice']:.4f}")
 
+    def selection(self, row: dict[str, float]) -> None:
+        """A look at the validation loss; `kept`: 1 where its weights are the best so far, else 0."""
+        assert self.selections is not None
+        self.selections.add(row)
+        self._send("selection", row)
+        say(f"validation loss after epoch {row['epoch']}: {row['validation_loss']:.4f}{', kept' * bool(row['kept'])}")
+
     def flush(self) -> None:
         self.steps.flush()
         self.validations.flush()
+        if self.selections is not None:
+            self.selections.flush()
 
     def close(self) -> None:
         self.flush()

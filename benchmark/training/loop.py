@@ -32,6 +32,7 @@ from benchmark.training.processes import (
 )
 from benchmark.training.randomness import continue_randomness, random_state, seed_everything
 from benchmark.training.schedules import learning_rate
+from benchmark.training.selection import Selector
 from benchmark.training.signals import StopRequest
 
 DIVERGED_LOSS = 1e3  # Dice is at most 1, and a cross-entropy of 1000 nats per voxel no longer comes back
@@ -69,6 +70,7 @@ class TrainingLoop:
         checkpoints: reads and writes the run's checkpoints.
         objective: from the network and a batch to a loss; None: segmentation.
         validate: called with (network, device=, rank=, world=), returns the mean Dice; None: no validation cases.
+        selector: chooses the weights that the network has in the end; None: the last ones.
         stop: set by a signal; None where nobody listens.
         check_lock: called before anything is written.
     """
@@ -86,6 +88,7 @@ class TrainingLoop:
         objective: Objective | None = None,
         machine: Machine | None = None,
         validate: Callable[..., float] | None = None,
+        selector: Selector | None = None,
         stop: StopRequest | None = None,
         check_lock: Callable[[], None] = lambda: None,
     ) -> None:
@@ -93,6 +96,7 @@ class TrainingLoop:
         self.machine = machine or Machine()
         self.samples, self.steps_per_epoch = samples, steps_per_epoch
         self.checkpoints, self.validate, self.stop, self.check_lock = checkpoints, validate, stop, check_lock
+        self.selector = selector
         self.total_steps = self.training.epochs * steps_per_epoch
         self.objective = objective or Segmentation(self.training)
         pretrained = config.model.initialisation != "scratch" or bool(config.begins_from)
@@ -102,10 +106,12 @@ class TrainingLoop:
         self.share = make_share(
             self.training, world=processes.world, rank=processes.rank, micro_batch=self.machine.micro_batch
         )
-        self.journal = Journal(folder, total=self.total_steps, tensorboard=self.machine.tensorboard)
+        self.journal = Journal(
+            folder, total=self.total_steps, tensorboard=self.machine.tensorboard, selects=selector is not None
+        )
 
     def run(self) -> bool:
-        """True when the last step is done, False when stopped in order and saved before it.
+        """True when the training is done, False when stopped in order and saved before that.
 
         Raises:
             TrainingDiverged, SampleError, InputError: with the last good checkpoint untouched.
@@ -116,18 +122,23 @@ class TrainingLoop:
         batches = self._batches(start)
         try:
             for step in range(start, self.total_steps):
+                if self.selector is not None and self.selector.is_over:
+                    break
                 self._set_learning_rate(step)
                 stopping = self._report(step, self._optimise(step, batches))
                 self._validate_if_due(step)
-                if stopping or self._checkpoint_due(step):
+                over = self._select_if_due(step)
+                if stopping or over or self._checkpoint_due(step):
                     self._save(step + 1)
-                if stopping and step + 1 < self.total_steps:
+                if stopping and not over and step + 1 < self.total_steps:
                     return False
         finally:
             batches.close()
             if self.processes.first:
                 with self._disk_full_explained():
                     self.journal.close()
+        if self.selector is not None and self.selector.weights:
+            self.network.module.load_state_dict(self.selector.weights)
         return True
 
     # One step
@@ -228,6 +239,21 @@ class TrainingLoop:
         if self.processes.first:
             self.journal.validation({"step": step, "epoch": epoch - 1, "mean_dice": dice})
 
+    def _select_if_due(self, step: int) -> bool:
+        """Whether the training ends here. All processes go by the loss that the first one sees."""
+        epoch, last = divmod(step + 1, self.steps_per_epoch)
+        if self.selector is None or last or not self.selector.is_due(epoch - 1):
+            return False
+        bare = self.network.module
+        share_buffers(bare)
+        with self.processes.autocast():
+            loss = self.selector.measure(bare, self.processes.device, epoch=epoch - 1)
+        loss = self.processes.broadcast(loss)
+        kept = self.selector.take(loss, bare, step=step + 1)
+        if self.processes.first:
+            self.journal.selection({"step": step, "epoch": epoch - 1, "validation_loss": loss, "kept": int(kept)})
+        return self.selector.is_over
+
     def _diverged(self, step: int, what: str) -> TrainingDiverged:
         steps = self.checkpoints.steps()
         return TrainingDiverged(
@@ -263,6 +289,8 @@ class TrainingLoop:
         self.optimiser.load_state_dict(state["optimiser"])
         if state["scaler"]:
             self.processes.scaler.load_state_dict(state["scaler"])
+        if self.selector is not None:
+            self.selector.load_state(state["selection"])
         continue_randomness(state, seed=self.config.seed, rank=self.processes.rank, world=self.processes.world)
         return state["step"]
 
@@ -293,6 +321,7 @@ class TrainingLoop:
             "step": step,
             "epoch": step // self.steps_per_epoch,
             "position": step * self.share.batch,
+            **({"selection": self.selector.state()} if self.selector is not None else {}),
         }
         self.checkpoints.save(state, step=step)
 

@@ -182,6 +182,7 @@ def assemble(
         objective=make_objective(config.training, material.classes, material.ignore),
         machine=Machine(arguments.workers, arguments.micro_batch, arguments.tensorboard),
         validate=material.validate,
+        selector=material.selector,
         stop=stop,
         check_lock=check,
     )
@@ -215,6 +216,8 @@ def finish(out: Path, config: RunConfig, loop: TrainingLoop, checkpoints: Checkp
     weights = out.parent / WEIGHTS
     write_weights(weights, loop.network.module)
     record = {"run": config.run, "steps": loop.total_steps, "weights": WEIGHTS, "sha256": file_digest(weights)}
+    if loop.selector is not None:
+        record["selected_step"] = loop.selector.step
     code = {"code_versions": checkpoints.code_versions()}
     write_json(out, {**record, "made": inputs.made, **versions(config), **code})
     checkpoints.keep_newest()

@@ -243,11 +243,17 @@ def test_split_tags_and_merge() -> None:
     assert merge({"a": {"b": 1, "c": 2}, "d": [1, 2]}, {"a": {"b": 5}, "d": [3]}) == {"a": {"b": 5, "c": 2}, "d": [3]}
 
 
-def test_a_module_that_does_not_exist_makes_a_run_pending(folder: Path) -> None:
-    edit(folder / "swin_smt" / "models.yaml", lambda tree: tree["unetr"].update(model="not_a_network"))
-    catalog = Catalog(folder)
-    assert catalog.pending("swin_smt/totalseg/unetr/seed0") == "network not yet available"
-    assert "registry" in NOT_NETWORKS
+def test_a_network_without_a_module_is_an_error(folder: Path) -> None:
+    edit(folder / "swin_smt" / "models.yaml", lambda tree: tree["unetr"].update(model="unter"))
+    with pytest.raises(InputError, match="unknown network 'unter'; did you mean 'unetr'") as caught:
+        Catalog(folder)
+    assert "models.yaml: unetr" in str(caught.value) and "registry" in NOT_NETWORKS
+
+
+def test_a_dataset_without_a_module_is_an_error(folder: Path) -> None:
+    edit(folder / "swin_smt" / "protocols.yaml", lambda tree: tree["totalseg"].update(dataset="totalsegg"))
+    with pytest.raises(InputError, match="unknown dataset 'totalsegg'; did you mean 'totalseg'"):
+        Catalog(folder)
 
 
 def test_generated_files_are_up_to_date() -> None:

@@ -35,7 +35,7 @@ def test_any_cell_is_derived(name: str, row: str, column: str, scale: str) -> No
     assert not any(line != line.rstrip() for line in lines)
     assert lines[-1].startswith("command     snakemake ") and lines[-1].endswith(f"{name}.csv")
     for run in CATALOG.rests_on(target, row, column) if measure in ("score", "average") else ():
-        assert f"run         {run} ({CATALOG.pending(run) or 'ready'})" in text
+        assert f"run         {run}, configuration " in text
         assert "convention  " in text and "scores.parquet" in text
 
 
@@ -49,7 +49,7 @@ def test_a_cell_without_training_claims_none(name: str, row: str, column: str) -
 
 
 def test_every_setting_is_shown_with_its_value() -> None:
-    """Values that are no part of the run's settings (initialisation, engine) were once shown as a dash."""
+    """Values that are no part of the run's settings (initialisation, edges) were once shown as a dash."""
     text = "\n".join(derivation(CATALOG, CATALOG.target("table3_atlas"), "Ours", "DSC (%) Liver", "paper"))
     assert "  begins_from.expert1: swin_mae — paper: Section 2" in text
     assert "  trained_by: joint — code: trainer.py" in text and "trained by  m4oe/mae_atlas2023/swin_mae/seed0" in text
@@ -68,7 +68,7 @@ def test_what_the_demo_changes_is_not_the_papers() -> None:
 def test_a_mean_over_datasets_names_the_run_of_each() -> None:
     text = "\n".join(derivation(CATALOG, CATALOG.target("table2_umamba"), "nnU-Net", "AVG", "paper"))
     for dataset in ("abdomen_mri", "endovis17", "neurips_cellseg"):
-        assert f"run         swin_umamba/{dataset}-nnunet/nnunet/seed0 (ready)" in text
+        assert f"run         swin_umamba/{dataset}-nnunet/nnunet/seed0, configuration " in text
 
 
 def shown() -> dict[tuple[str, str], set[tuple[str, str, str]]]:

@@ -13,6 +13,7 @@ from benchmark.catalog.catalog import DEFAULT_FOLDER
 from benchmark.cost.meta import build_on_meta
 from benchmark.errors import InputError
 from benchmark.models.registry import build_for_run
+from benchmark.settings import Selection
 
 CATALOG = load_catalog()
 RELEASED_HEADS = (14, 3, 16)  # train.py and test.py of JefferyJiang-YF/M4oE @4f8c343
@@ -26,6 +27,7 @@ RELEASED_HEADS = (14, 3, 16)  # train.py and test.py of JefferyJiang-YF/M4oE @4f
         ("amos_ct", 2, "joint", "mae_amos_ct"),
         ("amos_ct_mri", 2, "joint_mri", "mae_amos_mr"),
         ("flare22-adamw", 0, "joint-adamw", "mae_amos_ct"),
+        ("atlas2023-selected", 1, "joint-selected", "mae_amos_ct"),
     ],
 )
 @pytest.mark.parametrize("scale", ["paper", "demo"])
@@ -48,6 +50,8 @@ def test_the_rate_and_the_epochs_are_of_one_command():
     assert (trained.epochs, trained.batch, trained.optimiser.learning_rate) == (150, 36, pytest.approx(0.05 * 36 / 24))
     assert trained.counts_slices(volumes=True) and trained.sampling.slices == "all" and trained.schedule.set_after_step
     assert CATALOG.run("m4oe/joint-adamw/m4oe/seed0").training.optimiser.name == "adamw"
+    assert CATALOG.run("m4oe/joint-selected/m4oe/seed0").training.selection == Selection()
+    assert trained.selection is None
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_a_row_of_ones_own_is_trained_by_the_tables_protocol(folder):
     catalog = load_catalog()
     target = catalog.target("table2_experts")
     (run,) = catalog.cell_runs(target, "my_net")
-    assert run == "mine/totalseg/my_net/seed0" and catalog.pending(run) is None
+    assert run == "mine/totalseg/my_net/seed0" and catalog.made_elsewhere(run) is None
     theirs = catalog.run(catalog.cell_runs(target, next(iter(target.rows)))[0])
     for part in ("dataset", "preparation", "training", "inference", "convention"):
         assert getattr(catalog.run(run), part) == getattr(theirs, part)

@@ -43,13 +43,6 @@ def test_networks_at_paper_scale(model, parameters, multiply_adds):
     assert {"row": model, **expected} in committed  # else: python -m benchmark cost --table
 
 
-def test_a_network_that_does_not_exist_yet(monkeypatch):
-    catalog = load_catalog()
-    monkeypatch.setattr(catalog, "uncountable", lambda run: "network not yet available")
-    counted = cost_of(catalog, RUN.format("swin_smt-n4"))
-    assert counted == RunCost(RUN.format("swin_smt-n4"), note="not attempted (network not yet available)")
-
-
 def test_a_network_that_refuses_its_options_is_a_note(monkeypatch):
     def refuse(*_, **__):
         raise InputError("unetr cannot be built: no such option")

@@ -37,7 +37,7 @@ sample:
     overlap: {{value: 0.5, assumed: any}}
 """
 # A network that does not exist here: nothing of these rows can be trained.
-MODELS = "theirs: {model: somebody_elses}\nnobodys: {model: somebody_elses}\n"
+MODELS = "theirs: {model: elsewhere}\nnobodys: {model: elsewhere}\n"
 TARGET = """\
 kind: table
 number: Trial

@@ -48,11 +48,11 @@ def cell_of(evidence: Evidence, source: CellSource, *, published: str = "70.88",
 
 def test_a_table_without_any_file_is_built_and_says_why():
     sources = sources_of(TARGET)
-    sources["DiNTS", "Overall"] = replace(sources["DiNTS", "Overall"], pending="network not yet available")
+    sources["DiNTS", "Overall"] = replace(sources["DiNTS", "Overall"], without_scores="no phantom")
     table = build_table(TARGET, sources, Evidence())
     rows = {line["row"]: line for line in lines_of(table_csv(table))}
     assert list(rows) == list(TARGET.rows)
-    assert rows["DiNTS"]["Overall"] == "not attempted (network not yet available)"
+    assert rows["DiNTS"]["Overall"] == "not attempted (no phantom)"
     assert rows["UNETR"]["Overall"] == "not attempted (not run)"
     assert rows["UNETR"]["Time (s)"] == "not attempted (no GPU)"
     assert rows["UNETR"]["Params (M)"] == "not attempted (not counted)"

@@ -24,6 +24,8 @@ EXPECTED = {
     ("esam", "dsc"): (1, 0, 0, SKIP),
     ("esam", "hd95"): (0, 0, 0, SKIP),
     ("esam_network", "dsc"): (1, 0, 0, SKIP),
+    ("sam_med2d", "dsc"): (1, 0, 0, SKIP),
+    ("sam_med2d", "iou"): (1, 0, 0, SKIP),
     ("esam_network", "hd95"): (0, 0, 0, SKIP),
     ("totalsegmentator", "dsc"): (SKIP, SKIP, 0, SKIP),
     ("totalsegmentator", "nsd"): (SKIP, SKIP, 0, SKIP),

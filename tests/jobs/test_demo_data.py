@@ -89,8 +89,3 @@ def test_a_cell_without_data_says_so(without_phantoms):
 def test_there_is_always_a_way_to_the_data(name):
     dataset = get_dataset(name)
     assert dataset.layout and (dataset.archives or dataset.obtain)
-
-
-def test_pre_training_of_our_own_stops_no_run():
-    run = "swin_umamba_dagger/neurips_cellseg/swin_umamba_d-adapted/seed0"
-    assert load_catalog().pending(run) is None and load_catalog().uncountable(run) is None

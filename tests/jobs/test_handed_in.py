@@ -22,7 +22,6 @@ from benchmark.layout import Layout
 CATALOG = load_catalog()
 TABLE = SimpleNamespace(target="table1_totalseg")
 UNETR, SWIN_SMT = (CATALOG.cell_runs(CATALOG.target(TABLE.target), row)[0] for row in ("UNETR", "Swin SMT (ours)"))
-PENDING = "m4oe/flare22-prompt/sam_med2d/seed0"
 
 
 def wired(**configuration) -> tuple[Wiring, Products]:
@@ -57,12 +56,6 @@ def test_what_is_missing_is_no_input_of_any_job(tmp_path):
     assert wiring.layout.absent(UNETR) == f"no predictions in {tmp_path}/nowhere"
     (tmp_path / "nowhere").mkdir()  # an empty folder is as good as none
     assert wiring.layout.absent(UNETR)
-
-
-def test_a_run_that_cannot_be_trained_here_is_scored(maps):
-    wiring = wired(predictions={PENDING: str(maps)})[0]
-    assert CATALOG.pending(PENDING)
-    assert PENDING in wiring.ready_runs(CATALOG.target("table2_multimodal"))
 
 
 def test_a_folder_of_all_runs_gives_what_it_has(maps, tmp_path):

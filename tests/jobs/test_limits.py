@@ -61,7 +61,7 @@ def test_every_estimated_training_fits_into_the_attempts_of_the_profile():
     wiring = Wiring({})
     planner, limits = Planner(wiring.catalog), TimeLimits(wiring)
     for plan in planner.runs(wiring.catalog.targets):
-        if plan.pending is None and plan.budget and plan.budget.training_hours is not None:
+        if plan.budget and plan.budget.training_hours is not None:
             wanted = plan.budget.training_hours / TrainingJobs(wiring).gpus(job(plan.run)) * 60
             allowed = sum(limits.training(job(plan.run), attempt) for attempt in range(1, retries + 2))
             assert wanted < allowed, plan.run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import write_json
+from benchmark.files import read_json, write_json
 from benchmark.inference.predict import load_network, predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
@@ -143,6 +144,21 @@ def test_every_head_and_expert_learns(trained):
     for head in range(len(CLASSES)):
         for key in (f"outputs.{head}.weight", f"layers_up.1.blocks.0.mlp.experts.{head}.2.weight"):
             assert not torch.equal(after[key], before[key]), key
+
+
+def test_weights_are_selected_by_the_validation_cases_of_all_stores(trained, stores):
+    config = joint_config(training={"epochs": 3, "selection": {"interval": 1, "patience": 2}})
+    with pytest.raises(InputError, match="selected by validation cases, and there are none"):
+        trained(config, [0, 1, 2])
+    for folder in stores:
+        write_json(folder / "split.json", {**read_json(folder / "split.json"), "val": ["b"]})
+    record = trained(config, [0, 1, 2])
+    with (record.parent / "selection.csv").open() as stream:
+        looks = list(csv.DictReader(stream))
+    kept = [2 * (int(look["epoch"]) + 1) for look in looks if look["kept"] == "1"]
+    assert read_json(record)["selected_step"] == kept[-1] and len(looks) == 3
+    lowest = min(looks, key=lambda look: float(look["validation_loss"]))
+    assert 2 * (int(lowest["epoch"]) + 1) == kept[-1]
 
 
 def test_a_network_with_one_head_is_refused(trained):

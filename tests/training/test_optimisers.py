@@ -106,8 +106,7 @@ CATALOG = load_catalog()
 FREEZING = sorted(
     run
     for run in {run for target in CATALOG.targets.values() for run in CATALOG.runs(target, scored=True)}
-    if CATALOG.uncountable(run) is None
-    and CATALOG.run(run).training.freeze_epochs
+    if CATALOG.run(run).training.freeze_epochs
     and (CATALOG.run(run).model.initialisation != "scratch" or CATALOG.run(run).begins_from)
 )
 

@@ -14,15 +14,14 @@ CATALOG = load_catalog()
 
 
 def distinct_runs() -> list[str]:
-    """Runs that can be built, one for each network, dataset and number of supervised outputs."""
+    """One run for each network, dataset and number of supervised outputs."""
     found: dict[tuple, str] = {}
     for target in CATALOG.targets.values():
         for run in CATALOG.runs(target, scored=True):
-            if CATALOG.uncountable(run) is None:
-                config = CATALOG.run(run)
-                weights = config.training.loss.deep_supervision
-                key = (config.model.name, str(config.model.options), config.dataset, weights and len(weights))
-                found.setdefault(key, run)
+            config = CATALOG.run(run)
+            weights = config.training.loss.deep_supervision
+            key = (config.model.name, str(config.model.options), config.dataset, weights and len(weights))
+            found.setdefault(key, run)
     return list(found.values())
 
 
