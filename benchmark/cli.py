@@ -52,13 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     asked = arguments[0] if arguments else None
     modules = {}
-    for name, (module, help_text) in COMMANDS.items():
-        sub = commands.add_parser(name, help=help_text, description=help_text)
-        if name == asked:
-            modules[name] = importlib.import_module(module)
-            modules[name].add_arguments(sub)
-    parsed = parser.parse_args(arguments)
     try:
+        for name, (module, help_text) in COMMANDS.items():
+            sub = commands.add_parser(name, help=help_text, description=help_text)
+            if name == asked:
+                modules[name] = importlib.import_module(module)
+                modules[name].add_arguments(sub)  # some defaults depend on the machine, and may be refused
+        parsed = parser.parse_args(arguments)
         code = modules[parsed.command].main(parsed) or 0
         if code == 0:
             write_record(parsed)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from benchmark.catalog.catalog import DEFAULT_SHARE
 from benchmark.catalog.reading import validate
+from benchmark.errors import InputError
 from benchmark.layout import Layout
 from benchmark.settings import Scale, Settings
+from benchmark.version import REPOSITORY
+
+FOLDERS = ("weights", "paper_tables", "predictions", "scores")
 
 
 class WorkflowConfig(Settings):
@@ -72,9 +78,37 @@ class WorkflowConfig(Settings):
 
 
 def workflow_config(config: dict[str, Any]) -> WorkflowConfig:
-    """The typed configuration of Snakemake's `config` dictionary.
+    """The typed configuration of Snakemake's `config` dictionary, its folders as `located`.
 
     Raises:
         InputError: naming each wrong key, what was found and what is allowed.
     """
-    return validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")
+    settings = validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")
+    folders = {name: getattr(settings, name) for name in FOLDERS}
+    found: dict[str, Any] = {name: located(folder) for name, folder in folders.items() if folder is not None}
+    found["roots"] = {dataset: located(folder) for dataset, folder in settings.roots.items()}
+    for name in ("predictions", "scores"):
+        refuse_braces(found.get(name, ""), where=f"configuration: {name}")
+    return settings.model_copy(update=found)
+
+
+def refuse_braces(path: str, *, where: str) -> None:
+    """Raises InputError for a path that is part of the workflow's graph, and in which Snakemake would see wildcards."""
+    if {"{", "}"} & set(path):
+        raise InputError(
+            "Snakemake takes braces in a path for wildcards",
+            where=where,
+            found=path,
+            remedy="move it, or give a link to it; only roots, weights and paper_tables may lie in such folders",
+        )
+
+
+def located(folder: str) -> str:
+    """Where a folder of the configuration is.
+
+    A relative one is in the working directory (Snakemake's `--directory`), as everything that the workflow writes, or
+    else beside the Snakefile, wherever Snakemake was started. `~` is the home folder.
+    """
+    path = os.path.normpath(os.path.expanduser(folder))
+    beside = REPOSITORY / path
+    return str(beside) if beside.exists() and not Path(path).exists() else path

@@ -81,8 +81,8 @@ class Products:
             return []
         return self._wiring.ready_runs(target)
 
-    def receptive_field_options(self, wildcards: Wildcards) -> str:
-        return self.receptive_field_options_of(wildcards.run)
+    def receptive_field_options(self, wildcards: Wildcards) -> list[str]:
+        return self.receptive_field_options_of(wildcards.run).split()
 
     def receptive_field_options_of(self, run: str) -> str:
         """How a run's map is made: by the parameters of the figure that draws it, else by the command's defaults."""
@@ -99,8 +99,8 @@ class Products:
         shown = target.draws_features and self._settings.start_from == "data"
         return self._wiring.ready_runs(target) if shown else []
 
-    def feature_options(self, wildcards: Wildcards) -> str:
-        return self.feature_options_of(wildcards.run)
+    def feature_options(self, wildcards: Wildcards) -> list[str]:
+        return self.feature_options_of(wildcards.run).split()
 
     def feature_options_of(self, run: str) -> str:
         """As `receptive_field_options_of`, for the figure that shows a run's features."""

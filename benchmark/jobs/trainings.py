@@ -20,12 +20,13 @@ class TrainingJobs:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring, self._layout, self._settings = wiring, wiring.layout, wiring.settings
-        # of the machine, not of the recipe
-        self.options = " ".join(
-            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        # words of the command line: of the machine, not of the recipe
+        self.options = [
+            word
             for name, value in wiring.settings.train_options.items()
             if value is not False
-        )
+            for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
+        ]
 
     def prepared(self, wildcards: Wildcards) -> list[str]:
         return [self._layout.prepared(store.dataset, store.id) for store in self._config(wildcards).stores]

@@ -6,7 +6,6 @@ Here: runs and datasets. Trainings, tables and figures, and what has changed, ar
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -18,14 +17,16 @@ from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
-from benchmark.jobs.configuration import workflow_config
+from benchmark.jobs.configuration import refuse_braces, workflow_config
 from benchmark.layout import CONTROLS
 from benchmark.lineage import STRICT
 from benchmark.settings import PreparedData, RunConfig
+from benchmark.version import REPOSITORY
 
 
 def set_job_environment(*, strict: bool = False) -> None:
-    """What every job inherits: the `python` of this Snakemake, also in cluster jobs or without activation.
+    """What every job inherits: the `python` of this Snakemake and this very package, also in cluster jobs, without
+    activation or installation, and whatever modules the working directory holds.
 
     Idle OpenMP threads sleep: spinning ones cost several times the work where jobs share cores.
 
@@ -34,6 +35,10 @@ def set_job_environment(*, strict: bool = False) -> None:
     """
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    if os.pathsep not in str(REPOSITORY):  # no such folder can stand in a list of folders
+        searched = [str(REPOSITORY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(searched))
+        os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` would look into the working directory first
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.pop(STRICT, None)
     if strict:
@@ -65,10 +70,12 @@ class Wiring:
         config: Snakemake's configuration dictionary.
 
     Raises:
-        InputError: the configuration or a file of paper_tables is wrong, or a configured target is unknown.
+        InputError: the configuration or a file of paper_tables is wrong, a configured target is unknown, or the clone
+            lies where Snakemake cannot find its environments.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        refuse_braces(str(REPOSITORY), where="the clone")
         self.settings = workflow_config(dict(config))
         self.catalog = load_catalog(self.settings.paper_tables, seeds=self.settings.seeds, share=self.settings.share)
         self._run = lru_cache(maxsize=256)(self.catalog.run)  # one job asks a dozen times for its run
@@ -86,15 +93,15 @@ class Wiring:
         # what `score_controls` writes, with wildcards: outputs of a rule are patterns
         self.control_outputs = [self.layout.control("{paper}", "{protocol}", control) for control in CONTROLS]
         self._ready: dict[str, list[str]] = {}
-        # what every command needs to find the same settings again
-        self.options = " ".join(self._options())
+        # words that every command needs to find the same settings again
+        self.options = list(self._options())
 
     def _options(self) -> Iterator[str]:
-        yield f"--scale {self.settings.scale} --paper-tables {shlex.quote(self.settings.paper_tables)}"
+        yield from ("--scale", self.settings.scale, "--paper-tables", self.settings.paper_tables)
         if self.settings.scale == "pilot":
-            yield f"--share {self.settings.share:g}"
+            yield from ("--share", f"{self.settings.share:g}")
         if self.settings.seeds:
-            yield f"--seeds {self.settings.seeds}"
+            yield from ("--seeds", str(self.settings.seeds))
 
     # What a run reads
 
@@ -178,11 +185,11 @@ class Wiring:
 
     # What a dataset reads
 
-    def source_argument(self, wildcards: Wildcards) -> str:
+    def source_argument(self, wildcards: Wildcards) -> list[str]:
         """Where a dataset comes from: a configured folder, the phantom (demo) or a download (paper scale)."""
         if wildcards.dataset in self.settings.roots:
-            return f"--root {shlex.quote(self.settings.roots[wildcards.dataset])}"
-        return "--phantom" if self.is_demo else ""
+            return ["--root", self.settings.roots[wildcards.dataset]]
+        return ["--phantom"] if self.is_demo else []
 
     def run_prepared_so(self, wildcards: Wildcards) -> str:
         """Any run or training that reads this store: those with the same preparation id prepare alike."""

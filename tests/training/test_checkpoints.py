@@ -89,6 +89,33 @@ def test_a_checkpoint_without_its_json_does_not_exist(tmp_path):
     assert checkpoints.load()["step"] == 10
 
 
+THEIRS = ("step-00000005-best.pt", "step-bestfold.pt", "step-bestfold.json", "best.pt", ".nfs000000000a1b2c3d00000001",
+          "step-00000005.pt.bak", ".tmp-notes-step-by-step.txt", "step-00000005/", "old/")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_what_a_user_or_a_file_system_keeps_beside_them_stays(tmp_path, name):
+    checkpoints = _saved(tmp_path, 5)
+    theirs = tmp_path / name
+    if name.endswith("/"):
+        theirs.mkdir()
+        (theirs / "step-00000001.pt").write_bytes(b"mine")
+    else:
+        theirs.write_bytes(b"mine")
+    checkpoints = _saved(tmp_path, 10, 15, 20)
+    checkpoints.keep_newest()
+    assert checkpoints.steps() == [20] and checkpoints.load()["step"] == 20
+    assert theirs.exists() and all(path.read_bytes() == b"mine" for path in theirs.rglob("*"))
+    assert {path.name for path in tmp_path.iterdir()} == {theirs.name, "step-00000020.pt", "step-00000020.json"}
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes(tmp_path):
+    left = tmp_path / ".tmp-a1b2c3d4-step-00000005.pt"
+    left.write_bytes(b"half")
+    _saved(tmp_path, 10)
+    assert not left.exists()
+
+
 def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):
     _saved(tmp_path, 5)
     with pytest.raises(InputError, match="another configuration") as raised:

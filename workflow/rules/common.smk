@@ -1,6 +1,5 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs: runs and datasets in
 # wiring.py, trainings, products, what has changed since a result was made, and how long a job may run beside it.
-import shlex
 import sys
 
 from benchmark.errors import InputError
@@ -24,11 +23,12 @@ except InputError as error:
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
 kept = changes.kept
-WEIGHTS = shlex.quote(wiring.settings.weights)
-PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
-OPTIONS = (
-    wiring.options
-)  # in the commands themselves: a path that is spelt otherwise is no change
+# Words of the commands themselves, and no params: a path that is spelt otherwise is no change. Every field of a shell
+# line ends in `:q`, which quotes each word for the shell; `:u` is for what is a piece of a command.
+WEIGHTS = wiring.settings.weights
+PAPER_TABLES = wiring.settings.paper_tables
+OPTIONS = wiring.options
+TRAIN_OPTIONS = trainings.options
 
 
 wildcard_constraints:

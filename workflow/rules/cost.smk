@@ -22,5 +22,5 @@ rule count_cost:
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES} --out {{output.cost}}"
-        " --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark cost {wildcards.target:q} --paper-tables {PAPER_TABLES:q} --out {output.cost:q}"
+        " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

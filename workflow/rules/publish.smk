@@ -47,9 +47,9 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        f"python -m benchmark table {{wildcards.target}} {OPTIONS}"
-        " --scores {input.scores}"
-        " --controls {input.controls} --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark table {wildcards.target:q} {OPTIONS:q}"
+        " --scores {input.scores:q}"
+        " --controls {input.controls:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule build_figure:
@@ -88,8 +88,8 @@ rule build_figure:
     message:
         "{wildcards.target}: drawing"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --scores {input.scores} --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --scores {input.scores:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule draw_published:
@@ -115,8 +115,8 @@ rule draw_published:
     message:
         "{wildcards.target}: drawing the published numbers"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --published --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --published --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule draw_training:
@@ -148,5 +148,5 @@ rule draw_training:
     message:
         "{wildcards.target}: drawing the training losses"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --training --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --training --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
