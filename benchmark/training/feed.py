@@ -21,7 +21,6 @@ from benchmark.errors import InputError
 from benchmark.settings import Training
 from benchmark.training.signals import stop_signals_blocked
 
-
 SHARED_MEMORY = Path("/dev/shm")
 
 

@@ -23,7 +23,7 @@ from benchmark.files import read_json
 from benchmark.jobs.configuration import located, workflow_config
 from benchmark.jobs.wiring import set_job_environment
 
-ODD = "it's \"a\" $HOME; `b` [x] (y) {z} & ü日"  # every kind of character that means something to a shell or a pattern
+ODD = 'it\'s "a" $HOME; `b` [x] (y) {z} & ü日'  # every kind of character that means something to a shell or a pattern
 RULES = sorted((REPOSITORY / "workflow/rules").glob("*.smk"))
 PIECES_OF_COMMANDS = {"{resources.launch:u}"}  # words that the workflow itself writes
 RUN = "faults/table/undisturbed/seed0"
@@ -35,7 +35,7 @@ def test_every_field_of_a_shell_line_is_quoted(path: Path) -> None:
     blocks = re.findall(r"^    shell:.*\n((?:        .*\n)+)", text, flags=re.MULTILINE)
     assert len(blocks) == len(re.findall(r"^    (?:shell|run|script):", text, flags=re.MULTILINE))
     for block in blocks:
-        assert not re.search(r'^\s+[rbu]*f"', block, flags=re.MULTILINE), f"{path.name}: Snakemake formats it, not f\"\""
+        assert not re.search(r'^\s+[rbu]*f"', block, flags=re.MULTILINE), f'{path.name}: Snakemake formats it, not f""'
         fields = set(re.findall(r"\{[^{}]*\}", block)) - PIECES_OF_COMMANDS
         assert {field for field in fields if not field.endswith(":q}")} == set(), path.name
 
@@ -43,7 +43,9 @@ def test_every_field_of_a_shell_line_is_quoted(path: Path) -> None:
 def write_predictions(folder: Path, raw: Path, cases: list[str]) -> None:
     """Label maps equal to the references: 1 is the liver, 2 the upper lobe of the left lung."""
     for case in cases:
-        parts = [nibabel.load(raw / case / f"segmentations/{name}.nii.gz") for name in ("liver", "lung_upper_lobe_left")]
+        parts = [
+            nibabel.load(raw / case / f"segmentations/{name}.nii.gz") for name in ("liver", "lung_upper_lobe_left")
+        ]
         labels = sum(number * np.asarray(part.dataobj).astype(np.uint8) for number, part in enumerate(parts, start=1))
         (folder / RUN).mkdir(parents=True, exist_ok=True)
         nibabel.save(nibabel.Nifti1Image(labels, parts[0].affine), folder / RUN / f"{case}.nii.gz")

@@ -51,6 +51,7 @@ MinJobAge=600
 SlurmdParameters=config_overrides
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=10 State=UP
+PartitionName=guarded Nodes=ALL AllowQos=special MaxTime=INFINITE State=UP
 """
 
 

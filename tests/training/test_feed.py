@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import InputError
-from benchmark.training.feed import _killed, SampleError, Share, ShareSampler, make_share, micro_batches
+from benchmark.training.feed import SampleError, Share, ShareSampler, _killed, make_share, micro_batches
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7), st.integers(0, 4), st.integers(1, 5))

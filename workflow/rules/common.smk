@@ -5,9 +5,10 @@ import sys
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes
-from benchmark.jobs.cluster import ask_once, check_sites
+from benchmark.jobs.cluster import ask_once, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
+from benchmark.jobs.site import Request, check_sites
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring, set_job_environment
 
@@ -39,13 +40,28 @@ wildcard_constraints:
     weights=r"[\w.+-]+",
 
 
+def submitted(plugin, job):
+    """Options of sbatch for a job, as the executor plugin will say them; without names, logs, partition and account."""
+    nothing = dict.fromkeys(("account", "partition", "workdir"), "")
+    names = {"run_uuid": "test", "slurm_logfile": "/dev/null", "comment_str": "test"}
+    command = plugin.get_submit_command(
+        job, {**names, **nothing}, settings=workflow.executor_settings
+    )
+    return command.removeprefix("sbatch") + plugin.set_gres_string(job)
+
+
 onstart:
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
     if workflow.executor_plugin.name == "slurm":
+        plugin = sys.modules["snakemake_executor_plugin_slurm"]
+        tell_also(plugin, trainings.submit_options)
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
-            check_sites((job.name, job.resources) for job in jobs)
+            check_sites(
+                Request.of(job.name, submitted(plugin, job), job.resources)
+                for job in jobs
+            )
         except InputError as error:
             sys.exit(f"error: {error}")
-        ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
+        ask_once(plugin, "get_min_job_age")

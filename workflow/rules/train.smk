@@ -25,7 +25,6 @@ rule train_run:
         mpi=trainings.mpi,
         tasks_per_node=trainings.tasks_per_node,
         cpus_per_task=trainings.cpus_per_task,
-        slurm_extra=trainings.slurm_extra,
         launch=trainings.launch,  # one process per GPU: nothing, a launcher, or srun with one on each node
     message:
         "{wildcards.run}: training"
