@@ -1,4 +1,4 @@
-"""What a SLURM cluster is told about a training: nodes, signals, jobs that still run. What it is asked is in site.py."""
+"""What a SLURM cluster is told of a training: nodes, signals, jobs that still run. What it is asked is in site.py."""
 
 from __future__ import annotations
 

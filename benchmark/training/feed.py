@@ -155,7 +155,7 @@ def micro_batches(
 
 
 def _killed(error: Exception) -> SampleError:
-    """Why a data worker is gone, from what torch says: it hands tensors over in /dev/shm, which containers keep small."""
+    """Why a data worker is gone, from what torch says: it hands tensors over in /dev/shm, small in containers."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     if any(word in str(error) for word in ("shared memory", "Bus error")):
         room = shutil.disk_usage(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
