@@ -118,7 +118,7 @@ def test_a_small_shared_memory_is_named_and_not_the_memory():
 
 
 def test_torchs_other_words_for_it_are_known_too():
-    bus = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of it"
+    bus = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of it"
     assert "--shm-size" in str(_killed(RuntimeError(bus)))
     assert "memory ran out" in str(_killed(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")))
     assert "EOFError" in str(_killed(EOFError()))
