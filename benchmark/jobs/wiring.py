@@ -35,6 +35,7 @@ def set_job_environment(*, strict: bool = False) -> None:
     """
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    os.environ["RETABLE_CLONE"] = str(REPOSITORY)  # for envs/train.post-deploy.sh, of which Snakemake runs a copy
     if os.pathsep not in str(REPOSITORY):  # no such folder can stand in a list of folders
         searched = [str(REPOSITORY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(searched))
