@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import nibabel
@@ -63,7 +64,8 @@ def snakemake_with_readonly_clone(clone: Path, work: Path, *words: str) -> subpr
 
 @pytest.mark.slow
 def test_a_table_in_folders_of_any_name_beside_a_clone_that_cannot_be_written(tmp_path: Path) -> None:
-    """Roots, paper_tables, predictions and clone each in an odd folder, some as seen from the working directory."""
+    """Roots, paper_tables, predictions and clone each in an odd folder, some as seen from the working directory. In the
+    middle, everything that is there is from tomorrow, as on a file server whose clock is ahead."""
     base = tmp_path / ODD
     clone, work, raw = make_clone(tmp_path / ODD.replace("{z}", "") / "clone"), base / "work", base / "raw"
     phantoms.write(phantoms.get_phantom("totalseg"), raw, subjects=4, spacing=20, processes=1)
@@ -82,9 +84,11 @@ def test_a_table_in_folders_of_any_name_beside_a_clone_that_cannot_be_written(tm
     build("results/data/totalseg/split.json")
     split = read_json(work / "results/data/totalseg/split.json")
     write_predictions(work / "my $predictions 'y'", raw, split["test"])
+    for path in (*base.rglob("*"), *work.rglob("*")):
+        os.utime(path, (time.time() + 1e5, time.time() + 1e5))
     build("results/table_small.csv")
     table = pd.read_csv(work / "results/table_small.csv")
-    assert table.set_index("row")["DSC (%)"]["U-Net"] == 100, table.to_string()
+    assert table.set_index("row")["DSC (%)"]["U-Net"] == "100.00", table.to_string()
     assert Path(read_json(work / "results/data/totalseg/source.json")["root"]) == raw.resolve()
 
 

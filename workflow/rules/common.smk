@@ -2,6 +2,8 @@
 # wiring.py, trainings, products, what has changed since a result was made, and how long a job may run beside it.
 import sys
 
+from snakemake.dag import DAG
+
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes
@@ -20,6 +22,15 @@ try:
     changes = Changes(wiring, products, lambda: workflow.dag_settings, ancient)
 except InputError as error:
     sys.exit(f"error: {error}")
+
+
+async def pass_over(dag, job, outputs):
+    """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
+    made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
+    """
+
+
+DAG.check_output_mtime = pass_over  # times of files decide nothing here (changes.py)
 
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
