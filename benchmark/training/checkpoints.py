@@ -129,10 +129,9 @@ class Checkpoints:
 
     def code_versions(self) -> list[str]:
         """Versions of the code that took part so far, each once: a training may go on under newer code."""
-        earlier = self._newest_record().get("code_versions", [])
-        return list(
-            dict.fromkeys([*earlier, *([self.details["code_version"]] if "code_version" in self.details else [])])
-        )
+        earlier = self._newest_record()
+        versions = [*earlier.get("code_versions", []), earlier.get("code_version"), self.details.get("code_version")]
+        return list(dict.fromkeys(filter(None, versions)))
 
     def _newest_record(self) -> dict[str, Any]:
         for step in reversed(self.steps()):
