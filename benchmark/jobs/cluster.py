@@ -122,6 +122,21 @@ def tell_also(module: ModuleType, options: Callable[[Any], str]) -> None:
     module.get_submit_command = with_options
 
 
+def name_states_alone(module: ModuleType) -> None:
+    """Have the executor plugin read "CANCELLED by 1000", as sacct says it, as "CANCELLED".
+
+    The plugin (2.8.0) knows only the word, and waits for ever for a job that somebody cancelled.
+    """
+    query = module.query_job_status
+
+    @wraps(query)
+    async def first_words(*arguments: Any) -> tuple[dict[str, str] | None, float | None]:
+        states, seconds = await query(*arguments)
+        return states and {job: state.split(" ")[0] for job, state in states.items()}, seconds
+
+    module.query_job_status = first_words
+
+
 def ask_once(module: ModuleType, function: str) -> None:
     """Replace `module.function()`, a question to SLURM's controller, by its answer of now; without one, leave it.
 

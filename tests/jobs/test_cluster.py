@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.jobs import cluster
-from benchmark.jobs.cluster import Placement, ask_once, running_job, submit_options, tell_also
+from benchmark.jobs.cluster import Placement, ask_once, name_states_alone, running_job, submit_options, tell_also
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
 
@@ -79,10 +80,28 @@ def test_what_sbatch_is_told_is_added_to_what_the_site_says():
     assert plugin.get_submit_command(other, {}, settings=None) == "sbatch --parsable --nice"
 
 
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        ({"7": "CANCELLED by 1000", "8": "COMPLETED", "9": ""}, {"7": "CANCELLED", "8": "COMPLETED", "9": ""}),
+        ({}, {}),
+        (None, None),  # no answer
+    ],
+)
+def test_who_cancelled_a_job_is_left_out_of_its_state(told, read):
+    async def query(command, logger):
+        return told, 0.1
+
+    plugin = SimpleNamespace(query_job_status=query)
+    name_states_alone(plugin)
+    assert asyncio.run(plugin.query_job_status("sacct", None)) == (read, 0.1)
+
+
 def test_the_executor_plugin_has_what_is_replaced_in_it():
     plugin = importlib.import_module("snakemake_executor_plugin_slurm")
     used = plugin.Executor.run_job.__globals__
     assert used is vars(plugin) and callable(used["get_submit_command"]) and callable(used["get_min_job_age"])
+    assert callable(plugin.Executor.check_active_jobs.__globals__["query_job_status"])
 
 
 def test_an_answer_of_the_controller_outlives_it():

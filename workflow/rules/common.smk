@@ -7,7 +7,7 @@ from snakemake.dag import DAG
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes
-from benchmark.jobs.cluster import ask_once, tell_also
+from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
 from benchmark.jobs.site import Request, check_sites
@@ -67,6 +67,7 @@ onstart:
     if workflow.executor_plugin.name == "slurm":
         plugin = sys.modules["snakemake_executor_plugin_slurm"]
         tell_also(plugin, trainings.submit_options)
+        name_states_alone(plugin)
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
             check_sites(
