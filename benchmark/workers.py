@@ -9,6 +9,8 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TypeVar
 
+from benchmark.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -18,11 +20,21 @@ MAXIMUM_TASKS_IN_FLIGHT_PER_PROCESS = 2  # 10⁴ cases must not queue 10⁴ resu
 def available_processes() -> int:
     """Processes or threads this job may use.
 
-    RETABLE_PROCESSES where a person sets it, else OMP_NUM_THREADS, which Snakemake sets to a rule's `threads`, or
-    all of them.
+    RETABLE_PROCESSES where a person sets it, else OMP_NUM_THREADS, which Snakemake sets to a rule's `threads` (and
+    `benchmark.environment` to a number), or all of them.
+
+    Raises:
+        InputError: RETABLE_PROCESSES is no positive number.
     """
-    chosen = os.environ.get("RETABLE_PROCESSES") or os.environ.get("OMP_NUM_THREADS")
-    return int(chosen) if chosen else len(os.sched_getaffinity(0))
+    chosen = os.environ.get("RETABLE_PROCESSES")
+    if chosen:
+        if not (chosen.strip().isdecimal() and int(chosen) > 0):
+            raise InputError(
+                "no number of processes", where="environment: RETABLE_PROCESSES", expected="1 or more", found=chosen
+            )
+        return int(chosen)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    return int(threads) if threads else len(os.sched_getaffinity(0))
 
 
 def map_processes(

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "benchmark"
 EVERYWHERE = {
     "errors", "files", "checksums", "markdown", "progress", "workers", "version", "__version__", "settings", "layout",
-    "lineage", "forced", "own",
+    "lineage", "forced", "own", "environment",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),

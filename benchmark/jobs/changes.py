@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -50,12 +49,7 @@ class Changes:
 
         def inputs(wildcards: Wildcards) -> Any:
             paths = files(wildcards) if callable(files) else files.format(**dict(wildcards.items()))
-            notes = changed(wildcards)
-            if not notes:
-                return self._ancient(paths)
-            for path in [paths] if isinstance(paths, str) else paths:
-                _make_older(path, Path(notes[0]).stat().st_mtime)
-            return paths
+            return paths if changed(wildcards) else self._ancient(paths)
 
         return inputs
 
@@ -146,7 +140,7 @@ class Changes:
     def cost(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"cost/{wildcards.target}", self._cost(self._catalog.target(wildcards.target)))
 
-    def cost_made(self, wildcards: Wildcards) -> str:
+    def cost_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._cost(self._catalog.target(wildcards.target)))
 
     def _cost(self, target: Target) -> State:
@@ -168,7 +162,7 @@ class Changes:
     def table(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"table/{wildcards.target}", self._table(self._catalog.target(wildcards.target)))
 
-    def table_made(self, wildcards: Wildcards) -> str:
+    def table_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._table(self._catalog.target(wildcards.target)))
 
     def _table(self, target: Target) -> State:
@@ -184,7 +178,7 @@ class Changes:
     def figure(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"figure/{wildcards.target}", self._figure(self._catalog.target(wildcards.target)))
 
-    def figure_made(self, wildcards: Wildcards) -> str:
+    def figure_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._figure(self._catalog.target(wildcards.target)))
 
     def _figure(self, target: Target) -> State:
@@ -198,7 +192,7 @@ class Changes:
     def curves(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"training/{wildcards.target}", self._curves(self._catalog.target(wildcards.target)))
 
-    def curves_made(self, wildcards: Wildcards) -> str:
+    def curves_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._curves(self._catalog.target(wildcards.target)))
 
     def _curves(self, target: Target) -> State:
@@ -211,7 +205,7 @@ class Changes:
     def published(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"published/{wildcards.target}", self._published(self._catalog.target(wildcards.target)))
 
-    def published_made(self, wildcards: Wildcards) -> str:
+    def published_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._published(self._catalog.target(wildcards.target)))
 
     def _published(self, target: Target) -> State:
@@ -278,9 +272,9 @@ class Changes:
         return value_digest([papers, texts])
 
 
-def _words(state: State) -> str:
+def _words(state: State) -> list[str]:
     """What a product is made of, for its command to record: its specification, and the records of what it reads."""
-    return " ".join([state.made["specification"], *(shlex.quote(path) for path in state.rests_on)])
+    return [state.made["specification"], *state.rests_on]
 
 
 def _make_older(path: str | Path, than: float) -> None:

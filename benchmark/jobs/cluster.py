@@ -1,21 +1,23 @@
-"""What a SLURM cluster is asked and told about a training: nodes, signals, jobs that still run, names of the site."""
+"""What a SLURM cluster is told of a training: nodes, signals, jobs that still run. What it is asked is in site.py."""
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from benchmark.errors import InputError
+from benchmark.progress import say
 
 # A step and a checkpoint take seconds; SLURM may send the signal up to a minute early, never late.
 SECONDS_TO_SAVE = 300
+SECONDS_TO_ANSWER = 30  # a controller that is being restarted; squeue itself would wait for much longer
 LIVE_STATES = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "STOPPED"}
 
 
@@ -67,7 +69,7 @@ class Placement:
 
 
 def submit_options(placement: Placement, folder: str | Path) -> str:
-    """What the executor plugin cannot say itself, for its resource `slurm_extra`.
+    """What sbatch is told of a training that the executor plugin cannot say itself.
 
     A signal before the time limit; GPUs per node, since `--gpus` counts those of all nodes; and, where an earlier
     Snakemake was killed while its job runs on, to wait for that job: the run's lock would refuse a second one.
@@ -86,7 +88,8 @@ def submit_options(placement: Placement, folder: str | Path) -> str:
 
 
 def running_job(folder: str | Path) -> str | None:
-    """Id of the SLURM job that trains the run in `folder` now, by its lock file; None if there is none."""
+    """Id of the SLURM job that trains the run in `folder` now, by its lock file; None if there is none, or if SLURM
+    does not answer (a line says so): the lock then refuses a second training, and a retry asks again."""
     try:
         job = json.loads((Path(folder) / "run.lock").read_text(encoding="utf-8")).get("slurm_job")
     except (FileNotFoundError, json.JSONDecodeError):
@@ -94,34 +97,44 @@ def running_job(folder: str | Path) -> str | None:
     if not job or shutil.which("squeue") is None:
         return None
     command = ["squeue", "--noheader", "--jobs", str(job), "--format", "%T"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_TO_ANSWER)
+    except subprocess.TimeoutExpired:
+        say(f"squeue did not answer within {SECONDS_TO_ANSWER} s: whether job {job} still trains {folder} is not known")
+        return None
     return str(job) if set(answer.stdout.split()) & LIVE_STATES else None
 
 
-def check_sites(jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Ask SLURM whether it would take these jobs, before the first one is sent.
+def tell_also(module: ModuleType, options: Callable[[Any], str]) -> None:
+    """Have the executor plugin tell sbatch `options(job)` as well, before everything else.
 
-    Args:
-        jobs: name of the rule and resources; `slurm_partition`, `slurm_account` and `runtime` (minutes) are read. Each
-            pair of partition and account is asked for once, with its longest job.
-
-    Raises:
-        InputError: SLURM is not there, refuses (its own words and the partitions that exist are shown), or would let
-            the longest job wait for ever, because the partition's time limit is lower.
+    The plugin takes further options from one resource, `slurm_extra`. That one is left to the site and to users: what
+    a rule sets there would replace theirs, and theirs would replace the rule's. Of an option that is said twice, sbatch
+    takes the last: the user's.
     """
-    if shutil.which("sbatch") is None:
-        raise InputError(
-            "this machine has no SLURM", where="PATH", expected="sbatch",
-            remedy="start Snakemake on the cluster's login node, or use --profile workstation",
-        )  # fmt: skip
-    longest: dict[tuple[str | None, str | None], tuple[int, str]] = {}
-    for rule, resources in jobs:
-        site = (resources.get("slurm_partition"), resources.get("slurm_account"))
-        minutes = resources.get("runtime")
-        longest[site] = max(longest.get(site, (0, rule)), (minutes if isinstance(minutes, int) else 0, rule))
-    for (partition, account), (minutes, rule) in longest.items():
-        _check_site(partition, account)
-        _check_time(partition, minutes, rule)
+    command = module.get_submit_command
+
+    @wraps(command)
+    def with_options(job: Any, *arguments: Any, **further: Any) -> str:
+        program, _, rest = command(job, *arguments, **further).partition(" ")
+        return " ".join(filter(None, (program, options(job), rest)))
+
+    module.get_submit_command = with_options
+
+
+def name_states_alone(module: ModuleType) -> None:
+    """Have the executor plugin read "CANCELLED by 1000", as sacct says it, as "CANCELLED".
+
+    The plugin (2.8.0) knows only the word, and waits for ever for a job that somebody cancelled.
+    """
+    query = module.query_job_status
+
+    @wraps(query)
+    async def first_words(*arguments: Any) -> tuple[dict[str, str] | None, float | None]:
+        states, seconds = await query(*arguments)
+        return states and {job: state.split(" ")[0] for job, state in states.items()}, seconds
+
+    module.query_job_status = first_words
 
 
 def ask_once(module: ModuleType, function: str) -> None:
@@ -134,44 +147,3 @@ def ask_once(module: ModuleType, function: str) -> None:
     answer = getattr(module, function)()
     if answer is not None:
         setattr(module, function, lambda: answer)
-
-
-def _check_site(partition: str | None, account: str | None) -> None:
-    given = [f"--partition={partition}"] * bool(partition) + [f"--account={account}"] * bool(account)
-    command = ["sbatch", "--test-only", "--ntasks=1", "--time=10", *given, "--wrap=true"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if answer.returncode:
-        partitions = subprocess.run(["sinfo", "--noheader", "--format=%P"], capture_output=True, text=True, timeout=120)
-        raise InputError(
-            "SLURM refuses this site's partition or account",
-            where="slurm/config.yaml: default-resources",
-            expected=f"slurm_partition: one of {', '.join(partitions.stdout.split())} (* is the default)",
-            found=f"{' '.join(given) or 'neither is set'}; SLURM says: {' '.join(answer.stderr.split())}",
-            remedy="set slurm_partition and slurm_account there; `sacctmgr show associations` lists accounts",
-        )
-
-
-def _check_time(partition: str | None, minutes: int, rule: str) -> None:
-    """SLURM takes jobs that are too long for their partition, and never starts them."""
-    command = ["sinfo", "--noheader", "--format=%P|%l", *([f"--partition={partition}"] if partition else [])]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    limits = dict(line.split("|") for line in answer.stdout.split())
-    name = next((name for name in limits if partition or name.endswith("*")), None)
-    if name and minutes > minutes_of(limits[name]):
-        raise InputError(
-            f"{rule} asks for more time than a partition allows, and would wait for ever",
-            where="slurm/config.yaml",
-            expected=f"at most {limits[name]} in partition {name.removesuffix('*')}",
-            found=f"{minutes} minutes",
-            remedy="trainings, predictions: --config longest_job_hours=HOURS; other rules: set-resources: "
-            f"[{rule}:runtime=MINUTES] there. A job that reaches its limit continues in the next attempt",
-        )
-
-
-def minutes_of(limit: str) -> float:
-    """A time limit as SLURM prints it, "infinite" or [days-][hours:]minutes:seconds, in minutes."""
-    if limit == "infinite":
-        return math.inf
-    days, _, clock = limit.rpartition("-")
-    hours, minutes, seconds = map(int, f"0:{clock}".split(":")[-3:])
-    return (int(days or 0) * 24 + hours) * 60 + minutes + seconds / 60

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -9,7 +12,11 @@ from pydantic import Field
 from benchmark.catalog.catalog import DEFAULT_SHARE
 from benchmark.catalog.reading import validate
 from benchmark.catalog.targets import Unit
+from benchmark.errors import InputError
 from benchmark.settings import Scale, Settings
+from benchmark.version import REPOSITORY
+
+FOLDERS = ("weights", "paper_tables", "papers", "roots", "container", "predictions", "scores")
 
 HandedIn = str | dict[str, str | dict[str, str]] | None
 
@@ -98,9 +105,51 @@ class WorkflowConfig(Settings):
 
 
 def workflow_config(config: dict[str, Any]) -> WorkflowConfig:
-    """The typed configuration of Snakemake's `config` dictionary.
+    """The typed configuration of Snakemake's `config` dictionary, its folders as `located`.
 
     Raises:
         InputError: naming each wrong key, what was found and what is allowed.
     """
-    return validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")
+    settings = validate(WorkflowConfig, config, where="configuration (--config, --configfile or the profile)")
+    found = {name: _all_located(getattr(settings, name)) for name in FOLDERS}
+    for name in ("predictions", "scores"):
+        for path in _paths(found[name]):
+            refuse_braces(path, where=f"configuration: {name}")
+    return settings.model_copy(update=found)
+
+
+def _all_located(value: Any) -> Any:
+    """`located` for every folder of a setting, however deep it lies in mappings."""
+    if isinstance(value, Mapping):
+        return {name: _all_located(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(located, value))
+    return value and located(value)
+
+
+def _paths(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        return [path for inner in value.values() for path in _paths(inner)]
+    return [value] if value else []
+
+
+def refuse_braces(path: str, *, where: str) -> None:
+    """Raises InputError for a path that is part of the workflow's graph, and in which Snakemake would see wildcards."""
+    if {"{", "}"} & set(path):
+        raise InputError(
+            "Snakemake takes braces in a path for wildcards",
+            where=where,
+            found=path,
+            remedy="move it, or give a link to it; only roots, weights and paper_tables may lie in such folders",
+        )
+
+
+def located(folder: str) -> str:
+    """Where a folder of the configuration is.
+
+    A relative one is in the working directory (Snakemake's `--directory`), as everything that the workflow writes, or
+    else beside the Snakefile, wherever Snakemake was started. `~` is the home folder.
+    """
+    path = os.path.normpath(os.path.expanduser(folder))
+    beside = REPOSITORY / path
+    return str(beside) if beside.exists() and not Path(path).exists() else path

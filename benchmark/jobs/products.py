@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,12 +48,12 @@ class Products:
         """Runs whose label maps are scored here: scores that were handed in need no data."""
         return [run for run in self._wiring.ready_runs(target) if run not in self._layout.scores]
 
-    def handed_in(self, wildcards: Wildcards) -> str:
+    def handed_in(self, wildcards: Wildcards) -> list[str]:
         """For a command: where results of the target's runs were made elsewhere."""
         runs = self._catalog.runs(self.target(wildcards))
         kinds = {"predictions": self._layout.predictions, "scores": self._layout.scores}
         found = [(kind, run, paths[run]) for kind, paths in kinds.items() for run in runs if run in paths]
-        return " ".join(f"--handed-in {shlex.join(words)}" for words in found)
+        return [word for words in found for word in ("--handed-in", *words)]
 
     def controls(self, wildcards: Wildcards) -> list[str]:
         """Scores of the controls for every protocol of a target: what perfection, nothing and position alone score."""
@@ -109,8 +108,8 @@ class Products:
         """Runs whose map a figure draws; without trained weights there are none to make."""
         return self._made_here(target) if target.draws_receptive_fields else []
 
-    def receptive_field_options(self, wildcards: Wildcards) -> str:
-        return self.receptive_field_options_of(wildcards.run)
+    def receptive_field_options(self, wildcards: Wildcards) -> list[str]:
+        return self.receptive_field_options_of(wildcards.run).split()
 
     def receptive_field_options_of(self, run: str) -> str:
         """How a run's map is made: by the parameters of the figure that draws it, else by the command's defaults."""
@@ -126,8 +125,8 @@ class Products:
         """Runs whose features a figure shows; without trained weights there are none."""
         return self._made_here(target) if target.draws_features else []
 
-    def feature_options(self, wildcards: Wildcards) -> str:
-        return self.feature_options_of(wildcards.run)
+    def feature_options(self, wildcards: Wildcards) -> list[str]:
+        return self.feature_options_of(wildcards.run).split()
 
     def feature_options_of(self, run: str) -> str:
         """As `receptive_field_options_of`, for the figure that shows a run's features."""
@@ -150,10 +149,10 @@ class Products:
             settings["share"] = self._settings.share
         return {name: value for name, value in settings.items() if value}
 
-    def rate(self, _: object = None) -> str:
+    def rate(self, _: object = None) -> list[str]:
         """Option of the command that writes the page of the budget."""
         words = rate_words(self._settings.rate)
-        return f"--rate {words}" if words else ""
+        return ["--rate", words] if words else []
 
     # What the pages read
 

@@ -6,6 +6,7 @@ The wildcard `run` of that rule is the id of a training. Where a training serves
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmark.jobs.cluster import Placement, submit_options
 from benchmark.jobs.wiring import Wildcards, Wiring
@@ -20,12 +21,13 @@ class TrainingJobs:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring, self._layout, self._settings = wiring, wiring.layout, wiring.settings
-        # of the machine, not of the recipe
-        self.options = " ".join(
-            f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        # words of the command line: of the machine, not of the recipe
+        self.options = [
+            word
             for name, value in wiring.settings.train_options.items()
             if value is not False
-        )
+            for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
+        ]
 
     def prepared(self, wildcards: Wildcards) -> list[str]:
         return [self._layout.prepared(store.dataset, store.id) for store in self._config(wildcards).stores]
@@ -54,8 +56,11 @@ class TrainingJobs:
     def launch(self, wildcards: Wildcards, threads: int) -> str:
         return self._placement(wildcards).command(threads=threads)
 
-    def slurm_extra(self, wildcards: Wildcards) -> str:
-        return submit_options(self._placement(wildcards), Path(self._layout.trained(wildcards.run)).parent)
+    def submit_options(self, job: Any) -> str:
+        """What sbatch is told beside the resources, of Snakemake's `job`: nothing but for trainings."""
+        if job.name != "train_run":
+            return ""
+        return submit_options(self._placement(job.wildcards), Path(self._layout.trained(job.wildcards.run)).parent)
 
     def nodes(self, wildcards: Wildcards) -> int:
         """Always said, also for one: SLURM may spread `--gpus` over several nodes otherwise."""

@@ -6,7 +6,6 @@ Here: runs and datasets. Trainings, tables and figures, and what has changed, ar
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -18,16 +17,18 @@ from benchmark.catalog.reading import pick
 from benchmark.catalog.targets import Target
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import IN_WORKFLOW, InputError
-from benchmark.jobs.configuration import workflow_config
+from benchmark.jobs.configuration import refuse_braces, workflow_config
 from benchmark.jobs.handed_in import handed_in
 from benchmark.layout import CONTROLS, Layout
 from benchmark.lineage import STRICT
 from benchmark.own import own_files, use_folders
 from benchmark.settings import PreparedData, RunConfig
+from benchmark.version import REPOSITORY
 
 
 def set_job_environment(*, strict: bool = False) -> None:
-    """What every job inherits: the `python` of this Snakemake, also in cluster jobs or without activation.
+    """What every job inherits: the `python` of this Snakemake and this very package, also in cluster jobs, without
+    activation or installation, and whatever modules the working directory holds.
 
     Idle OpenMP threads sleep: spinning ones cost several times the work where jobs share cores.
 
@@ -36,6 +37,11 @@ def set_job_environment(*, strict: bool = False) -> None:
     """
     folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    os.environ["RETABLE_CLONE"] = str(REPOSITORY)  # for envs/train.post-deploy.sh, of which Snakemake runs a copy
+    if os.pathsep not in str(REPOSITORY):  # no such folder can stand in a list of folders
+        searched = [str(REPOSITORY), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(searched))
+        os.environ["PYTHONSAFEPATH"] = "1"  # `python -m` would look into the working directory first
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ[IN_WORKFLOW] = "1"
     os.environ.pop(STRICT, None)
@@ -68,10 +74,12 @@ class Wiring:
         config: Snakemake's configuration dictionary.
 
     Raises:
-        InputError: the configuration or a file of paper_tables is wrong, or a configured target is unknown.
+        InputError: the configuration or a file of paper_tables is wrong, a configured target is unknown, or the clone
+            lies where Snakemake cannot find its environments.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        refuse_braces(str(REPOSITORY), where="the clone")
         self.settings = workflow_config(dict(config))
         use_folders(self.settings.papers)
         self.catalog = load_catalog(
@@ -97,8 +105,8 @@ class Wiring:
         # what `score_controls` writes, with wildcards: outputs of a rule are patterns
         self.control_outputs = [self.layout.control("{paper}", "{protocol}", control) for control in CONTROLS]
         self._ready: dict[str, list[str]] = {}
-        # what every command needs to find the same settings again
-        self.options = " ".join(self._options())
+        # words that every command needs to find the same settings again
+        self.options = list(self._options())
 
     def _check(self) -> None:
         """What would otherwise mean everything, or a download, without a word."""
@@ -114,18 +122,19 @@ class Wiring:
             pick({name: name for name in available_datasets()}, dataset, "dataset", "configuration: roots")
 
     def _options(self) -> Iterator[str]:
-        yield f"--scale {self.settings.scale} --paper-tables {shlex.quote(self.settings.paper_tables)}"
+        yield from ("--scale", self.settings.scale, "--paper-tables", self.settings.paper_tables)
         yield from self.own_options()
         if self.settings.scale == "pilot":
-            yield f"--share {self.settings.share:g}"
+            yield from ("--share", f"{self.settings.share:g}")
         if self.settings.seeds:
-            yield f"--seeds {self.settings.seeds}"
+            yield from ("--seeds", str(self.settings.seeds))
         if self.settings.variant:
-            yield f"--variant {shlex.quote(self.settings.variant)}"
+            yield from ("--variant", self.settings.variant)
 
     def own_options(self) -> Iterator[str]:
         """The folders of one's own, for commands that need no more of the configuration than these."""
-        yield from (f"--papers {shlex.quote(folder)}" for folder in self.settings.papers)
+        for folder in self.settings.papers:
+            yield from ("--papers", folder)
 
     # What a run reads
 
@@ -148,8 +157,8 @@ class Wiring:
     def predictions_folder(self, wildcards: Wildcards) -> str:
         return self.layout.predictions_of(wildcards.run)
 
-    def handed_in_argument(self, wildcards: Wildcards) -> str:
-        return "--handed-in" if wildcards.run in self.layout.predictions else ""
+    def handed_in_argument(self, wildcards: Wildcards) -> list[str]:
+        return ["--handed-in"] if wildcards.run in self.layout.predictions else []
 
     def weights(self, wildcards: Wildcards) -> str:
         """Record of the weights that a run predicts with: its training's, or a released file's."""
@@ -216,11 +225,11 @@ class Wiring:
 
     # What a dataset reads
 
-    def source_argument(self, wildcards: Wildcards) -> str:
+    def source_argument(self, wildcards: Wildcards) -> list[str]:
         """Where a dataset comes from: a configured folder, the phantom (demo) or a download (paper scale)."""
         if wildcards.dataset in self.roots:
-            return f"--root {shlex.quote(self.roots[wildcards.dataset])}"
-        return "--phantom" if self.is_demo else ""
+            return ["--root", self.roots[wildcards.dataset]]
+        return ["--phantom"] if self.is_demo else []
 
     def run_prepared_so(self, wildcards: Wildcards) -> str:
         """Any run or training that reads this store: those with the same preparation id prepare alike."""

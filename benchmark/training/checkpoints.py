@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,9 @@ from benchmark.lineage import Made
 from benchmark.progress import say
 
 KEPT = 2
-OURS = ("step-????????.pt", "step-????????.json", ".tmp-*-step-*")  # a user may keep files of his own beside them
+# A user may keep files and folders of his own beside them, and NFS leaves `.nfs…` behind: only these names are ours.
+RECORD = re.compile(r"step-(\d{8})\.json")
+OURS = re.compile(r"step-\d{8}\.(?:pt|json)|\.tmp-[^-]+-step-\d{8}\.(?:pt|json)")
 # what belongs to a training beside its record, and is set aside with it
 PARTS = (
     "checkpoints",
@@ -134,10 +137,9 @@ class Checkpoints:
 
     def code_versions(self) -> list[str]:
         """Versions of the code that took part so far, each once: a training may go on under newer code."""
-        earlier = self._newest_record().get("code_versions", [])
-        return list(
-            dict.fromkeys([*earlier, *([self.details["code_version"]] if "code_version" in self.details else [])])
-        )
+        earlier = self._newest_record()
+        versions = [*earlier.get("code_versions", []), earlier.get("code_version"), self.details.get("code_version")]
+        return list(dict.fromkeys(filter(None, versions)))
 
     def _newest_record(self) -> dict[str, Any]:
         for step in reversed(self.steps()):
@@ -151,7 +153,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that were finished, ascending."""
-        return sorted(int(path.stem.removeprefix("step-")) for path in self.folder.glob("step-????????.json"))
+        found = (RECORD.fullmatch(path.name) for path in self.folder.glob("step-*.json"))
+        return sorted(int(match[1]) for match in found if match)
 
     def keep_newest(self) -> None:
         """After training: one checkpoint suffices to make the final weights again."""
@@ -160,7 +163,7 @@ class Checkpoints:
     def _remove_old(self, *, keep: int) -> None:
         kept = {f"step-{step:08d}" for step in self.steps()[-keep:]}
         # json first: a kill between the two leaves a checkpoint that does not count, never one without its tensors
-        ours = (path for pattern in OURS for path in self.folder.glob(pattern))
+        ours = (path for path in self.folder.glob("*") if OURS.fullmatch(path.name))
         for path in sorted(ours, key=lambda path: path.suffix != ".json"):
             if path.stem not in kept and path.is_file():
                 path.unlink(missing_ok=True)

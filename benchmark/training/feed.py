@@ -7,9 +7,11 @@ share. What sample i is depends on (seed, i) only, so the position of a training
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 from benchmark.errors import InputError
 from benchmark.settings import Training
 from benchmark.training.signals import stop_signals_blocked
+
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class SampleError(InputError):
@@ -147,7 +151,23 @@ def micro_batches(
         # a worker may die before, or while, it hands a tensor over
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
-        raise SampleError(
-            f"a data worker was killed: {error}",
-            remedy="most often memory ran out: use fewer --workers or ask for more memory, then run again to continue",
-        ) from error
+        raise _killed(error) from error
+
+
+def _killed(error: Exception) -> SampleError:
+    """Why a data worker is gone, from what torch says: it hands tensors over in /dev/shm, small in containers."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    if any(word in str(error) for word in ("shared memory", "Bus error")):
+        room = shutil.disk_usage(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
+        return SampleError(
+            f"a data worker had no room for its samples in shared memory: {lines[-1]}",
+            where=SHARED_MEMORY,
+            expected="a few GB, for all data workers together",
+            found=f"{room.free / 1e6:.1f} of {room.total / 1e6:.1f} MB free" if room else "no such folder",
+            remedy="give it more (docker run --shm-size=8g, or --ipc=host), or train with --workers 0 "
+            "(--config train_options={workers: 0}); then run again to continue",
+        )
+    return SampleError(
+        f"a data worker was killed: {lines[-1]}",
+        remedy="most often memory ran out: use fewer --workers or ask for more memory, then run again to continue",
+    )

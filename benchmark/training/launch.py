@@ -20,7 +20,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT
+from benchmark.errors import EXIT_CONTINUE, EXIT_INPUT, InputError
 from benchmark.training.signals import StopRequest
 from benchmark.workers import available_processes
 
@@ -36,14 +36,17 @@ def main(words: list[str] | None = None) -> int:
     arguments = parser.parse_args(words)
     stop = StopRequest()
     threading.Thread(target=pass_on, args=(stop,), daemon=True).start()
-    # the training processes share the cores of this one, and set torch's own thread count
-    os.environ.setdefault("RETABLE_PROCESSES", str(available_processes()))
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
+        # the training processes share the cores of this one, and set torch's own thread count
+        os.environ.setdefault("RETABLE_PROCESSES", str(available_processes()))
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         launch = elastic_launch(launch_config(arguments.processes), sys.executable)
         launch(*arguments.command[1:])  # by this Python
     except ChildFailedError as error:
         return exit_code([failure.exitcode for failure in error.failures.values()], stopped=bool(stop))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_INPUT
     return 0
 
 

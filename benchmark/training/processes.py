@@ -25,6 +25,9 @@ from benchmark.training.randomness import make_deterministic
 from benchmark.workers import available_processes
 
 AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+# What a launcher tells each process. Only torchrun's own agents, of which ours is one, also say which launch it was.
+LAUNCH = "TORCHELASTIC_RUN_ID"
+PLACES = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # other ranks wait this long for the first one's checkpoint or validation
 
 
@@ -92,6 +95,27 @@ class Processes:
             distributed.barrier()
 
 
+def refuse_leftovers() -> None:
+    """Without a launcher this process is alone: what an earlier one left in the environment must not say otherwise.
+
+    Left alone, a rank would keep it from saving, and a number of processes would have it wait for others for ever.
+
+    Raises:
+        InputError: the environment says that this is one of several processes, and no launcher started it.
+    """
+    if LAUNCH in os.environ:
+        return
+    left = {name: os.environ[name] for name in PLACES if name in os.environ}
+    if any(value.strip() != ("1" if name.endswith("SIZE") else "0") for name, value in left.items()):
+        raise InputError(
+            "the environment speaks of several training processes, and no launcher started this one",
+            where="environment",
+            expected=f"none of {', '.join(PLACES)}, or all of a launcher's own",
+            found=", ".join(f"{name}={value}" for name, value in left.items()),
+            remedy=f"unset {' '.join(left)}; for several GPUs: python -m benchmark.training.launch GPUS python -m …",
+        )
+
+
 def start_processes(training: Training) -> Processes:
     """Join the process group that torchrun describes, or run alone; precision and batch are checked here.
 
@@ -99,8 +123,10 @@ def start_processes(training: Training) -> Processes:
     network runs in float32, and a line says so. On a CPU everything is deterministic, with a fixed thread count.
 
     Raises:
-        InputError: the global batch cannot be shared equally, or there are fewer GPUs than processes on this node.
+        InputError: the global batch cannot be shared equally, or there are fewer GPUs than processes on this node; as
+            `refuse_leftovers`.
     """
+    refuse_leftovers()
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if training.batch % world:
         divisors = [number for number in range(1, training.batch + 1) if training.batch % number == 0]

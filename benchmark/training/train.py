@@ -34,7 +34,7 @@ from benchmark.training.locks import RunLock
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.material import Material, make_material
 from benchmark.training.objectives import make_objective
-from benchmark.training.processes import Processes, start_processes
+from benchmark.training.processes import Processes, refuse_leftovers, start_processes
 from benchmark.training.randomness import seed_everything
 from benchmark.training.signals import StopRequest
 from benchmark.version import code_version
@@ -130,6 +130,7 @@ def _data(store: PreparedStore, split: dict[str, Any]) -> str:
 
 def main(arguments: argparse.Namespace) -> int | None:
     stop = StopRequest()
+    refuse_leftovers()
     config = run_config(arguments)
     folder = arguments.out.parent
     first = int(os.environ.get("RANK", 0)) == 0

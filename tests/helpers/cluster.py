@@ -1,4 +1,4 @@
-"""A real SLURM on this machine: one controller, two nodes with two "GPUs" each, no accounting database.
+"""A real SLURM on this machine: one controller, two nodes with two "GPUs" each, on request an accounting database.
 
 Each node lives in namespaces of its own: it has its own host name and process ids, and killing its first process
 takes everything on it down at once, as a power cut does.
@@ -49,16 +49,43 @@ SchedulerParameters=batch_sched_delay=0
 KillWait=30
 MinJobAge=600
 SlurmdParameters=config_overrides
+{accounting}
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=10 State=UP
+PartitionName=guarded Nodes=ALL AllowQos=special MaxTime=INFINITE State=UP
+"""
+ACCOUNTING = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge/socket
+"""
+DATABASE_DAEMON = """
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser=root
+StorageLoc=accounting
 """
 
 
 class Cluster:
-    """SLURM in `folder`, running between `start` and `stop`; `small_disk` is a disk of 4 MB that its nodes share."""
+    """SLURM in `folder`, running between `start` and `stop`; `small_disk` is a disk of 4 MB that its nodes share.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.small_disk = folder, folder / "disk"
+    Args:
+        accounting: with MariaDB and slurmdbd, so that sacct knows the jobs.
+    """
+
+    def __init__(self, folder: Path, *, accounting: bool = False) -> None:
+        self.folder, self.small_disk, self.accounting = folder, folder / "disk", accounting
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "etc/slurm.conf")}
         self._processes: dict[str, subprocess.Popen] = {}
         self._unmount: subprocess.Popen | None = None
@@ -75,6 +102,9 @@ class Cluster:
         words = [f"--{option}={munge / name}" for option, name in options.items()]
         self._start("munged", "munged", "--foreground", "--force", *words)
         wait_for(lambda: (munge / "socket").exists(), "munge's socket")
+        if self.accounting:
+            self._start_database()
+            self.start_accounting()
         self.start_controller()
         for node in NODES:
             self.start_node(node)
@@ -88,6 +118,21 @@ class Cluster:
             self.kill(name)
         if self._unmount is not None:
             self._unmount.communicate()
+
+    def start_accounting(self) -> None:
+        self._start("accounting", "slurmdbd", "-D")
+        command = ["sacctmgr", "--noheader", "show", "cluster"]
+        asked = {"env": self.environment, "capture_output": True}
+        wait_for(lambda: subprocess.run(command, **asked).returncode == 0, "slurmdbd")
+
+    def _start_database(self) -> None:
+        data = self.folder / "database"
+        made = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db"]
+        subprocess.run(made, check=True, capture_output=True)
+        options = (f"--datadir={data}", f"--socket={data}/socket", f"--pid-file={data}/pid", "--user=root")
+        network = ("--bind-address=127.0.0.1", f"--port={self._database_port}", "--skip-grant-tables")
+        self._start("database", "mariadbd", "--no-defaults", *options, *network, "--innodb-buffer-pool-size=32M")
+        wait_for(lambda: (data / "socket").exists(), "MariaDB's socket")
 
     def start_controller(self) -> None:
         self._start("controller", "slurmctld", "-D")
@@ -130,8 +175,13 @@ class Cluster:
         (self.folder / "munge/key").chmod(0o400)
         names = f"127.0.0.1 localhost {' '.join(NODES)}\n127.0.0.1 {socket.gethostname()}\n"
         (self.folder / "hosts").write_text(names)
-        ports = free_ports(1 + len(NODES))
-        lines = [CONFIGURATION.format(folder=self.folder, controller_port=ports[0], node_timeout=NODE_TIMEOUT_SECONDS)]
+        *ports, accounting, self._database_port = free_ports(3 + len(NODES))
+        daemon = DATABASE_DAEMON.format(folder=self.folder, port=accounting, database_port=self._database_port)
+        (self.folder / "etc/slurmdbd.conf").write_text(daemon)
+        (self.folder / "etc/slurmdbd.conf").chmod(0o600)
+        stored = ACCOUNTING.format(folder=self.folder, port=accounting) if self.accounting else ""
+        facts = {"controller_port": ports[0], "node_timeout": NODE_TIMEOUT_SECONDS, "accounting": stored}
+        lines = [CONFIGURATION.format(folder=self.folder, **facts)]
         for node, port in zip(NODES, ports[1:], strict=True):
             lines.append(f"NodeName={node} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=16000 Gres=gpu:2")
         (self.folder / "etc/slurm.conf").write_text("\n".join([*lines[1:], lines[0]]))
@@ -147,11 +197,11 @@ class Cluster:
             )  # fmt: skip
 
 
-def absent() -> str | None:
-    """Why SLURM cannot be started here, or None."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+def absent(*further: str) -> str | None:
+    """Why SLURM, and these further programs, cannot be started here, or None."""
+    missing = [program for program in (*PROGRAMS, *further) if shutil.which(program) is None]
     if missing:
-        return f"{', '.join(missing)} not installed (apt-get install slurm-wlm munge)"
+        return f"{', '.join(missing)} not installed (apt-get install slurm-wlm munge slurmdbd mariadb-server)"
     if subprocess.run(["unshare", "--uts", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
         return "namespaces need root"
     return None

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import json
-import math
-import stat
 from types import SimpleNamespace
 
 import pytest
 
 from benchmark.errors import InputError
-from benchmark.jobs.cluster import Placement, ask_once, check_sites, minutes_of, running_job, submit_options
+from benchmark.jobs import cluster
+from benchmark.jobs.cluster import Placement, ask_once, name_states_alone, running_job, submit_options, tell_also
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
-
-
-@pytest.fixture
-def stand_in(tmp_path, monkeypatch):
-    """Puts a shell script in the place of a SLURM command."""
-
-    def install(name: str, script: str) -> None:
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{script}\n")
-        program.chmod(stat.S_IRWXU)
-
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    return install
 
 
 @pytest.mark.parametrize(
@@ -74,53 +61,47 @@ def test_a_lock_without_a_job_is_nobody_to_wait_for(tmp_path, stand_in, lock):
     assert running_job(tmp_path) is None
 
 
-def test_every_pair_of_partition_and_account_is_asked_for_once(tmp_path, stand_in):
-    stand_in("sbatch", f"echo $* >> {tmp_path}/asked")
-    stand_in("sinfo", "echo 'gpu|infinite'")
-    check_sites([("train_run", {"slurm_partition": name}) for name in ("gpu", "gpu", "cpu")])
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert sorted("cpu" if "--partition=cpu" in line else "gpu" for line in asked) == ["cpu", "gpu"]
-    assert all(line.startswith("--test-only") for line in asked)
+def test_a_squeue_that_hangs_is_no_traceback(tmp_path, stand_in, monkeypatch, capsys):
+    stand_in("squeue", "exec sleep 60")
+    monkeypatch.setattr(cluster, "SECONDS_TO_ANSWER", 0.2)
+    (tmp_path / "run.lock").write_text(json.dumps({"slurm_job": "17"}))
+    assert running_job(tmp_path) is None
+    assert "squeue did not answer" in capsys.readouterr().err
 
 
-def test_a_refusal_shows_slurms_words_and_the_partitions(stand_in):
-    stand_in("sbatch", "echo 'invalid account' >&2; exit 1")
-    stand_in("sinfo", "echo 'gpu*'; echo cpu")
-    with pytest.raises(InputError) as error:
-        check_sites([("train_run", {"slurm_account": "lab"})])
-    for part in ("--account=lab", "invalid account", "gpu*, cpu", "slurm/config.yaml"):
-        assert part in str(error.value)
+def test_what_sbatch_is_told_is_added_to_what_the_site_says():
+    """In front, since sbatch takes the last of an option that is said twice."""
+    plugin = SimpleNamespace(get_submit_command=lambda job, names, settings: f"sbatch --parsable {job.extra}")
+    tell_also(plugin, lambda job: "--signal=TERM@300" if job.name == "train_run" else "")
+    train = SimpleNamespace(name="train_run", extra="--gres-flags=x --signal=TERM@60")
+    said = plugin.get_submit_command(train, {}, settings=None)
+    assert said == "sbatch --signal=TERM@300 --parsable --gres-flags=x --signal=TERM@60"
+    other = SimpleNamespace(name="score_run", extra="--nice")
+    assert plugin.get_submit_command(other, {}, settings=None) == "sbatch --parsable --nice"
 
 
 @pytest.mark.parametrize(
-    ("printed", "minutes"),
-    [("infinite", math.inf), ("2-00:00:00", 2880), ("1-12:30:00", 2190), ("4:00:00", 240), ("30:00", 30)],
+    ("told", "read"),
+    [
+        ({"7": "CANCELLED by 1000", "8": "COMPLETED", "9": ""}, {"7": "CANCELLED", "8": "COMPLETED", "9": ""}),
+        ({}, {}),
+        (None, None),  # no answer
+    ],
 )
-def test_time_limits_as_slurm_prints_them(printed, minutes):
-    assert minutes_of(printed) == minutes
+def test_who_cancelled_a_job_is_left_out_of_its_state(told, read):
+    async def query(command, logger):
+        return told, 0.1
+
+    plugin = SimpleNamespace(query_job_status=query)
+    name_states_alone(plugin)
+    assert asyncio.run(plugin.query_job_status("sacct", None)) == (read, 0.1)
 
 
-@pytest.mark.parametrize(("partition", "refused"), [(None, True), ("long", False)])
-def test_a_job_longer_than_its_partition_allows_is_named(stand_in, partition, refused):
-    stand_in("sbatch", "true")
-    stand_in(
-        "sinfo", """case "$*" in *long*) echo 'long|infinite';; *) echo 'long|infinite'; echo 'short*|4:00:00';; esac"""
-    )
-    jobs = [("score_run", {"runtime": 240}), ("prepare_cases", {"runtime": 720}), ("count_cost", {"runtime": "<TBD>"})]
-    asked = [(rule, {**resources, "slurm_partition": partition}) for rule, resources in jobs]
-    if not refused:
-        check_sites(asked)
-        return
-    with pytest.raises(InputError, match="prepare_cases asks for more time") as error:
-        check_sites(asked)
-    for part in ("at most 4:00:00 in partition short", "720 minutes", "prepare_cases:runtime"):
-        assert part in str(error.value)
-
-
-def test_without_slurm_the_message_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="workstation"):
-        check_sites([("train_run", {})])
+def test_the_executor_plugin_has_what_is_replaced_in_it():
+    plugin = importlib.import_module("snakemake_executor_plugin_slurm")
+    used = plugin.Executor.run_job.__globals__
+    assert used is vars(plugin) and callable(used["get_submit_command"]) and callable(used["get_min_job_age"])
+    assert callable(plugin.Executor.check_active_jobs.__globals__["query_job_status"])
 
 
 def test_an_answer_of_the_controller_outlives_it():

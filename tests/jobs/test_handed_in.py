@@ -45,9 +45,9 @@ def test_a_row_or_a_run_is_not_trained_and_all_others_are(maps, by):
     assert wiring.ready_runs(target) == all_runs
     assert products.trainings_of(target) == [run for run in all_runs if run != UNETR]
     assert wiring.predicted(SimpleNamespace(run=UNETR)) == str(maps)
-    assert wiring.handed_in_argument(SimpleNamespace(run=UNETR)) == "--handed-in"
-    assert wiring.handed_in_argument(SimpleNamespace(run=SWIN_SMT)) == ""
-    assert products.handed_in(TABLE) == f"--handed-in predictions {UNETR} {maps}"
+    assert wiring.handed_in_argument(SimpleNamespace(run=UNETR)) == ["--handed-in"]
+    assert wiring.handed_in_argument(SimpleNamespace(run=SWIN_SMT)) == []
+    assert products.handed_in(TABLE) == ["--handed-in", "predictions", UNETR, str(maps)]
 
 
 def test_what_is_missing_is_no_input_of_any_job(tmp_path):

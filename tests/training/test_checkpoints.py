@@ -11,6 +11,7 @@ from helpers.tiny import TinyNetwork, tiny_config
 from safetensors.torch import load_file
 
 from benchmark.errors import InputError
+from benchmark.files import read_json, write_json
 from benchmark.lineage import training_settings
 from benchmark.training import checkpoints as module
 from benchmark.training.checkpoints import Checkpoints, write_weights
@@ -87,6 +88,48 @@ def test_a_checkpoint_without_its_json_does_not_exist(tmp_path):
     assert checkpoints.load()["step"] == 5
     checkpoints.save(_state(10), step=10)
     assert checkpoints.load()["step"] == 10
+
+
+THEIRS = ("step-00000005-best.pt", "step-bestfold.pt", "step-bestfold.json", "best.pt", ".nfs000000000a1b2c3d00000001",
+          "step-00000005.pt.bak", ".tmp-notes-step-by-step.txt", "step-00000005/", "old/")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_what_a_user_or_a_file_system_keeps_beside_them_stays(tmp_path, name):
+    checkpoints = _saved(tmp_path, 5)
+    theirs = tmp_path / name
+    if name.endswith("/"):
+        theirs.mkdir()
+        (theirs / "step-00000001.pt").write_bytes(b"mine")
+    else:
+        theirs.write_bytes(b"mine")
+    checkpoints = _saved(tmp_path, 10, 15, 20)
+    checkpoints.keep_newest()
+    assert checkpoints.steps() == [20] and checkpoints.load()["step"] == 20
+    assert theirs.exists() and all(path.read_bytes() == b"mine" for path in theirs.rglob("*"))
+    assert {path.name for path in tmp_path.iterdir()} == {theirs.name, "step-00000020.pt", "step-00000020.json"}
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes(tmp_path):
+    left = tmp_path / ".tmp-a1b2c3d4-step-00000005.pt"
+    left.write_bytes(b"half")
+    _saved(tmp_path, 10)
+    assert not left.exists()
+
+
+def test_a_training_under_several_versions_of_the_code_names_them_all_once(tmp_path):
+    def at(version: str) -> Checkpoints:
+        return Checkpoints(tmp_path, identity=IDENTITY, details={"code_version": version})
+
+    at("0.1.0 aaaa").save(_state(5), step=5)
+    at("0.1.0 aaaa").save(_state(10), step=10)
+    at("0.1.0 bbbb+").save(_state(15), step=15)
+    assert at("0.2.0 cccc").code_versions() == ["0.1.0 aaaa", "0.1.0 bbbb+", "0.2.0 cccc"]
+    record = read_json(tmp_path / "step-00000015.json")
+    assert record["code_versions"] == ["0.1.0 aaaa", "0.1.0 bbbb+"]
+    del record["code_versions"]  # as code before this one wrote it
+    write_json(tmp_path / "step-00000015.json", record)
+    assert at("0.2.0 cccc").code_versions() == ["0.1.0 bbbb+", "0.2.0 cccc"]
 
 
 def test_another_configuration_is_refused_and_the_keys_are_named(tmp_path):

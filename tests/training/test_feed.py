@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from helpers.tiny import CASES, TinySamples, tiny_config
@@ -9,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import InputError
-from benchmark.training.feed import SampleError, Share, ShareSampler, make_share, micro_batches
+from benchmark.training.feed import SampleError, Share, ShareSampler, _killed, make_share, micro_batches
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7), st.integers(0, 4), st.integers(1, 5))
@@ -82,3 +86,47 @@ def test_a_killed_worker_is_explained():
     with pytest.raises(SampleError, match="data worker was killed") as raised:
         list(batches)
     assert "memory" in str(raised.value)
+
+
+def _limited(command: str, *, mount: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Read samples by one worker in a Python of its own, with other variables or file systems."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables}
+    words = [sys.executable, "-c", command]
+    if mount:
+        if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+            pytest.skip("file systems can be mounted by root only")
+        words = ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh", *words]
+    return subprocess.run(words, env=environment, capture_output=True, text=True)
+
+
+READ = """
+from helpers.tiny import TinySamples
+from benchmark.errors import InputError
+from benchmark.training.feed import Share, micro_batches
+try:
+    print(len(list(micro_batches(TinySamples(3), Share(64), start=0, stop=2, workers=1, pin=False))), "batches")
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_small_shared_memory_is_named_and_not_the_memory():
+    done = _limited(READ, mount="mount -t tmpfs -o size=64k tmpfs /dev/shm")
+    assert done.returncode == 0, done.stderr
+    assert "/dev/shm" in done.stdout and "of 0.1 MB free" in done.stdout and "--shm-size" in done.stdout
+    assert "memory ran out" not in done.stdout and "Traceback" not in done.stdout
+
+
+def test_torchs_other_words_for_it_are_known_too():
+    bus = "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that workers are out of it"
+    assert "--shm-size" in str(_killed(RuntimeError(bus)))
+    assert "memory ran out" in str(_killed(RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")))
+    assert "EOFError" in str(_killed(EOFError()))
+
+
+def test_a_long_folder_for_temporary_files_is_no_obstacle(tmp_path):
+    """The data workers' sockets lie there: "AF_UNIX path too long"."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    done = _limited(READ, TMPDIR=str(folder))
+    assert done.stdout == "2 batches\n", done.stderr

@@ -153,6 +153,7 @@ def test_a_network_that_cannot_be_frozen_says_so(tmp_path, monkeypatch):
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     with pytest.raises(InputError, match="cannot be shared by 3 processes") as raised:
         make_loop(tmp_path, tiny_config(), TinySamples(7))
     assert "[1, 2, 4]" in str(raised.value)

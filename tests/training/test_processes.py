@@ -13,8 +13,18 @@ import torch
 from helpers.tiny import TinySamples, finish, make_loop, tiny_config
 from torch import nn
 
+from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
-from benchmark.training.processes import Processes, TrainedNetwork, rank_table, set_up_network, share_buffers
+from benchmark.training.processes import (
+    LAUNCH,
+    PLACES,
+    Processes,
+    TrainedNetwork,
+    rank_table,
+    refuse_leftovers,
+    set_up_network,
+    share_buffers,
+)
 
 
 def _process(folder: Path, rank: int) -> None:
@@ -42,6 +52,32 @@ def test_two_processes_share_the_first_ones_statistics_and_both_stand_in_the_tab
     assert title == "rank  of 2 processes" and len(lines) == 2
     for rank, line in enumerate(lines):
         assert line.split()[0] == str(rank) and f"process {found[rank]['process']}  cpu" in line
+
+
+@pytest.mark.parametrize(
+    ("left", "refused"),
+    [
+        ({"WORLD_SIZE": "2"}, True),
+        ({"WORLD_SIZE": "two"}, True),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}, True),
+        ({"RANK": "1"}, True),  # it would train, and save nothing
+        ({"LOCAL_RANK": "3"}, True),
+        ({"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, False),
+        ({"WORLD_SIZE": "2", "RANK": "1", "TORCHELASTIC_RUN_ID": "ours"}, False),
+        ({}, False),
+    ],
+)
+def test_what_an_earlier_launcher_left_behind_is_refused_and_not_waited_for(monkeypatch, left, refused):
+    for name in (*PLACES, LAUNCH):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    if not refused:
+        refuse_leftovers()
+        return
+    with pytest.raises(InputError, match="no launcher started this one") as error:
+        refuse_leftovers()
+    assert all(f"{name}={value}" in str(error.value) for name, value in left.items() if name in PLACES)
 
 
 @pytest.mark.parametrize(

@@ -25,5 +25,5 @@ rule draw_cases:
     message:
         "{wildcards.run}: pictures of its cases"
     shell:
-        f"python -m benchmark draw-cases {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
-        " --predictions {params.predictions:q} --scores {input.scores} --out {output.record} > {log} 2>&1"
+        "python -m benchmark draw-cases {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --source {input.source:q}"
+        " --predictions {params.predictions:q} --scores {input.scores:q} --out {output.record:q} > {log:q} 2>&1"

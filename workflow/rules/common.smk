@@ -1,15 +1,17 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs: runs and datasets in
 # wiring.py, trainings, products, what has changed since a result was made, and how long a job may run beside it.
-import shlex
 import sys
+
+from snakemake.dag import DAG
 
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes
-from benchmark.jobs.cluster import ask_once, check_sites
+from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
 from benchmark.jobs.retries import stop_at_wrong_input
+from benchmark.jobs.site import Request, check_sites
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring, set_job_environment
 
@@ -23,21 +25,29 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+
+async def pass_over(dag, job, outputs):
+    """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
+    made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
+    """
+
+
+DAG.check_output_mtime = pass_over  # times of files decide nothing here (changes.py)
+
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
 kept = changes.kept
-OWN = " ".join(wiring.own_options())
-WEIGHTS = shlex.quote(wiring.settings.weights)
-PAPER_TABLES = shlex.quote(wiring.settings.paper_tables)
+# Words of the commands themselves, and no params: a path that is spelt otherwise is no change. Every field of a shell
+# line ends in `:q`, which quotes each word for the shell; `:u` is for what is a piece of a command.
+OWN = list(wiring.own_options())
+WEIGHTS = wiring.settings.weights
+PAPER_TABLES = wiring.settings.paper_tables
 UNIT = wiring.settings.significance_unit
 VARIANT = (
-    f" --variant {shlex.quote(wiring.settings.variant)}"
-    if wiring.settings.variant
-    else ""
+    ["--variant", wiring.settings.variant] if wiring.settings.variant else []
 )
-OPTIONS = (
-    wiring.options
-)  # in the commands themselves: a path that is spelt otherwise is no change
+OPTIONS = wiring.options
+TRAIN_OPTIONS = trainings.options
 
 
 container: wiring.settings.container  # in use with --sdm apptainer only
@@ -54,13 +64,29 @@ wildcard_constraints:
 stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
 
 
+def submitted(plugin, job):
+    """Options of sbatch for a job, as the executor plugin will say them; without names, logs, partition and account."""
+    nothing = dict.fromkeys(("account", "partition", "workdir"), "")
+    names = {"run_uuid": "test", "slurm_logfile": "/dev/null", "comment_str": "test"}
+    command = plugin.get_submit_command(
+        job, {**names, **nothing}, settings=workflow.executor_settings
+    )
+    return command.removeprefix("sbatch") + plugin.set_gres_string(job)
+
+
 onstart:
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
     if workflow.executor_plugin.name == "slurm":
+        plugin = sys.modules["snakemake_executor_plugin_slurm"]
+        tell_also(plugin, trainings.submit_options)
+        name_states_alone(plugin)
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
-            check_sites((job.name, job.resources) for job in jobs)
+            check_sites(
+                Request.of(job.name, submitted(plugin, job), job.resources)
+                for job in jobs
+            )
         except InputError as error:
             sys.exit(f"error: {error}")
-        ask_once(sys.modules["snakemake_executor_plugin_slurm"], "get_min_job_age")
+        ask_once(plugin, "get_min_job_age")

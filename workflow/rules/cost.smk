@@ -23,8 +23,8 @@ rule count_cost:
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        f"python -m benchmark cost {{wildcards.target}} --paper-tables {PAPER_TABLES}{VARIANT} {OWN} --out {{output.cost}}"
-        " --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark cost {wildcards.target:q} --paper-tables {PAPER_TABLES:q} {VARIANT:q} {OWN:q}"
+        " --out {output.cost:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 # Seconds of one scan, on a GPU. On a machine without one the file says so, and the table with it.
@@ -50,5 +50,5 @@ rule measure_latency:
     message:
         "{wildcards.target}: seconds of one scan"
     shell:
-        f"python -m benchmark latency --target {{wildcards.target}} {OPTIONS} --out {{output.latency}}"
-        " --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark latency --target {wildcards.target:q} {OPTIONS:q} --out {output.latency:q}"
+        " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

@@ -30,7 +30,8 @@ rule fetch_dataset:
     message:
         "{wildcards.dataset}: fetching"
     shell:
-        f"python -m benchmark fetch {{wildcards.dataset}} {OWN} {{params.source}} --out {{output.source}} > {{log}} 2>&1"
+        "python -m benchmark fetch {wildcards.dataset:q} {OWN:q} {params.source:q}"
+        " --out {output.source:q} > {log:q} 2>&1"
 
 
 rule fetch_weights:
@@ -49,7 +50,7 @@ rule fetch_weights:
     message:
         "{wildcards.weights}: released weights, by download or from the folder of those placed by hand"
     shell:
-        f"python -m benchmark fetch-weights {{wildcards.weights}} --folder {WEIGHTS} --out {{output.record}} > {{log}} 2>&1"
+        "python -m benchmark fetch-weights {wildcards.weights:q} --folder {WEIGHTS:q} --out {output.record:q} > {log:q} 2>&1"
 
 
 rule verify_dataset:
@@ -71,8 +72,8 @@ rule verify_dataset:
     message:
         "{wildcards.dataset}: verifying every case"
     shell:
-        f"python -m benchmark verify {{wildcards.dataset}} {OWN}"
-        " --source {input.source} --out {output.verified} > {log} 2>&1"
+        "python -m benchmark verify {wildcards.dataset:q} {OWN:q}"
+        " --source {input.source:q} --out {output.verified:q} > {log:q} 2>&1"
 
 
 rule split_cases:
@@ -95,8 +96,8 @@ rule split_cases:
     message:
         "{wildcards.dataset}: splitting by patient"
     shell:
-        f"python -m benchmark split {{wildcards.dataset}} {OWN}"
-        " --source {input.source} --out {output.split} > {log} 2>&1"
+        "python -m benchmark split {wildcards.dataset:q} {OWN:q}"
+        " --source {input.source:q} --out {output.split:q} > {log:q} 2>&1"
 
 
 rule check_split:
@@ -119,9 +120,8 @@ rule check_split:
     message:
         "{wildcards.dataset}: no patient in two splits"
     shell:
-        f"python -m benchmark split {{wildcards.dataset}} {OWN}"
-        " --source {input.source} --check {input.split}"
-        " --record {output.checked} > {log} 2>&1"
+        "python -m benchmark split {wildcards.dataset:q} {OWN:q} --source {input.source:q} --check {input.split:q}"
+        " --record {output.checked:q} > {log:q} 2>&1"
 
 
 rule prepare_cases:
@@ -148,5 +148,5 @@ rule prepare_cases:
     message:
         "{wildcards.dataset}: preparing cases as {params.run} needs them"
     shell:
-        f"python -m benchmark prepare {{params.run}} {OPTIONS} --preparation {{wildcards.preparation}}"
-        " --source {input.source} --split {input.split} --out {output.prepared} > {log} 2>&1"
+        "python -m benchmark prepare {params.run:q} {OPTIONS:q} --preparation {wildcards.preparation:q}"
+        " --source {input.source:q} --split {input.split:q} --out {output.prepared:q} > {log:q} 2>&1"

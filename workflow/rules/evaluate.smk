@@ -26,8 +26,8 @@ rule draw_prompts:
     message:
         "{wildcards.dataset}: points of the test cases, from their references"
     shell:
-        f"python -m benchmark prompts {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
-        " --out {output.prompts} > {log} 2>&1"
+        "python -m benchmark prompts {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        " --out {output.prompts:q} > {log:q} 2>&1"
 
 
 rule predict_cases:
@@ -54,9 +54,9 @@ rule predict_cases:
     message:
         "{wildcards.run}: labelling the test cases"
     shell:
-        f"python -m benchmark predict {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --source {{input.source}}"
-        " --split {input.split} --weights {input.weights} --prompts {input.prompts} --out {output.predicted}"
-        " > {log} 2>&1"
+        "python -m benchmark predict {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --source {input.source:q}"
+        " --split {input.split:q} --weights {input.weights:q} --prompts {input.prompts:q} --out {output.predicted:q}"
+        " > {log:q} 2>&1"
 
 
 rule score_run:
@@ -84,8 +84,8 @@ rule score_run:
     message:
         "{wildcards.run}: scoring"
     shell:
-        f"python -m benchmark score-run {{wildcards.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
-        " --predictions {params.predictions:q} {params.handed_in} --out {output.scores} > {log} 2>&1"
+        "python -m benchmark score-run {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        " --predictions {params.predictions:q} {params.handed_in:q} --out {output.scores:q} > {log:q} 2>&1"
 
 
 # Three controls in one job: alike, short, and from the same references.
@@ -113,8 +113,8 @@ rule score_controls:
     message:
         "{wildcards.paper}, {wildcards.protocol}: scoring the controls"
     shell:
-        f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
-        " --controls --out {params.folder} > {log} 2>&1"
+        "python -m benchmark score-run {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        " --controls --out {params.folder:q} > {log:q} 2>&1"
 
 
 # One point and a disc of median size: what a network that is told the points has to beat.
@@ -143,5 +143,5 @@ rule score_point_control:
     message:
         "{wildcards.paper}, {wildcards.protocol}: scoring one point and a disc"
     shell:
-        f"python -m benchmark score-run {{params.run}} {OPTIONS} --store {{input.prepared}} --split {{input.split}}"
-        " --controls --prompts {input.prompts} --out {params.folder} > {log} 2>&1"
+        "python -m benchmark score-run {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        " --controls --prompts {input.prompts:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -26,8 +26,8 @@ rule measure_receptive_field:
     message:
         "{wildcards.run}: how far its encoder sees"
     shell:
-        f"python -m benchmark receptive-field {{wildcards.run}} {OPTIONS} {{params.measure}} --store {{input.prepared}}"
-        " --split {input.split} --weights {input.weights} --out {output.map} > {log} 2>&1"
+        "python -m benchmark receptive-field {wildcards.run:q} {OPTIONS:q} {params.measure:q} --store {input.prepared:q}"
+        " --split {input.split:q} --weights {input.weights:q} --out {output.map:q} > {log:q} 2>&1"
 
 
 rule extract_features:
@@ -54,5 +54,5 @@ rule extract_features:
     message:
         "{wildcards.run}: what its layers see"
     shell:
-        f"python -m benchmark features {{wildcards.run}} {OPTIONS} {{params.options}} --store {{input.prepared}}"
-        " --split {input.split} --weights {input.weights} --out {output.maps} > {log} 2>&1"
+        "python -m benchmark features {wildcards.run:q} {OPTIONS:q} {params.options:q} --store {input.prepared:q}"
+        " --split {input.split:q} --weights {input.weights:q} --out {output.maps:q} > {log:q} 2>&1"

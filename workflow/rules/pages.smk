@@ -34,7 +34,7 @@ rule build_coverage:
     message:
         "coverage: every published number, and its state here"
     shell:
-        f"python -m benchmark coverage {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
+        "python -m benchmark coverage {OPTIONS:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule audit_papers:
@@ -62,7 +62,7 @@ rule audit_papers:
     message:
         "audit: the papers' arithmetic, recomputed"
     shell:
-        f"python -m benchmark audit {OPTIONS} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
+        "python -m benchmark audit {OPTIONS:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule estimate_budget:
@@ -90,4 +90,5 @@ rule estimate_budget:
     message:
         "budget: what every target would cost"
     shell:
-        f"python -m benchmark budget {OPTIONS} {{params.rate}} --made {{params.made}} --record {{output.record}} > {{log}} 2>&1"
+        "python -m benchmark budget {OPTIONS:q} {params.rate:q}"
+        " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

@@ -49,9 +49,9 @@ rule build_table:
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        f"python -m benchmark table {{wildcards.target}} {OPTIONS} --unit {UNIT}"
-        " --scores {input.scores}"
-        " --controls {input.controls} {params.handed_in} --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark table {wildcards.target:q} {OPTIONS:q} --unit {UNIT:q}"
+        " --scores {input.scores:q} --controls {input.controls:q} {params.handed_in:q}"
+        " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule build_figure:
@@ -91,8 +91,8 @@ rule build_figure:
     message:
         "{wildcards.target}: drawing"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --scores {input.scores} {params.handed_in} --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --scores {input.scores:q} {params.handed_in:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule draw_published:
@@ -118,8 +118,8 @@ rule draw_published:
     message:
         "{wildcards.target}: drawing the published numbers"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --published --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --published --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule draw_training:
@@ -151,5 +151,5 @@ rule draw_training:
     message:
         "{wildcards.target}: drawing the training losses"
     shell:
-        f"python -m benchmark figure {{wildcards.target}} {OPTIONS}"
-        " --training --made {params.made} --record {output.record} > {log} 2>&1"
+        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        " --training --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

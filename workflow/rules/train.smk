@@ -25,11 +25,10 @@ rule train_run:
         mpi=trainings.mpi,
         tasks_per_node=trainings.tasks_per_node,
         cpus_per_task=trainings.cpus_per_task,
-        slurm_extra=trainings.slurm_extra,
         launch=trainings.launch,  # one process per GPU: nothing, a launcher, or srun with one on each node
     message:
         "{wildcards.run}: training"
     shell:  # `exec` leaves no shell behind, which would die of the signal that asks the training to save
-        f"exec {{resources.launch}} python -m benchmark train {{wildcards.run}} {OPTIONS} {trainings.options}"
-        " --stores {input.prepared} --splits {input.splits} --beginnings {input.beginnings}"
-        " --out {output.trained} >> {log} 2>&1"
+        "exec {resources.launch:u} python -m benchmark train {wildcards.run:q} {OPTIONS:q} {TRAIN_OPTIONS:q}"
+        " --stores {input.prepared:q} --splits {input.splits:q} --beginnings {input.beginnings:q}"
+        " --out {output.trained:q} >> {log:q} 2>&1"
