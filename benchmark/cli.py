@@ -40,6 +40,7 @@ COMMANDS = {
         "benchmark.cost.budget_page",
         "runs, steps, GPU-hours, disk and licences of every target, as a page",
     ),
+    "page": ("benchmark.page.page", "one offline file with every published number, its verdict and what it rests on"),
     "figure": ("benchmark.evidence.figure", "rebuild a figure, or draw it from published numbers"),
 }
 

@@ -1,0 +1,68 @@
+"""What in the papers does not add up, with the arithmetic, and everything else that was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.audit.audit import OPEN, REMARKS
+from benchmark.audit.findings import Agreement, Finding
+from benchmark.page.material import Material
+from benchmark.page.section import Section
+from benchmark.page.templates import address, render
+from benchmark.page.verdicts import KINDS
+
+ORDER = (*OPEN, Agreement.AGREES)
+UNREADABLE_MARK = "?"
+
+
+def audit_section(material: Material) -> Section:
+    """Findings by paper and outcome, in the order of audit.md; what agrees is folded away."""
+    papers = [
+        {
+            "name": paper,
+            "title": folder.paper.title,
+            "groups": [
+                _group(material, outcome, [finding for finding in found if finding.outcome is outcome])
+                for outcome in ORDER
+                if any(finding.outcome is outcome for finding in found)
+            ],
+        }
+        for paper, folder in material.catalog.papers.items()
+        if (found := [finding for finding in material.findings if finding.paper == paper])
+    ]
+    wrong = sum(finding.outcome is Agreement.DISAGREES for finding in material.findings)
+    html = render("audit.html", papers=papers, number=len(material.findings), wrong=wrong)
+    return Section("audit", "Audit", html)
+
+
+def _group(material: Material, outcome: Agreement, findings: Sequence[Finding]) -> dict[str, object]:
+    known = KINDS.get(str(outcome))
+    return {
+        "outcome": str(outcome),
+        "mark": known.mark if known else UNREADABLE_MARK,
+        "open": outcome is Agreement.DISAGREES,
+        "findings": [
+            {
+                "finding": finding,
+                "subject": _subject(material, finding),
+                "cells": [_reference(material, cell) for cell in finding.cells],
+                "remark": REMARKS.get(finding.check, ""),
+            }
+            for finding in findings
+        ],
+    }
+
+
+def _subject(material: Material, finding: Finding) -> tuple[str, str]:
+    """Text of the checked cell with its address; a sentence has none."""
+    return _reference(material, finding.subject)
+
+
+def _reference(material: Material, text: str) -> tuple[str, str]:
+    """A cell "target > row > column" as readers know it, and where it is shown; other text as it is."""
+    name, _, cell = text.partition(" > ")
+    row, _, column = cell.rpartition(" > ")
+    target = material.catalog.targets.get(name)
+    if target is None or target.claim(row, column) is None:
+        return text, ""
+    return f"{target.number}, {row}, {column}", address("tables", name, row, column)

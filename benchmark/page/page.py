@@ -1,0 +1,123 @@
+"""`page`: one offline file in which every published number can be found, sorted, questioned and traced.
+
+The parts are sections in the order of the navigation. The address names what is shown: `#tables/<target>/<row>/<column>`,
+`#claims?verdict=below`; a part's script hears of it by the event `shown` on its section (static/page.js).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmark.catalog.arguments import add_catalog_arguments, add_record_arguments, catalog_of, results_of
+from benchmark.catalog.arguments import add_results_argument
+from benchmark.catalog.catalog import Catalog
+from benchmark.errors import InputError
+from benchmark.evidence.rebuilt import compare_csv, table_csv
+from benchmark.evidence.scores import read_scores
+from benchmark.evidence.table import rebuild
+from benchmark.files import write_text
+from benchmark.layout import Layout
+from benchmark.page.audit import audit_section
+from benchmark.page.budget import budget_section
+from benchmark.page.claims import claimed, claims_section
+from benchmark.page.component import table_component
+from benchmark.page.ledger import ledger_section
+from benchmark.page.material import Material, read_material
+from benchmark.page.section import Section
+from benchmark.page.start import facts, stamp, start_section
+from benchmark.page.tables import tables_section
+from benchmark.page.templates import render, static
+from benchmark.progress import say
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_catalog_arguments(parser)
+    add_results_argument(parser)
+    add_record_arguments(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--scores", nargs="+", metavar="FILE", help="scores handed in, instead of a results folder")
+    source.add_argument("--published", action="store_true", help="from the claims alone; needs --out")
+    parser.add_argument("--out", metavar="FILE", help="default: index.html of the results folder")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the page: from a results folder, from handed-in scores, or from the claims alone."""
+    if arguments.published and not arguments.out:
+        raise InputError("a page from the claims alone belongs to no results folder", remedy="--out FILE")
+    catalog, layout = catalog_of(arguments), results_of(arguments)
+    out = Path(arguments.out or layout.index())
+    if arguments.published or arguments.scores:
+        with TemporaryDirectory() as folder:
+            _build_tables(arguments, catalog, layout, Layout(folder))
+            scale = "paper" if arguments.published else arguments.scale
+            material = read_material(catalog, Layout(folder), scale, published=arguments.published)
+            write_text(out, page_html(sections(material), material))
+    else:
+        material = read_material(catalog, layout, arguments.scale)
+        write_text(out, page_html(sections(material), material))
+    say(f"page: {out} ({out.stat().st_size / 1e6:.1f} MB)")
+    return 0
+
+
+def sections(material: Material) -> list[Section]:
+    """The parts of the page, in their order."""
+    claims = claimed(material)
+    return [
+        start_section(material, claims),
+        tables_section(material, claims),
+        claims_section(claims),
+        audit_section(material),
+        ledger_section(material),
+        budget_section(material),
+    ]
+
+
+def page_html(parts: Sequence[Section], material: Material) -> str:
+    """The whole file: styles, scripts and data are text in it, and nothing is loaded from elsewhere."""
+    component, style = table_component()
+    return render(
+        "page.html",
+        sections=parts,
+        data={part.identifier: embedded(part.data) for part in parts if part.data},
+        facts=facts(material),
+        stamp=stamp(material),
+        styles=[style, static("page.css")],
+        component=component,
+        core=static("page.js"),
+        scripts=[static(part.script) for part in parts if part.script],
+    )
+
+
+def embedded(value: object) -> str:
+    """JSON that may stand inside a script element; what is no number becomes null."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _build_tables(arguments: argparse.Namespace, catalog: Catalog, results: Layout, built: Layout) -> None:
+    """The tables' files in a folder of their own, from handed-in scores or from none, with what was counted before."""
+    runs_of = {path: set(read_scores([path])) for path in arguments.scores or ()}
+    known = {run for target in catalog.targets.values() for run in catalog.runs(target)}
+    for run in sorted(set().union(*runs_of.values()) - known):
+        say(f"no table has a row made from the scored run {run!r}")
+    for target in catalog.targets.values():
+        if target.kind != "table":
+            continue
+        own = set(catalog.runs(target))
+        counted = [catalog.folder / target.paper / "measured" / "flops.csv"]
+        counted += [] if arguments.published else [Path(results.cost(target.target))]
+        asked = argparse.Namespace(
+            **{**vars(arguments), "scale": "paper" if arguments.published else arguments.scale},
+        )
+        asked.results = built.root
+        asked.scores = [path for path, runs in runs_of.items() if runs & own]
+        asked.cost = [path for path in counted if path.is_file()]
+        asked.latency, asked.controls = None, []
+        table = rebuild(asked, catalog, target)
+        csv, compare, _ = built.table(target.target)
+        write_text(csv, table_csv(table))
+        write_text(compare, compare_csv(table))
