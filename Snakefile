@@ -18,6 +18,7 @@ include: "workflow/rules/networks.smk"
 include: "workflow/rules/cost.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/pages.smk"
+include: "workflow/rules/page.smk"
 
 
 localrules:

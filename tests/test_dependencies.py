@@ -27,13 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
     "evidence": {"catalog", "datasets", "images", "scoring"},
     "audit": {"catalog", "datasets", "evidence"},
+    "page": {"audit", "catalog", "cost", "datasets", "evidence", "images", "models", "scoring"},
     "jobs": {"catalog", "cost", "data", "datasets", "images", "scoring"},
 }
 REGISTRIES = {  # what catalog reads
     "models": {"benchmark.models.registry", "benchmark.models.released"},
     "scoring": {"benchmark.scoring.conventions"},
 }
-WITHOUT_TORCH = ("images", "catalog", "datasets", "scoring", "evidence", "audit", "jobs")
+WITHOUT_TORCH = ("images", "catalog", "datasets", "scoring", "evidence", "audit", "page", "jobs")
 HEAVY = {"torch", "monai", "lightning", "triton"}
 
 

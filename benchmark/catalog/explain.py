@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
@@ -209,19 +210,25 @@ def _bears(
     catalog: Catalog, paper: str, entry: LedgerEntry, target: Target, row: str, column: str, runs: Sequence[str]
 ) -> bool:
     folder, measure, named = catalog.papers[paper], target.columns[column].measure, set(entry.concerns)
+    rows_networks, rows_protocols = _behind(catalog, tuple(runs))
     if entry.cells and target.target in named:
         return column in entry.cells.get(row, ())
     networks = named & {*folder.models, *(model.spec.name for model in folder.models.values())}
     protocols = named & set(folder.protocols)
-    if networks and not networks & (
-        {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
-    ):
+    if networks and not networks & rows_networks:
         return False
     if protocols:
-        behind = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
-        used = behind | {name.split("-")[0] for name in behind}
-        return bool(protocols & used) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
+        return bool(protocols & rows_protocols) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
     return target.target in named or (bool(networks) and measure not in WITHOUT_A_RUN)
+
+
+@lru_cache(maxsize=1024)
+def _behind(catalog: Catalog, runs: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the networks of some runs, and of the protocols by which they are trained and scored, the ones that a
+    variant varies included."""
+    networks = {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
+    protocols = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
+    return frozenset(networks), frozenset(protocols | {name.split("-")[0] for name in protocols})
 
 
 def _statements(catalog: Catalog, target: Target, row: str, column: str) -> Iterator[str]:

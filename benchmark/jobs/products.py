@@ -130,6 +130,10 @@ class Products:
 
     def published_files(self) -> list[str]:
         """Every file that `rule all` asks for."""
+        return [*self.before_the_page(), self._layout.index()]
+
+    def before_the_page(self, _: object = None) -> list[str]:
+        """Every file that the interactive page shows or links."""
         targets = [
             path
             for target in self._wiring.targets
@@ -139,15 +143,22 @@ class Products:
 
     def _drawn_beside(self) -> list[str]:
         """Figures from published numbers alone, and training losses where this workflow trains."""
-        published = [
-            self._layout.published_figure(target.target)
+        published = [self._layout.published_figure(target.target) for target in self.drawn_published()]
+        return published + [self._layout.training_curves(target.target) for target in self.drawn_training()]
+
+    def drawn_published(self) -> list[Target]:
+        """Figures that published numbers alone can draw."""
+        return [
+            target
             for target in self._wiring.targets
             if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
         ]
+
+    def drawn_training(self) -> list[Target]:
+        """Tables whose runs this workflow trains."""
         trains = self._settings.start_from == "data"
-        curves = [
-            self._layout.training_curves(target.target)
+        return [
+            target
             for target in self._wiring.targets
             if trains and target.kind == "table" and self._wiring.ready_runs(target)
         ]
-        return published + curves

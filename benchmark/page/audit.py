@@ -36,26 +36,21 @@ def audit_section(material: Material) -> Section:
 
 
 def _group(material: Material, outcome: Agreement, findings: Sequence[Finding]) -> dict[str, object]:
-    known = KINDS.get(str(outcome))
+    known, checks = KINDS.get(str(outcome)), {finding.check for finding in findings}
     return {
         "outcome": str(outcome),
         "mark": known.mark if known else UNREADABLE_MARK,
+        "remarks": [f"{check[0].upper()}{check[1:]}: {REMARKS[check]}" for check in REMARKS if check in checks],
         "open": outcome is Agreement.DISAGREES,
         "findings": [
             {
                 "finding": finding,
-                "subject": _subject(material, finding),
+                "subject": _reference(material, finding.subject),
                 "cells": [_reference(material, cell) for cell in finding.cells],
-                "remark": REMARKS.get(finding.check, ""),
             }
             for finding in findings
         ],
     }
-
-
-def _subject(material: Material, finding: Finding) -> tuple[str, str]:
-    """Text of the checked cell with its address; a sentence has none."""
-    return _reference(material, finding.subject)
 
 
 def _reference(material: Material, text: str) -> tuple[str, str]:

@@ -7,14 +7,15 @@ const dialog = part.querySelector("dialog");
 
 chooser.addEventListener("change", () => (location.hash = page.address("tables", chooser.value)));
 dialog.addEventListener("close", () => {
-  if (location.hash.split("/").length > 2) location.hash = page.address("tables", chooser.value);
+  // no new place in the history: the table stays where the reader left it
+  if (location.hash.split("/").length > 2) history.replaceState(null, "", page.address("tables", chooser.value));
 });
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
 part.addEventListener("shown", ({ detail: { names } }) => {
   const [asked, row, column] = names;
   chooser.value = asked in targets ? asked : chooser.value || Object.keys(targets)[0];
-  for (const table of part.querySelectorAll(".target")) table.hidden = table.id !== `tables/${chooser.value}`;
+  for (const table of part.querySelectorAll(".target")) table.hidden = table.dataset.target !== chooser.value;
   const cell = cells[asked]?.find((one) => one.row === row && one.column === column);
   if (!cell) return dialog.open && dialog.close();
   dialog.replaceChildren(...panel(targets[asked], cell, asked));
