@@ -110,6 +110,7 @@ def test_a_panel_leads_to_the_ledger_and_back(at) -> None:
     subject = entry.inner_text()
     entry.click()
     expect(page.locator("#ledger h3", has_text=subject).first).to_be_in_viewport()
+    page.locator("#ledger input").click()  # what a panel left open would forbid
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.go_back()
     expect(page.get_by_role("dialog")).to_be_visible()
@@ -117,8 +118,8 @@ def test_a_panel_leads_to_the_ledger_and_back(at) -> None:
 
 def test_filters_stand_in_the_address_and_their_rows_can_be_downloaded(at, results, tmp_path) -> None:
     page = at("claims")
-    page.get_by_label("verdict").select_option("below")
-    page.get_by_label("paper").select_option("Swin SMT")
+    page.locator("select[name=verdict]").select_option("below")
+    page.locator("select[name=paper]").select_option("Swin SMT")
     assert page.url.endswith("#claims?paper=Swin+SMT&verdict=below")
     rows = page.locator("#claims-table tbody tr")
     below = [line for target in ("table1_totalseg", "table2_experts")
@@ -156,7 +157,7 @@ def test_a_column_sorts_by_its_numbers(at) -> None:
     heading.click()
     texts = page.locator("#claims-table tbody tr td:nth-child(7)").all_inner_texts()
     values = [float(text) for text in texts]
-    assert values == sorted(values, reverse=values[0] > values[-1]) and len(set(values)) > 5
+    assert values == sorted(values, reverse=values[0] > values[-1]) and len(set(values)) >= 5
 
 
 def test_the_audit_finds_a_word(at) -> None:
@@ -165,7 +166,7 @@ def test_the_audit_finds_a_word(at) -> None:
     page.locator("#audit input").fill("nnU-Net")
     shown = page.locator("#audit .finding:visible")
     assert 0 < shown.count() < everything
-    assert all("nnu-net" in text.lower() for text in shown.all_inner_texts())
+    assert all("nnu-net" in text.lower() for text in shown.evaluate_all("all => all.map((one) => one.textContent)"))
 
 
 def test_the_keyboard_alone_reaches_a_cell(at) -> None:
@@ -177,6 +178,7 @@ def test_the_keyboard_alone_reaches_a_cell(at) -> None:
     expect(page.get_by_role("button", name="Close")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.locator(".target:visible td a").first).to_be_focused()
 
 
 def test_a_verdict_is_read_aloud_and_has_a_sign(at) -> None:
@@ -218,7 +220,7 @@ def test_printed_it_shows_every_claim(at, page, artefacts) -> None:
     page.pdf(path=artefacts / "claims.pdf")  # tells the page that it is printed
     assert lines > 50 and (artefacts / "claims.pdf").stat().st_size > 10_000
     page.emulate_media(media="print")
-    expect(page.locator("nav")).to_be_hidden()
+    expect(page.locator("header nav")).to_be_hidden()
     page.emulate_media(media="screen")
 
 

@@ -8,7 +8,10 @@ const dialog = part.querySelector("dialog");
 chooser.addEventListener("change", () => (location.hash = page.address("tables", chooser.value)));
 dialog.addEventListener("close", () => {
   // no new place in the history: the table stays where the reader left it
-  if (location.hash.split("/").length > 2) history.replaceState(null, "", page.address("tables", chooser.value));
+  if (/^#tables\/.*\//.test(location.hash)) history.replaceState(null, "", page.address("tables", chooser.value));
+});
+addEventListener("hashchange", () => {
+  if (!location.hash.startsWith("#tables/")) dialog.close(); // an open one would block the other parts
 });
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 
