@@ -54,10 +54,12 @@ def _group(material: Material, outcome: Agreement, findings: Sequence[Finding]) 
 
 
 def _reference(material: Material, text: str) -> tuple[str, str]:
-    """A cell "target > row > column" as readers know it, and where it is shown; other text as it is."""
+    """Cells "target > row > column" as readers know them, and where they are shown; other text as it is."""
     name, _, cell = text.partition(" > ")
     row, _, column = cell.rpartition(" > ")
     target = material.catalog.targets.get(name)
-    if target is None or target.claim(row, column) is None:
+    if target is None:
         return text, ""
+    if target.claim(row, column) is None:  # several, abridged
+        return f"{target.number}, {cell.replace(' > ', ', ')}", address("tables", name)
     return f"{target.number}, {row}, {column}", address("tables", name, row, column)

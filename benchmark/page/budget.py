@@ -48,7 +48,7 @@ def _dataset(material: Material, planner: Planner, name: str) -> list[str]:
     source = planner.source(name)
     return [
         source.title,
-        _at_hand(material.layout.source(name)),
+        _at_hand(material, material.layout.source(name)),
         size(source.download_bytes),
         source.licence,
         source.account or "none",
@@ -60,10 +60,12 @@ def _weights(material: Material, plans: list[RunPlan]) -> list[list[str]]:
     names = sorted({plan.weights for plan in plans if plan.pending is None} - {""})
     sources = [(name, weight_source(name)) for name in names]
     return [
-        [name, _at_hand(material.layout.weights(name)), source.file, size(source.bytes), source.licence]
+        [name, _at_hand(material, material.layout.weights(name)), source.file, size(source.bytes), source.licence]
         for name, source in sources
     ]
 
 
-def _at_hand(record: str) -> str:
+def _at_hand(material: Material, record: str) -> str:
+    if not material.linked:
+        return "not looked for"
     return "yes" if Path(record).is_file() else "no"

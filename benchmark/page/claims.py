@@ -86,7 +86,9 @@ def claims_section(claims: Sequence[Claimed]) -> Section:
         "rows": [{**asdict(claim), "number": _number(claim.printed)} for claim in claims],
         "marks": {name: kind.mark for name, kind in KINDS.items()},
     }
-    return Section("claims", "All claims", render("claims.html", choices=choices, number=len(claims)), data, "claims.js")
+    return Section(
+        "claims", "All claims", render("claims.html", choices=choices, number=len(claims)), data, "claims.js"
+    )
 
 
 def _number(printed: str) -> float | None:

@@ -45,8 +45,9 @@ class Material:
     """Everything that the parts of the page read.
 
     Attributes:
-        layout: the results folder, which the page lies in and its links lead into.
-        published: whether the page is made from the claims alone, without a results folder.
+        layout: the results folder that the tables were read from.
+        published: whether the page is made from the claims alone.
+        linked: whether the page lies in that folder, so that links may lead to its files.
     """
 
     catalog: Catalog
@@ -56,6 +57,7 @@ class Material:
     coverage: tuple[Coverage, ...]
     findings: tuple[Finding, ...]
     published: bool = False
+    linked: bool = True
 
     @cached_property
     def statements(self) -> dict[tuple[str, str], Statement]:
@@ -73,11 +75,15 @@ class Material:
 
     def href(self, path: str | Path) -> str:
         """Address of a file or folder below the results folder, seen from the page; empty where it is not there."""
+        if not self.linked:
+            return ""
         found = Path(self.layout.root) / path
         return str(path) if found.is_file() or (found.is_dir() and any(found.iterdir())) else ""
 
 
-def read_material(catalog: Catalog, layout: Layout, scale: Scale, *, published: bool = False) -> Material:
+def read_material(
+    catalog: Catalog, layout: Layout, scale: Scale, *, published: bool = False, linked: bool = True
+) -> Material:
     """Read a results folder and judge the papers by their own numbers.
 
     Raises:
@@ -92,6 +98,7 @@ def read_material(catalog: Catalog, layout: Layout, scale: Scale, *, published: 
         coverage=tuple(coverage(catalog, layout, scale)),
         findings=tuple(audit(catalog, counted(catalog, layout))),
         published=published,
+        linked=linked,
     )
 
 

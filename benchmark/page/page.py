@@ -12,8 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmark.catalog.arguments import add_catalog_arguments, add_record_arguments, catalog_of, results_of
-from benchmark.catalog.arguments import add_results_argument
+from benchmark.catalog.arguments import (
+    add_catalog_arguments,
+    add_record_arguments,
+    add_results_argument,
+    catalog_of,
+    results_of,
+)
 from benchmark.catalog.catalog import Catalog
 from benchmark.errors import InputError
 from benchmark.evidence.rebuilt import compare_csv, table_csv
@@ -48,16 +53,16 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the page: from a results folder, from handed-in scores, or from the claims alone."""
     if arguments.published and not arguments.out:
         raise InputError("a page from the claims alone belongs to no results folder", remedy="--out FILE")
+    if arguments.published:
+        arguments.scale = "paper"  # what was published
     catalog, layout = catalog_of(arguments), results_of(arguments)
     out = Path(arguments.out or layout.index())
-    if arguments.published or arguments.scores:
-        with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
+        linked = not (arguments.published or arguments.scores)
+        if not linked:
             _build_tables(arguments, catalog, layout, Layout(folder))
-            scale = "paper" if arguments.published else arguments.scale
-            material = read_material(catalog, Layout(folder), scale, published=arguments.published)
-            write_text(out, page_html(sections(material), material))
-    else:
-        material = read_material(catalog, layout, arguments.scale)
+            layout = Layout(folder)
+        material = read_material(catalog, layout, arguments.scale, published=arguments.published, linked=linked)
         write_text(out, page_html(sections(material), material))
     say(f"page: {out} ({out.stat().st_size / 1e6:.1f} MB)")
     return 0
@@ -108,16 +113,16 @@ def _build_tables(arguments: argparse.Namespace, catalog: Catalog, results: Layo
         if target.kind != "table":
             continue
         own = set(catalog.runs(target))
-        counted = [catalog.folder / target.paper / "measured" / "flops.csv"]
+        counted = [catalog.folder / paper / "measured" / "flops.csv" for paper in catalog.papers]
         counted += [] if arguments.published else [Path(results.cost(target.target))]
-        asked = argparse.Namespace(
-            **{**vars(arguments), "scale": "paper" if arguments.published else arguments.scale},
-        )
-        asked.results = built.root
-        asked.scores = [path for path, runs in runs_of.items() if runs & own]
-        asked.cost = [path for path in counted if path.is_file()]
-        asked.latency, asked.controls = None, []
-        table = rebuild(asked, catalog, target)
+        files = {
+            "results": built.root,
+            "scores": [path for path, runs in runs_of.items() if runs & own],
+            "cost": [path for path in counted if path.is_file()],
+            "latency": None,
+            "controls": [],
+        }
+        table = rebuild(argparse.Namespace(**{**vars(arguments), **files}), catalog, target)
         csv, compare, _ = built.table(target.target)
         write_text(csv, table_csv(table))
         write_text(compare, compare_csv(table))

@@ -68,4 +68,6 @@ def _cell(
 def _explained(column: Column) -> str:
     """What a column measures, as the heading's title."""
     parts = [column.measure.replace("_", " "), column.metric or "", f"in {column.unit}" if column.unit else ""]
-    return ", ".join(part for part in parts if part) + {"neither": ""}.get(column.better, f"; {column.better} is better")
+    return ", ".join(part for part in parts if part) + {"neither": ""}.get(
+        column.better, f"; {column.better} is better"
+    )

@@ -72,7 +72,9 @@ class Element:
         return name in self.attributes.get("class", "").split()
 
     def inside(self, **attributes: str) -> bool:
-        return any(parent.attributes.get(name) == value for parent in self.parents for name, value in attributes.items())
+        return any(
+            parent.attributes.get(name) == value for parent in self.parents for name, value in attributes.items()
+        )
 
 
 @dataclass

@@ -166,6 +166,8 @@ def test_the_audit_finds_a_word(at) -> None:
     page.locator("#audit input").fill("nnU-Net")
     shown = page.locator("#audit .finding:visible")
     assert 0 < shown.count() < everything
+    groups = page.locator("#audit details:visible")
+    assert all(group.locator(".finding:visible").count() for group in groups.all())
     assert all("nnu-net" in text.lower() for text in shown.evaluate_all("all => all.map((one) => one.textContent)"))
 
 
@@ -201,6 +203,8 @@ def test_every_part_fits_the_width(width: int, scheme: str, at, page, artefacts)
         at(address)
         page.wait_for_timeout(50)
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+        if address in PARTS:
+            assert page.evaluate("scrollY") == 0, f"{address}: the navigation is out of sight"
         page.screenshot(path=artefacts / f"{address.replace('/', '-')}-{scheme}-{width}.png")
     page.keyboard.press("Escape")
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})

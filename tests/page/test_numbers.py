@@ -21,9 +21,9 @@ from benchmark.evidence.rebuilt import COMPARE_COLUMNS
 from benchmark.evidence.verdict import Outcome, Verdict
 from benchmark.layout import Layout
 from benchmark.page import component
-from benchmark.page.component import table_component
 from benchmark.page.audit import audit_section
 from benchmark.page.claims import claimed
+from benchmark.page.component import table_component
 from benchmark.page.material import Material, read_material, read_table
 from benchmark.page.page import embedded
 from benchmark.page.tables import tables_section
@@ -72,7 +72,9 @@ def test_a_table_shows_what_its_csv_has(page, results, compared) -> None:
             rebuilt = [one.text for one in inner if one.has("rebuilt")]
             claim = CATALOG.target(target).claim(*key[1:])
             assert rebuilt == ([shown[key[1]][key[2]]] if line["rebuilt"] else [])
-            assert [one.text for one in inner if one.has("published")] == [f"{claim.value} {claim.stars}".strip() or "–"]
+            assert [one.text for one in inner if one.has("published")] == [
+                f"{claim.value} {claim.stars}".strip() or "–"
+            ]
     rows = [found for found in elements if found.has("control") and found.inside(**{"data-target": "table1_totalseg"})]
     texts = [one.text for row in rows for one in row.below if one.tag == "td"]
     line = next(line for line in csv_lines(results / "table1_totalseg.csv") if line["row"] == "control: class prior")
@@ -167,7 +169,9 @@ def test_a_panel_leads_to_runs_settings_and_ledger_that_are_there(page) -> None:
         for cell in found:
             assert set(cell["runs"]) <= set(data["runs"]) and set(cell["ledger"]) <= set(data["ledger"])
             assert set(cell["settings"]) <= set(data["settings"]) and cell["verdict"] in data["verdicts"]
-    one = next(cell for cell in data["cells"]["table1_totalseg"] if (cell["row"], cell["column"]) == ("UNETR", "Overall"))
+    one = next(
+        cell for cell in data["cells"]["table1_totalseg"] if (cell["row"], cell["column"]) == ("UNETR", "Overall")
+    )
     tagged = [data["tagged"][number] for number in data["settings"][one["settings"][0]]]
     assert ["training.epochs", "1000", "", "paper", "Section 3, Implementation details"] in tagged
     counted = next(cell for cell in data["cells"]["table1_totalseg"] if cell["column"] == "Params (M)")

@@ -56,7 +56,10 @@ form.addEventListener("input", () => {
   apply();
 });
 form.addEventListener("submit", (event) => event.preventDefault());
-form.addEventListener("reset", () => (location.hash = "#claims"));
+form.addEventListener("reset", () => {
+  table.order([]);
+  location.hash = "#claims";
+});
 
 document.getElementById("claims-download").addEventListener("click", () => {
   const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);

@@ -77,7 +77,10 @@ const page = {
       for (const item of document.querySelectorAll(input.dataset.filters)) {
         const text = item.textContent.toLowerCase();
         item.hidden = !words.every((word) => text.includes(word));
-        if (input.value && !item.hidden) item.closest("details")?.setAttribute("open", "");
+      }
+      for (const group of input.closest("section").querySelectorAll("details")) {
+        group.hidden = !group.querySelector(`${input.dataset.filters}:not([hidden])`);
+        group.open ||= input.value !== "" && !group.hidden;
       }
     });
   document.getElementById("skip").addEventListener("click", (event) => {
