@@ -32,7 +32,7 @@ WITHOUT_A_RUN = {
 
 
 class TaggedSetting(NamedTuple):
-    """A setting of a run: its key, its value as in a yaml file at the scale asked for and at the paper's, its source."""
+    """A setting of a run: key, value as in a yaml file (at the scale asked for, and at the paper's) and source."""
 
     key: str
     value: str

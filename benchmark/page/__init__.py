@@ -1,1 +1,1 @@
-"""The interactive page: tables, claims, audit, ledger and budget in one offline file. Never imports torch or Snakemake."""
+"""The interactive page: tables, claims, audit, ledger and budget in one offline file. Never imports torch."""

@@ -1,4 +1,4 @@
-"""The table component: DataTables as the wheel of itables ships it (MIT; its parts MIT, icons ISC), embedded as text."""
+"""The table component: DataTables as the wheel of itables ships it (MIT; parts MIT, icons ISC), embedded as text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`page`: one offline file in which every published number can be found, sorted, questioned and traced.
 
-The parts are sections in the order of the navigation. The address names what is shown: `#tables/<target>/<row>/<column>`,
-`#claims?verdict=below`; a part's script hears of it by the event `shown` on its section (static/page.js).
+The parts are sections in the order of the navigation. The address names what is shown, as in
+`#tables/<target>/<row>/<column>` and `#claims?verdict=below`; a part's script hears of it by the event `shown` on its
+section (static/page.js).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ WORDS = {
     Outcome.WITHIN: "A count prints as the published one does; a score lies in the stated noise band.",
     Outcome.ABOVE: "A count that prints higher; a score that is higher by more than band and uncertainty together.",
     Outcome.BELOW: "A count that prints lower; a score that is lower by more than band and uncertainty together.",
-    Outcome.NOT_SEPARABLE: "The runs at hand cannot tell the two apart, for instance a single run without a noise band.",
+    Outcome.NOT_SEPARABLE: "The runs at hand cannot tell the two apart: a single run without a noise band, say.",
     Outcome.NOT_COMPARABLE: "There is a rebuilt number, but it answers another question.",
     Outcome.INCONSISTENT: "The paper contradicts itself in this cell, so that no rebuilt number can settle it.",
     Outcome.NOT_ATTEMPTED: "Nothing was computed here.",

@@ -10,22 +10,17 @@ from pathlib import Path
 from urllib.parse import unquote_plus
 
 import pytest
-from helpers.page_results import csv_lines, write_page, write_results
+from helpers.page_results import csv_lines
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmark.catalog.catalog import load_catalog
+
+pytestmark = pytest.mark.xdist_group("page")
 
 CHROMIUM = shutil.which("chromium")
 WIDTHS = (1280, 390)
 SLOWEST = 20  # seconds until the page can be used, on a machine that runs other tests beside
 PARTS = ("start", "tables", "claims", "audit", "ledger", "budget")
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
-    folder = write_results(tmp_path_factory.mktemp("browser") / "results")
-    write_page(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +87,8 @@ def test_a_cell_opens_what_it_rests_on(at, results) -> None:
     line = next(line for line in csv_lines(results / "table1_totalseg.compare.csv")
                 if (line["row"], line["column"]) == ("UNETR", "Overall"))  # fmt: skip
     for text in (line["rebuilt"], line["delta"], line["band_source"], line["verdict"], "70.88 (*)",
-                 "snakemake results/table1_totalseg.csv", "Section 3, Implementation details"):  # fmt: skip
+                 "snakemake results/table1_totalseg.csv",
+                 "explain table1_totalseg 'UNETR' 'Overall'", "Section 3, Implementation details"):  # fmt: skip
         expect(panel).to_contain_text(text)
     assert line["verdict"] == "below"
     link = panel.get_by_role("link", name="scores")

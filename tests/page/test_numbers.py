@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.page_results import BUILT, CENTRES, csv_lines, read_page, run_of, write_page, write_results
+from helpers.page_results import BUILT, CENTRES, csv_lines, read_page, run_of
 
 from benchmark.audit.findings import Agreement
 from benchmark.audit.statement_checks import statement_findings
@@ -30,18 +30,11 @@ from benchmark.page.tables import tables_section
 from benchmark.page.templates import address, render
 from benchmark.page.verdicts import KINDS, PRINTED_TEXT, UNREADABLE, split_verdict
 
+pytestmark = pytest.mark.xdist_group("page")
+
 CATALOG = load_catalog()
 TABLES = [target for target in CATALOG.targets.values() if target.kind == "table"]
 LARGEST = 8e6  # bytes, as a mail takes it
-
-
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
-    folder = write_results(tmp_path_factory.mktemp("page") / "results")
-    for command in ("coverage", "audit", "budget"):
-        assert main([command, "--results", str(folder)]) == 0
-    write_page(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -56,12 +56,16 @@ function panel(target, cell, name) {
       "Scored with": [compared.config_digest && `configuration ${compared.config_digest}`, compared.code_version &&
         `code ${compared.code_version}`].filter(Boolean).join(", "),
     }),
-    ...commands(target.command, `python -m benchmark explain ${name} "${cell.row}" "${cell.column}"`),
+    ...commands(target.command, `python -m benchmark explain ${name} ${quoted(cell.row)} ${quoted(cell.column)}`),
     ...entries(cell.ledger),
     ...cell.runs.map(run),
     ...links("Files of the table", target.links),
     ...cell.settings.map(protocol),
   ];
+}
+
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`; // as a shell reads it
 }
 
 function facts(values) {
