@@ -1,4 +1,4 @@
-# make demo: the finished tables, figures, page and report on a laptop. make test: every test. Both begin by making .venv.
+# make demo: finished tables, figures, page and report on a laptop. make test: every test. Both begin by making .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 # On a machine with the public index, PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" selects the
