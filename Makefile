@@ -1,4 +1,4 @@
-# make demo: the finished tables, figures and report on a laptop. make test: every test. Both begin by making .venv.
+# make demo: finished tables, figures, page and report on a laptop. make test: every test. Both begin by making .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -14,6 +14,7 @@ demo: .venv/installed
 	@flock results/.lock $(BIN)/snakemake --profile demo --unlock --quiet all
 	flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml
 	@flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml --report results/demo/report.html --quiet all
+	@echo "page:   $(CURDIR)/results/demo/index.html"
 	@echo "report: $(CURDIR)/results/demo/report.html"
 
 test: .venv/installed-dev

@@ -19,6 +19,7 @@ include: "workflow/rules/cost.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/pages.smk"
 include: "workflow/rules/cases.smk"
+include: "workflow/rules/page.smk"
 
 
 localrules:

@@ -47,6 +47,7 @@ COMMANDS = {
         "runs, steps, GPU-hours, disk and licences of every target, as a page",
     ),
     "draw-cases": ("benchmark.page.draw_cases", "small pictures of a run's cases, with reference and prediction"),
+    "page": ("benchmark.page.page", "one offline file with every published number, its verdict and what it rests on"),
     "figure": ("benchmark.evidence.figure", "rebuild a figure, or draw it from published numbers"),
     "completion": ("benchmark.catalog.completion", "print what makes a shell complete commands, options and targets"),
 }

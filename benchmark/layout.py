@@ -151,6 +151,10 @@ class Layout:
     def page(self, name: str) -> list[str]:
         return [f"{self.root}/{name}{suffix}" for suffix in (".csv", ".md")]
 
+    def index(self) -> str:
+        """The interactive page."""
+        return f"{self.root}/index.html"
+
     def published_figure(self, target: str) -> str:
         return f"{self.root}/published/{target}.svg"
 

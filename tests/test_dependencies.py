@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cost": {"catalog", "datasets", "models", "inference"},  # latency times a whole prediction
     "evidence": {"catalog", "datasets", "images", "scoring"},
     "audit": {"catalog", "datasets", "evidence"},
-    "page": {"audit", "catalog", "cost", "datasets", "evidence", "scoring"},
+    "page": {"audit", "catalog", "cost", "datasets", "evidence", "images", "models", "scoring"},
     "jobs": {"catalog", "cost", "data", "datasets", "images", "scoring"},
 }
 REGISTRIES = {  # what catalog reads

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.papers import LedgerEntry
+from benchmark.catalog.provenance import Origin
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
@@ -23,6 +26,15 @@ WITHOUT_A_RUN = {
     "text": "printed words, compared with nothing",
     "training_time": "the logs of our own trainings, on another machine than the authors'",
 }
+
+
+class TaggedSetting(NamedTuple):
+    """A setting of a run: key, value as in a yaml file (at the scale asked for, and at the paper's) and source."""
+
+    key: str
+    value: str
+    paper_value: str
+    origin: Origin
 
 
 def check_names(target: Target, row: str | None = None, column: str | None = None) -> None:
@@ -52,8 +64,13 @@ def derivation(catalog: Catalog, target: Target, row: str, column: str, scale: S
     if measure.measure not in WITHOUT_A_RUN:
         for name, runs in catalog.variant_runs(target, row, column).items():
             yield f"variant     {name}: {' '.join(runs)} (--config variant={name})"
+    yield f"command     {command_of(target, scale)}"
+
+
+def command_of(target: Target, scale: Scale) -> str:
+    """What rebuilds a target."""
     file = (Layout.at(scale).table if target.kind == "table" else Layout.at(scale).figure)(target.target)[0]
-    yield f"command     snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
+    return f"snakemake {'--profile demo ' if scale == 'demo' else ''}{file}"
 
 
 def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scale) -> Iterator[str]:
@@ -65,11 +82,11 @@ def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scal
             yield f"dataset     {dataset}: {column.metric} of benchmark/datasets/{dataset}.yaml"
         elif column.measure == "setting":
             yield f"protocol    {'/'.join(run.split('/')[:2])}"
-            yield from _settings(catalog, run, "paper", (str(column.metric),))
+            yield from _settings(catalog, run, "paper", deciding(column))
         elif column.measure in DECIDED_BY:
             yield f"run         {run}; nothing is trained for this cell"
-            yield f"network     {_network(catalog.run(run))}"
-            yield from _settings(catalog, run, "paper", DECIDED_BY[column.measure])
+            yield f"network     {network_of(catalog.run(run))}"
+            yield from _settings(catalog, run, "paper", deciding(column))
             yield f"files       {_measured_file(catalog, target, column, layout)}"
         else:
             yield from _trained(catalog, run, column, layout, scale)
@@ -90,7 +107,7 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     yield f"run         {run}, configuration {config.digest}"
     beginnings = [config.model.initialisation, *(edge.training for edge in config.begins_from)]
     beginnings = [name for name in beginnings if name != "scratch"] or ["scratch"]
-    yield f"network     {_network(config)}, from {' and '.join(beginnings)}"
+    yield f"network     {network_of(config)}, from {' and '.join(beginnings)}"
     yield from (f"trained by  {training}" for training in catalog.trainings(run, scale) if training != run)
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
@@ -106,22 +123,37 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     yield "files       " + " → ".join(files)
 
 
-def _network(config: RunConfig) -> str:
+def deciding(column: Column) -> tuple[str, ...]:
+    """Prefixes of the settings that decide a cell of the column; none where no setting does."""
+    if column.measure == "setting":
+        return (str(column.metric),)
+    if column.measure == "cases" or column.measure in WITHOUT_A_RUN:
+        return ()
+    return DECIDED_BY.get(column.measure, ("",))
+
+
+def network_of(config: RunConfig) -> str:
+    """The network of a run with its options, in words."""
     options = ", ".join(f"{name} {value}" for name, value in config.model.options.items())
     return config.model.name + (f" ({options})" if options else "")
 
 
 def _settings(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str]) -> Iterator[str]:
-    """Settings whose key starts with one of the prefixes, with the source of each; what the demo changes is ours."""
+    """A line per setting with its source; what the demo changes is ours."""
+    for key, value, paper_value, origin in settings_of(catalog, run, scale, prefixes):
+        ours = "" if value == paper_value else f" — demo scale, ours; the paper's scale has {paper_value}"
+        yield f"  {key}: {value}{ours} — {origin.kind}: {origin.text}"
+
+
+def settings_of(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str]) -> Iterator[TaggedSetting]:
+    """The settings of a run whose key starts with one of the prefixes, with the source of each."""
     paper, protocol, model, _ = run.split("/")
     folder, config, published = catalog.papers[paper], catalog.run(run, scale), catalog.run(run, "paper")
     own = {key.removeprefix(f"{model}."): origin for key, origin in folder.models[model].origins.items()}
     for key, origin in {**own, **folder.protocols[protocol].origins}.items():
         if key.startswith(tuple(prefixes)):
             places = (folder.models[model], folder.protocols[protocol])
-            value, own_scale = (_plain(_value(at, places, key)) for at in (config, published))
-            ours = "" if value == own_scale else f" — demo scale, ours; the paper's scale has {own_scale}"
-            yield f"  {key}: {value}{ours} — {origin.kind}: {origin.text}"
+            yield TaggedSetting(key, *(_plain(_value(at, places, key)) for at in (config, published)), origin)
 
 
 EDGES = ("begins_from", "pretraining", "joint", "trained_by")  # by name in the files, by run id in a resolved run
@@ -166,16 +198,22 @@ def _bears(
     catalog: Catalog, paper: str, entry: LedgerEntry, target: Target, row: str, column: str, runs: Sequence[str]
 ) -> bool:
     folder, measure, named = catalog.papers[paper], target.columns[column].measure, set(entry.concerns)
+    rows_networks, rows_protocols = _behind(catalog, tuple(runs))
     if entry.cells and target.target in named:
         return column in entry.cells.get(row, ())
     networks = named & {*folder.models, *(model.spec.name for model in folder.models.values())}
     protocols = named & set(folder.protocols)
-    if networks and not networks & (
-        {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
-    ):
+    if networks and not networks & rows_networks:
         return False
     if protocols:
-        behind = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
-        used = behind | {name.split("-")[0] for name in behind}
-        return bool(protocols & used) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
+        return bool(protocols & rows_protocols) and measure not in {*DECIDED_BY, *WITHOUT_A_RUN}
     return target.target in named or (bool(networks) and measure not in WITHOUT_A_RUN)
+
+
+@lru_cache(maxsize=1024)
+def _behind(catalog: Catalog, runs: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Names of the networks of some runs, and of the protocols by which they are trained and scored, the ones that a
+    variant varies included."""
+    networks = {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
+    protocols = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
+    return frozenset(networks), frozenset(protocols | {name.split("-")[0] for name in protocols})

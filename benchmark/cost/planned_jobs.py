@@ -9,7 +9,7 @@ from benchmark.catalog.targets import Target
 from benchmark.settings import Scale
 
 COUNTED = {"parameters", "parameters_added", "flops"}
-PAGES = 3  # audit, coverage, budget
+PAGES = 4  # audit, coverage, budget, and the page of all
 
 
 def with_drawn_tables(catalog: Catalog, names: Iterable[str]) -> list[str]:
@@ -32,15 +32,29 @@ def jobs_around(catalog: Catalog, names: Sequence[str], scale: Scale) -> int:
     told = {run for target in targets for run in _ready(catalog, target) if _is_told(catalog, run, scale)}
     configs = [catalog.run(run, scale) for run in told]
     points = {(config.dataset, config.preparation_id, config.inference.point) for config in configs}
-    return len(targets) + counted + len(controls) + len(points)
+    timed = 0 if scale == "demo" else sum(target.measures("latency") for target in tables)
+    return len(targets) + counted + timed + len(controls) + len(points)
 
 
-def jobs_of_everything(catalog: Catalog) -> int:
-    """Jobs of a workflow of everything beside those of its targets: itself, pages, published and training figures."""
-    figures = [target.figure for target in catalog.targets.values() if target.figure]
+def jobs_of_everything(catalog: Catalog, scale: Scale) -> int:
+    """Jobs of a workflow of everything beside those of its targets: itself, pages, pictures of every run's cases,
+    published and training figures."""
+    targets = list(catalog.targets.values())
+    figures = [target.figure for target in targets if target.figure]
     published = sum(figure.style == "bubbles" or "stated" in figure.parameters for figure in figures)
-    curves = sum(target.kind == "table" and bool(_ready(catalog, target)) for target in catalog.targets.values())
-    return 1 + PAGES + published + curves
+    pictured = {run for target in targets for run in _ready(catalog, target)}
+    return 1 + PAGES + published + len(pictured) + _curves(catalog, scale)
+
+
+def _curves(catalog: Catalog, scale: Scale) -> int:
+    """Figures of training losses: of tables, and of figures that need trainings which no table before them has."""
+    drawn: set[str] = set()
+    found = 0
+    for target in sorted(catalog.targets.values(), key=lambda target: target.kind != "table"):
+        trainings = {name for run in _ready(catalog, target) for name in catalog.trainings(run, scale)}
+        found += bool(trainings) and (target.kind == "table" or bool(trainings - drawn))
+        drawn |= trainings
+    return found
 
 
 def _ready(catalog: Catalog, target: Target) -> list[str]:

@@ -125,7 +125,7 @@ class Planner:
         """
         whole = with_drawn_tables(self.catalog, names)
         around = jobs_around(self.catalog, whole, self.scale)
-        around += jobs_of_everything(self.catalog) if everything else 0
+        around += jobs_of_everything(self.catalog, self.scale) if everything else 0
         return replace(totals(self.runs(names)), jobs=jobs(self.runs(whole)) + around)
 
     def _only_trained(self, training: str) -> RunPlan:

@@ -20,7 +20,7 @@ from benchmark import lineage
 from benchmark.catalog.targets import Target
 from benchmark.files import value_digest, write_text
 from benchmark.jobs.chain import Chain, State
-from benchmark.jobs.products import Products
+from benchmark.jobs.products import PAGES, Products
 from benchmark.jobs.wiring import Wildcards, Wiring
 
 LONGEST_NAME = 120
@@ -228,6 +228,23 @@ class Changes:
         if name == "budget":
             rests_on |= self._products.budget_settings
         return self.chain.product(f"page {name}", self._layout.made(f"page-{name}"), rests_on, inputs)
+
+    def index(self, wildcards: Wildcards) -> list[str]:
+        return self._note("page/index", self._index())
+
+    def index_made(self, wildcards: Wildcards) -> list[str]:
+        return _words(self._index())
+
+    def _index(self) -> State:
+        """The interactive page, which follows everything that it shows or links."""
+        targets, drawn = self._wiring.targets, self._products
+        inputs = [(self._table if target.kind == "table" else self._figure)(target) for target in targets]
+        inputs += [self._published(target) for target in drawn.drawn_published()]
+        inputs += [self._curves(self._catalog.target(name)) for name in drawn.with_curves()]
+        inputs += [self.chain.case_pictures(run) for run in drawn.pictured_runs()]
+        inputs += [self._page(name) for name in PAGES]
+        rests_on = {"papers": self._papers, "scale": self._wiring.settings.scale, **lineage.code("index")}
+        return self.chain.product("build_page", self._layout.made("index"), rests_on, inputs)
 
     # What products rest on, beside results
 

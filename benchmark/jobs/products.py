@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmark.catalog.targets import Target
@@ -50,7 +50,14 @@ class Products:
 
     def handed_in(self, wildcards: Wildcards) -> list[str]:
         """For a command: where results of the target's runs were made elsewhere."""
-        runs = self._catalog.runs(self.target(wildcards))
+        return self._handed_in(self._catalog.runs(self.target(wildcards)))
+
+    def all_handed_in(self, _: object = None) -> list[str]:
+        """For the page: where results of any run were made elsewhere."""
+        targets = self._catalog.targets.values()
+        return self._handed_in(dict.fromkeys(run for target in targets for run in self._catalog.runs(target)))
+
+    def _handed_in(self, runs: Iterable[str]) -> list[str]:
         kinds = {"predictions": self._layout.predictions, "scores": self._layout.scores}
         found = [(kind, run, paths[run]) for kind, paths in kinds.items() for run in runs if run in paths]
         return [word for words in found for word in ("--handed-in", *words)]
@@ -173,18 +180,22 @@ class Products:
 
     def pictured_runs(self) -> list[str]:
         """Every run that can run, each once; scores that were handed in have nothing to draw."""
-        if self._settings.start_from == "scores":
-            return []
-        return list(dict.fromkeys(run for target in self._wiring.targets for run in self._wiring.ready_runs(target)))
+        runs = dict.fromkeys(run for target in self._wiring.targets for run in self._wiring.ready_runs(target))
+        return [run for run in runs if run not in self._layout.scores]
 
     def published_files(self) -> list[str]:
         """Every file that `rule all` asks for."""
+        return [*self.before_the_page(), self._layout.index()]
+
+    def before_the_page(self, _: object = None) -> list[str]:
+        """Every file that the interactive page shows or links."""
         targets = [
             path
             for target in self._wiring.targets
             for path in (self._layout.table if target.kind == "table" else self._layout.figure)(target.target)
         ]
-        return targets + self._drawn_beside() + [path for page in PAGES for path in self._layout.page(page)]
+        beside = [*self._drawn_beside(), *self.all_case_pictures()]
+        return targets + beside + [path for page in PAGES for path in self._layout.page(page)]
 
     def check_asked(self, arguments: Sequence[str]) -> None:
         """Raise InputError with the nearest names where Snakemake is asked for a table or figure that does not exist.
@@ -210,14 +221,18 @@ class Products:
 
     def _drawn_beside(self) -> list[str]:
         """Figures from published numbers alone, and training losses where this workflow trains."""
-        published = [
-            self._layout.published_figure(target.target)
+        published = [self._layout.published_figure(target.target) for target in self.drawn_published()]
+        return published + [self._layout.training_curves(target) for target in self.with_curves()]
+
+    def drawn_published(self) -> list[Target]:
+        """Figures that published numbers alone can draw."""
+        return [
+            target
             for target in self._wiring.targets
             if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
         ]
-        return published + [self._layout.training_curves(target) for target in self._with_curves()]
 
-    def _with_curves(self) -> list[str]:
+    def with_curves(self) -> list[str]:
         """Targets whose training losses are drawn: tables, and figures of what no table before them trains."""
         drawn: set[str] = set()
         found = []

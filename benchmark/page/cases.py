@@ -12,6 +12,7 @@ from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
 from benchmark.evidence.cells import CellSource
+from benchmark.evidence.figures.style import DEMO_NOTE
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import RunScores
 from benchmark.files import read_json
@@ -77,6 +78,7 @@ def cases_section(
     html = render(
         "cases.html",
         style=static("cases.css"),
+        demo=DEMO_NOTE if scale == "demo" else "",
         runs=scored,
         pairs=pairs,
         missing=_by_reason(run for run in runs.values() if run.run not in known),
@@ -104,7 +106,7 @@ def runs_of(targets: Iterable[Target], sources: Mapping[str, Sources], outdated:
 def _reason(run: str, source: CellSource, outdated: Mapping[str, str]) -> str:
     if run in outdated:
         return f"made with other settings: {outdated[run]}"
-    return source.pending or source.without_scores
+    return source.without_scores
 
 
 def _by_reason(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -117,7 +119,7 @@ def _by_reason(runs: Iterable[Run]) -> dict[str, list[Run]]:
 def _scored(run: Run, scores: RunScores) -> dict[str, Any]:
     """What the page knows of a run; `measures` is empty where none of its columns' metrics was scored."""
     measures = [found for names in run.measures for found in _measures(scores, *names)]
-    return {"run": run.run, "dataset": run.dataset, "rows": run.rows, "measures": measures, "pictures": []}
+    return {"run": run.run, "dataset": run.dataset, "rows": run.rows, "measures": measures, "pictures": [], "note": ""}
 
 
 def _measures(scores: RunScores, metric: str, convention: str) -> Iterator[dict[str, Any]]:
@@ -144,7 +146,7 @@ def _add_pictures(layout: Layout, entries: list[dict[str, Any]]) -> None:
     """The pictures of every run, as far as they have room: the worst case of each first."""
     found = {}
     for entry in entries:
-        found[entry["run"]], entry["order"], entry["note"] = _pictures(layout, entry["run"])
+        found[entry["run"]], entry["note"] = _pictures(layout, entry["run"])
     room = PICTURE_BYTES
     for picture in sorted(chain(*found.values()), key=lambda picture: ORDER.index(picture["place"])):
         content = picture.pop("path").read_bytes()
@@ -158,19 +160,18 @@ def _add_pictures(layout: Layout, entries: list[dict[str, Any]]) -> None:
             entry["note"] = f"{left_out} pictures left out, to keep this page small; they are in {folder}"
 
 
-def _pictures(layout: Layout, run: str) -> tuple[list[dict[str, Any]], str, str]:
-    """What `draw-cases` wrote for a run, the metric that puts it in order, and what there is to say of it; nothing that
-    was drawn for other scores."""
+def _pictures(layout: Layout, run: str) -> tuple[list[dict[str, Any]], str]:
+    """What `draw-cases` wrote for a run, and what there is to say of it; nothing that was drawn for other scores."""
     record = Path(layout.case_pictures(run))
     if layout.scores is not None or not Path(layout.scores_record(run)).is_file():
-        return [], "", HANDED_IN
+        return [], HANDED_IN
     if not record.is_file():
-        return [], "", f"no pictures yet: snakemake {record}"
+        return [], f"no pictures yet: snakemake {record}"
     if lineage.read_made(record) != lineage.case_pictures(scores=lineage.recorded_digest(layout.scores_record(run))):
-        return [], "", f"its pictures were drawn for other scores and are not shown: snakemake {record}"
+        return [], f"its pictures were drawn for other scores and are not shown: snakemake {record}"
     drawn = read_json(record)
     pictures = [{**picture, "path": record.parent / picture.pop("file")} for picture in drawn["pictures"]]
     note = (
         f"{len(pictures)} of {drawn['cases']} cases: the worst, the median one and the best by mean {drawn['metric']}"
     )
-    return pictures, drawn["metric"], note if len(pictures) < drawn["cases"] else ""
+    return pictures, note if len(pictures) < drawn["cases"] else ""

@@ -16,6 +16,7 @@ from benchmark.catalog.targets import Target
 from benchmark.evidence.figure import bubble_axes
 from benchmark.evidence.figure_data import NotDrawable, Request, bubbles_of
 from benchmark.evidence.figures.bubbles import Bubble
+from benchmark.evidence.figures.style import DEMO_NOTE
 from benchmark.layout import Layout
 from benchmark.page.bubble_plot import Axes, axes_around, bubble_svg, shown
 from benchmark.page.figure_pictures import FigurePicture, figure_picture
@@ -47,7 +48,9 @@ def figures_section(
     wanted = catalog.targets.values() if targets is None else targets
     figures = [target for target in wanted if target.figure is not None]
     shown_figures = [_shown(catalog, layout, scale, target, published_only) for target in figures]
-    html = render("figures.html", figures=shown_figures, style=static("figures.css"))
+    html = render(
+        "figures.html", figures=shown_figures, style=static("figures.css"), demo=DEMO_NOTE if scale == "demo" else ""
+    )
     return Section("figures", "Figures", html, script="figures.js")
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from helpers.clone import environment, snakemake, snakemake_killed
 from helpers.dry_run import make_clone
+from helpers.page_results import read_page
 
 from benchmark.catalog import load_catalog
 
@@ -33,7 +34,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["make", "--old-file=.venv/installed", "demo"]
     done = subprocess.run(command, cwd=clone, env=environment(clone), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.rstrip().endswith("results/demo/report.html")
+    page, report = done.stdout.rstrip().splitlines()[-2:]
+    assert page.endswith("results/demo/index.html") and report.endswith("results/demo/report.html")
     return clone
 
 
@@ -112,6 +114,16 @@ def test_places_alone_do_not_win(demo: Path) -> None:
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
 def test_a_figure_is_drawn(demo: Path, target: str, suffix: str) -> None:
     assert (demo / f"results/demo/{target}{suffix}").stat().st_size > 1000
+
+
+def test_the_page_is_named_first_and_has_the_demos_numbers(demo: Path) -> None:
+    text = (demo / "results/demo/index.html").read_text(encoding="utf-8")
+    assert len(text.encode()) < 8e6 and "Demo scale, not comparable" in text
+    _, data = read_page(text)
+    cells = {(cell["row"], cell["column"]): cell["compare"] for cell in data["tables"]["cells"]["table1_totalseg"]}
+    assert cells == {(line["row"], line["column"]): line for line in compared(demo, "table1_totalseg")}
+    links = [path for part in data["tables"]["runs"].values() for _, path in part["links"]]
+    assert links and all((demo / "results/demo" / path).exists() for path in links)
 
 
 def test_the_report_is_one_page_without_a_network(demo: Path) -> None:

@@ -158,7 +158,7 @@ def test_a_demo_never_shows_scores_beside_published_ones(tmp_path: Path) -> None
     write_compare(tmp_path, {**REBUILT, ("UNETR", "Overall"): ("12.5", "", "")})
     shown = section(tmp_path, "demo", SPEED)
     found = views(shown.html)
-    assert list(found) == ["published", "rebuilt"]
+    assert list(found) == ["published", "rebuilt"] and "demo scale, not comparable" in shown.html
     assert not any("published)" in words for words in circles(found["rebuilt"]).values() if "UNETR" in words)
     low = min(float(mark.text) for mark in found["published"].iter("text") if mark.get("text-anchor") == "end")
     assert low >= 70  # the demo's 12.5 does not stretch the published axis

@@ -43,9 +43,7 @@ OWN = list(wiring.own_options())
 WEIGHTS = wiring.settings.weights
 PAPER_TABLES = wiring.settings.paper_tables
 UNIT = wiring.settings.significance_unit
-VARIANT = (
-    ["--variant", wiring.settings.variant] if wiring.settings.variant else []
-)
+VARIANT = ["--variant", wiring.settings.variant] if wiring.settings.variant else []
 OPTIONS = wiring.options
 TRAIN_OPTIONS = trainings.options
 

@@ -39,7 +39,7 @@ function showRun(run) {
 
 function face(run, measure, picture) {
   const mean = measure.means[measure.cases.indexOf(picture.case)] ?? null;
-  const facts = [picture.place && `${picture.place} by ${run.order}`, `${measure.metric} ${text(mean)}`, picture.slice !== null && `slice ${picture.slice}`,
+  const facts = [picture.place, `${measure.metric} ${text(mean)}`, picture.slice !== null && `slice ${picture.slice}`,
     !picture.predicted && "no prediction"].filter(Boolean).join(", ");
   const alt = `${picture.case}: outlines of reference${picture.predicted ? " and prediction" : ""}`;
   const button = element("button", { type: "button", class: "face", "aria-pressed": String(chosen === picture.case) },

@@ -53,7 +53,7 @@ const page = {
     const current = sections.find((section) => section.id === names[0]) ?? sections[0];
     const before = sections.find((section) => !section.hidden && section !== current);
     for (const section of sections) section.hidden = section !== current;
-    for (const link of document.querySelectorAll("nav a")) {
+    for (const link of document.querySelectorAll("header nav a")) {
       if (link.hash === `#${current.id}`) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
@@ -63,7 +63,7 @@ const page = {
     );
     const named = names.length > 1 && document.getElementById(names.join("/"));
     if (named) named.scrollIntoView();
-    else if (before) scrollTo(0, 0);
+    else if (before || names.length < 3) scrollTo(0, 0); // behind a cell's panel the table stays where it is
   }
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -77,7 +77,10 @@ const page = {
       for (const item of document.querySelectorAll(input.dataset.filters)) {
         const text = item.textContent.toLowerCase();
         item.hidden = !words.every((word) => text.includes(word));
-        if (input.value && !item.hidden) item.closest("details")?.setAttribute("open", "");
+      }
+      for (const group of input.closest("section").querySelectorAll("details")) {
+        group.hidden = !group.querySelector(`${input.dataset.filters}:not([hidden])`);
+        group.open ||= input.value !== "" && !group.hidden;
       }
     });
   document.getElementById("skip").addEventListener("click", (event) => {
