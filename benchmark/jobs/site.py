@@ -59,6 +59,19 @@ class Request:
             next(filter(None, clusters), None),
         )
 
+
+def submitted(plugin: Any, job: Any, settings: Any) -> str:
+    """Options of sbatch for a job, as the executor plugin will say them; without names, logs, partition and account.
+
+    Args:
+        plugin: module of the executor plugin.
+        settings: of the workflow's executor.
+    """
+    nothing = dict.fromkeys(("account", "partition", "workdir"), "")
+    names = {"run_uuid": "test", "slurm_logfile": "/dev/null", "comment_str": "test"}
+    command = plugin.get_submit_command(job, {**names, **nothing}, settings=settings)
+    return command.removeprefix("sbatch") + plugin.set_gres_string(job)
+
     @property
     def qos(self) -> str | None:
         """The quality of service that it names; of several the last counts."""

@@ -63,22 +63,25 @@ def line(seconds: float) -> str:
     return f"{REFUSED}{datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()}\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "refused"),
-    [
-        (line(0), True),
-        (f"error: x\n  found: y\n{line(0)}srun: error: task 0: Exited with exit code 2\n", True),
-        (line(-3600), False),  # of an earlier start: the input may be right by now
-        (line(-3600) + "step 1\n", False),
-        (REFUSED + "20", False),  # torn
-        (line(0) + "x" * TAIL, False),  # long ago
-        ("Traceback (most recent call last):\n", False),
-        ("", False),
-    ],
-)
-def test_only_a_fresh_last_word_counts(tmp_path, text, refused):
-    log = tmp_path / "job.log"
-    log.write_text(text)
+LOGS = {
+    "now": (lambda: line(0), True),
+    "now, with a launcher's words": (
+        lambda: f"error\n{line(0)}srun: Exited with exit code 2\n",
+        True,
+    ),
+    "of an earlier start": (lambda: line(-3600), False),  # the input may be right by now
+    "of an earlier start, then a step": (lambda: line(-3600) + "step 1\n", False),
+    "torn": (lambda: REFUSED + "20", False),
+    "long ago": (lambda: line(0) + "x" * TAIL, False),
+    "a traceback": (lambda: "Traceback (most recent call last):\n", False),
+    "nothing": (lambda: "", False),
+}
+
+
+@pytest.mark.parametrize("kind", LOGS)
+def test_only_a_fresh_last_word_counts(tmp_path, kind):
+    log, (text, refused) = tmp_path / "job.log", LOGS[kind]
+    log.write_text(text())
     assert was_refused([str(log)], since=time.time() - 60) is refused
     assert not was_refused([tmp_path / "none.log"], since=0)
 

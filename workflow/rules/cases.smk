@@ -21,9 +21,10 @@ rule draw_cases:
         mem_mb=1000 if DEMO else 16000,
         runtime=30,
     params:
+        options=told(OPTIONS),
         predictions=wiring.predictions_folder,
     message:
         "{wildcards.run}: pictures of its cases"
     shell:
-        "python -m benchmark draw-cases {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --source {input.source:q}"
+        "python -m benchmark draw-cases {wildcards.run:q} {params.options:q} --store {input.prepared:q} --source {input.source:q}"
         " --predictions {params.predictions:q} --scores {input.scores:q} --out {output.record:q} > {log:q} 2>&1"

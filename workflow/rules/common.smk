@@ -10,10 +10,10 @@ from benchmark.jobs.changes import Changes
 from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
-from benchmark.jobs.retries import stop_at_wrong_input
-from benchmark.jobs.site import Request, check_sites
+from benchmark.jobs.retries import pass_over, stop_at_wrong_input
+from benchmark.jobs.site import Request, check_sites, submitted
 from benchmark.jobs.trainings import TrainingJobs
-from benchmark.jobs.wiring import Wiring, set_job_environment
+from benchmark.jobs.wiring import Wiring, set_job_environment, told
 
 try:
     wiring = Wiring(config)
@@ -26,26 +26,17 @@ except InputError as error:
     sys.exit(f"error: {error}")
 
 
-async def pass_over(dag, job, outputs):
-    """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
-    made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
-    """
-
-
 DAG.check_output_mtime = pass_over  # times of files decide nothing here (changes.py)
 
 RESULTS = wiring.layout.root
 DEMO = wiring.is_demo
 kept = changes.kept
-# Words of the commands themselves, and no params: a path that is spelt otherwise is no change. Every field of a shell
-# line ends in `:q`, which quotes each word for the shell; `:u` is for what is a piece of a command.
+# Every field of a shell line ends in `:q`, which quotes each word for the shell; `:u` is for what is a piece of a command.
+OPTIONS, TRAIN_OPTIONS = wiring.options, trainings.options
 OWN = list(wiring.own_options())
-WEIGHTS = wiring.settings.weights
-PAPER_TABLES = wiring.settings.paper_tables
-UNIT = wiring.settings.significance_unit
 VARIANT = ["--variant", wiring.settings.variant] if wiring.settings.variant else []
-OPTIONS = wiring.options
-TRAIN_OPTIONS = trainings.options
+WEIGHTS, PAPER_TABLES = wiring.settings.weights, wiring.settings.paper_tables
+UNIT = wiring.settings.significance_unit
 
 
 container: wiring.settings.container  # in use with --sdm apptainer only
@@ -62,16 +53,6 @@ wildcard_constraints:
 stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
 
 
-def submitted(plugin, job):
-    """Options of sbatch for a job, as the executor plugin will say them; without names, logs, partition and account."""
-    nothing = dict.fromkeys(("account", "partition", "workdir"), "")
-    names = {"run_uuid": "test", "slurm_logfile": "/dev/null", "comment_str": "test"}
-    command = plugin.get_submit_command(
-        job, {**names, **nothing}, settings=workflow.executor_settings
-    )
-    return command.removeprefix("sbatch") + plugin.set_gres_string(job)
-
-
 onstart:
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
@@ -82,7 +63,11 @@ onstart:
         jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
         try:
             check_sites(
-                Request.of(job.name, submitted(plugin, job), job.resources)
+                Request.of(
+                    job.name,
+                    submitted(plugin, job, workflow.executor_settings),
+                    job.resources,
+                )
                 for job in jobs
             )
         except InputError as error:

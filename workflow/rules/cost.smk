@@ -19,11 +19,14 @@ rule count_cost:
         mem_mb=3000,
         runtime=30,
     params:
+        own=told(OWN),
+        paper_tables=told(PAPER_TABLES),
+        variant=told(VARIANT),
         made=changes.cost_made,
     message:
         "{wildcards.target}: counting parameters and FLOPs"
     shell:
-        "python -m benchmark cost {wildcards.target:q} --paper-tables {PAPER_TABLES:q} {VARIANT:q} {OWN:q}"
+        "python -m benchmark cost {wildcards.target:q} --paper-tables {params.paper_tables:q} {params.variant:q} {params.own:q}"
         " --out {output.cost:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
@@ -46,9 +49,10 @@ rule measure_latency:
         mem_mb=32000,
         runtime=240,
     params:
+        options=told(OPTIONS),
         made=changes.latency_made,
     message:
         "{wildcards.target}: seconds of one scan"
     shell:
-        "python -m benchmark latency --target {wildcards.target:q} {OPTIONS:q} --out {output.latency:q}"
+        "python -m benchmark latency --target {wildcards.target:q} {params.options:q} --out {output.latency:q}"
         " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

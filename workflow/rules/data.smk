@@ -26,11 +26,12 @@ rule fetch_dataset:
         mem_mb=2000,
         runtime=1440,
     params:
+        own=told(OWN),
         source=wiring.source_argument,
     message:
         "{wildcards.dataset}: fetching"
     shell:
-        "python -m benchmark fetch {wildcards.dataset:q} {OWN:q} {params.source:q}"
+        "python -m benchmark fetch {wildcards.dataset:q} {params.own:q} {params.source:q}"
         " --out {output.source:q} > {log:q} 2>&1"
 
 
@@ -47,10 +48,12 @@ rule fetch_weights:
     resources:
         mem_mb=4000,
         runtime=720,
+    params:
+        weights=told(WEIGHTS),
     message:
         "{wildcards.weights}: released weights, by download or from the folder of those placed by hand"
     shell:
-        "python -m benchmark fetch-weights {wildcards.weights:q} --folder {WEIGHTS:q} --out {output.record:q} > {log:q} 2>&1"
+        "python -m benchmark fetch-weights {wildcards.weights:q} --folder {params.weights:q} --out {output.record:q} > {log:q} 2>&1"
 
 
 rule verify_dataset:
@@ -69,10 +72,12 @@ rule verify_dataset:
     resources:
         mem_mb=4000 if DEMO else 32000,
         runtime=720,
+    params:
+        own=told(OWN),
     message:
         "{wildcards.dataset}: verifying every case"
     shell:
-        "python -m benchmark verify {wildcards.dataset:q} {OWN:q}"
+        "python -m benchmark verify {wildcards.dataset:q} {params.own:q}"
         " --source {input.source:q} --out {output.verified:q} > {log:q} 2>&1"
 
 
@@ -93,10 +98,12 @@ rule split_cases:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        own=told(OWN),
     message:
         "{wildcards.dataset}: splitting by patient"
     shell:
-        "python -m benchmark split {wildcards.dataset:q} {OWN:q}"
+        "python -m benchmark split {wildcards.dataset:q} {params.own:q}"
         " --source {input.source:q} --out {output.split:q} > {log:q} 2>&1"
 
 
@@ -117,10 +124,12 @@ rule check_split:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        own=told(OWN),
     message:
         "{wildcards.dataset}: no patient in two splits"
     shell:
-        "python -m benchmark split {wildcards.dataset:q} {OWN:q} --source {input.source:q} --check {input.split:q}"
+        "python -m benchmark split {wildcards.dataset:q} {params.own:q} --source {input.source:q} --check {input.split:q}"
         " --record {output.checked:q} > {log:q} 2>&1"
 
 
@@ -144,9 +153,10 @@ rule prepare_cases:
         mem_mb=4000 if DEMO else 96000,
         runtime=720,
     params:
+        options=told(OPTIONS),
         run=wiring.run_prepared_so,
     message:
         "{wildcards.dataset}: preparing cases as {params.run} needs them"
     shell:
-        "python -m benchmark prepare {params.run:q} {OPTIONS:q} --preparation {wildcards.preparation:q}"
+        "python -m benchmark prepare {params.run:q} {params.options:q} --preparation {wildcards.preparation:q}"
         " --source {input.source:q} --split {input.split:q} --out {output.prepared:q} > {log:q} 2>&1"

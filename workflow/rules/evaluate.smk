@@ -22,11 +22,12 @@ rule draw_prompts:
         mem_mb=2000,
         runtime=60,
     params:
+        options=told(OPTIONS),
         run=wiring.run_told,
     message:
         "{wildcards.dataset}: points of the test cases, from their references"
     shell:
-        "python -m benchmark prompts {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        "python -m benchmark prompts {params.run:q} {params.options:q} --store {input.prepared:q} --split {input.split:q}"
         " --out {output.prompts:q} > {log:q} 2>&1"
 
 
@@ -51,10 +52,12 @@ rule predict_cases:
         gpu=0 if DEMO else 1,
         mem_mb=2500 if DEMO else 64000,
         runtime=limits.prediction,
+    params:
+        options=told(OPTIONS),
     message:
         "{wildcards.run}: labelling the test cases"
     shell:
-        "python -m benchmark predict {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --source {input.source:q}"
+        "python -m benchmark predict {wildcards.run:q} {params.options:q} --store {input.prepared:q} --source {input.source:q}"
         " --split {input.split:q} --weights {input.weights:q} --prompts {input.prompts:q} --out {output.predicted:q}"
         " > {log:q} 2>&1"
 
@@ -79,12 +82,13 @@ rule score_run:
         mem_mb=2000 if DEMO else 64000,
         runtime=240,
     params:
+        options=told(OPTIONS),
         predictions=wiring.predictions_folder,
         handed_in=wiring.handed_in_argument,
     message:
         "{wildcards.run}: scoring"
     shell:
-        "python -m benchmark score-run {wildcards.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        "python -m benchmark score-run {wildcards.run:q} {params.options:q} --store {input.prepared:q} --split {input.split:q}"
         " --predictions {params.predictions:q} {params.handed_in:q} --out {output.scores:q} > {log:q} 2>&1"
 
 
@@ -108,12 +112,13 @@ rule score_controls:
         mem_mb=2000 if DEMO else 64000,
         runtime=480,
     params:
+        options=told(OPTIONS),
         run=wiring.run_of_protocol,
         folder=wiring.control_folder,
     message:
         "{wildcards.paper}, {wildcards.protocol}: scoring the controls"
     shell:
-        "python -m benchmark score-run {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        "python -m benchmark score-run {params.run:q} {params.options:q} --store {input.prepared:q} --split {input.split:q}"
         " --controls --out {params.folder:q} > {log:q} 2>&1"
 
 
@@ -138,10 +143,11 @@ rule score_point_control:
         mem_mb=2000 if DEMO else 32000,
         runtime=240,
     params:
+        options=told(OPTIONS),
         run=wiring.run_of_protocol,
         folder=wiring.control_folder,
     message:
         "{wildcards.paper}, {wildcards.protocol}: scoring one point and a disc"
     shell:
-        "python -m benchmark score-run {params.run:q} {OPTIONS:q} --store {input.prepared:q} --split {input.split:q}"
+        "python -m benchmark score-run {params.run:q} {params.options:q} --store {input.prepared:q} --split {input.split:q}"
         " --controls --prompts {input.prompts:q} --out {params.folder:q} > {log:q} 2>&1"

@@ -22,11 +22,12 @@ rule measure_receptive_field:
         mem_mb=2500 if DEMO else 32000,
         runtime=120,
     params:
+        options=told(OPTIONS),
         measure=products.receptive_field_options,
     message:
         "{wildcards.run}: how far its encoder sees"
     shell:
-        "python -m benchmark receptive-field {wildcards.run:q} {OPTIONS:q} {params.measure:q} --store {input.prepared:q}"
+        "python -m benchmark receptive-field {wildcards.run:q} {params.options:q} {params.measure:q} --store {input.prepared:q}"
         " --split {input.split:q} --weights {input.weights:q} --out {output.map:q} > {log:q} 2>&1"
 
 
@@ -50,9 +51,10 @@ rule extract_features:
         mem_mb=2500 if DEMO else 16000,
         runtime=30,
     params:
-        options=products.feature_options,
+        options=told(OPTIONS),
+        shown=products.feature_options,
     message:
         "{wildcards.run}: what its layers see"
     shell:
-        "python -m benchmark features {wildcards.run:q} {OPTIONS:q} {params.options:q} --store {input.prepared:q}"
+        "python -m benchmark features {wildcards.run:q} {params.options:q} {params.shown:q} --store {input.prepared:q}"
         " --split {input.split:q} --weights {input.weights:q} --out {output.maps:q} > {log:q} 2>&1"

@@ -23,10 +23,11 @@ rule build_page:
         mem_mb=1000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         handed_in=products.all_handed_in,
         made=changes.index_made,
     message:
         "page: every published number, its verdict and what it rests on"
     shell:
-        "python -m benchmark page {OPTIONS:q} {params.handed_in:q} --out {output.html:q}"
+        "python -m benchmark page {params.options:q} {params.handed_in:q} --out {output.html:q}"
         " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

@@ -30,11 +30,12 @@ rule build_coverage:
         mem_mb=1000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         made=changes.page_made("coverage"),
     message:
         "coverage: every published number, and its state here"
     shell:
-        "python -m benchmark coverage {OPTIONS:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
+        "python -m benchmark coverage {params.options:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule audit_papers:
@@ -58,11 +59,12 @@ rule audit_papers:
         mem_mb=1000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         made=changes.page_made("audit"),
     message:
         "audit: the papers' arithmetic, recomputed"
     shell:
-        "python -m benchmark audit {OPTIONS:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
+        "python -m benchmark audit {params.options:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
 rule estimate_budget:
@@ -85,10 +87,11 @@ rule estimate_budget:
         mem_mb=1000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         made=changes.page_made("budget"),
         rate=products.rate,
     message:
         "budget: what every target would cost"
     shell:
-        "python -m benchmark budget {OPTIONS:q} {params.rate:q}"
+        "python -m benchmark budget {params.options:q} {params.rate:q}"
         " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

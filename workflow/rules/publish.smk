@@ -43,13 +43,15 @@ rule build_table:
         mem_mb=2000,
         runtime=30,
     params:
+        options=told(OPTIONS),
+        unit=told(UNIT),
         made=changes.table_made,
         handed_in=products.handed_in,
         caption=products.caption,
     message:
         "{wildcards.target}: published beside rebuilt"
     shell:
-        "python -m benchmark table {wildcards.target:q} {OPTIONS:q} --unit {UNIT:q}"
+        "python -m benchmark table {wildcards.target:q} {params.options:q} --unit {params.unit:q}"
         " --scores {input.scores:q} --controls {input.controls:q} {params.handed_in:q}"
         " --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
@@ -85,13 +87,14 @@ rule build_figure:
         mem_mb=2000,
         runtime=30,
     params:
+        options=told(OPTIONS),
         made=changes.figure_made,
         handed_in=products.handed_in,
         caption=products.caption,
     message:
         "{wildcards.target}: drawing"
     shell:
-        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        "python -m benchmark figure {wildcards.target:q} {params.options:q}"
         " --scores {input.scores:q} {params.handed_in:q} --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
@@ -114,11 +117,12 @@ rule draw_published:
         mem_mb=2000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         made=changes.published_made,
     message:
         "{wildcards.target}: drawing the published numbers"
     shell:
-        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        "python -m benchmark figure {wildcards.target:q} {params.options:q}"
         " --published --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"
 
 
@@ -147,9 +151,10 @@ rule draw_training:
         mem_mb=2000,
         runtime=10,
     params:
+        options=told(OPTIONS),
         made=changes.curves_made,
     message:
         "{wildcards.target}: drawing the training losses"
     shell:
-        "python -m benchmark figure {wildcards.target:q} {OPTIONS:q}"
+        "python -m benchmark figure {wildcards.target:q} {params.options:q}"
         " --training --made {params.made:q} --record {output.record:q} > {log:q} 2>&1"

@@ -26,9 +26,12 @@ rule train_run:
         tasks_per_node=trainings.tasks_per_node,
         cpus_per_task=trainings.cpus_per_task,
         launch=trainings.launch,  # one process per GPU: nothing, a launcher, or srun with one on each node
+    params:
+        options=told(OPTIONS),
+        train_options=told(TRAIN_OPTIONS),
     message:
         "{wildcards.run}: training"
     shell:  # `exec` leaves no shell behind, which would die of the signal that asks the training to save
-        "exec {resources.launch:u} python -m benchmark train {wildcards.run:q} {OPTIONS:q} {TRAIN_OPTIONS:q}"
+        "exec {resources.launch:u} python -m benchmark train {wildcards.run:q} {params.options:q} {params.train_options:q}"
         " --stores {input.prepared:q} --splits {input.splits:q} --beginnings {input.beginnings:q}"
         " --out {output.trained:q} >> {log:q} 2>&1"
