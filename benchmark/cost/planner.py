@@ -142,7 +142,8 @@ class Planner:
         config = self.catalog.run(run, self.scale)
         source, dimension = self.source(config.dataset), len(config.training.patch)
         volumes = config.dataset not in PICTURES
-        samples, trained = self._samples(config), config.training_id == run
+        trained = config.training_id == run
+        samples = self._samples(config) if trained else 0
         counted, method = (None, "not estimated at demo scale") if self.scale == "demo" else self._network(run)
         budget = None
         if samples is not None:

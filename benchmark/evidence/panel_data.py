@@ -81,7 +81,8 @@ def panels_of(request: Request) -> Sheet:
         for case in cases:
             panel = _panel(request, config, predicted, case, shown)
             sheet.panels.append(panel)
-            sheet.missing.update({(panel.name, row): "not run" for row in part.runs if row not in panel.labels})
+            absent = {row: run for row, run in part.runs.items() if row not in panel.labels}
+            sheet.missing.update({(panel.name, row): _reason(request, {row: run}) for row, run in absent.items()})
     if not sheet.panels:
         elsewhere = {run: run for run in request.layout.predictions}
         raise NotDrawable(_reason(request, elsewhere) if elsewhere else "not run")

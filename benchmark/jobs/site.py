@@ -59,6 +59,18 @@ class Request:
             next(filter(None, clusters), None),
         )
 
+    @property
+    def qos(self) -> str | None:
+        """The quality of service that it names; of several the last counts."""
+        named = re.findall(r"(?:--qos[ =]|-q ?)(\S+)", self.options)
+        return shlex.split(named[-1])[0] if named else None
+
+    @property
+    def place(self) -> str:
+        words = [f"--partition={','.join(self.partitions)}"] * bool(self.partitions)
+        words += [f"--account={self.account}"] * (self.account is not None)
+        return " ".join(words)
+
 
 def submitted(plugin: Any, job: Any, settings: Any) -> str:
     """Options of sbatch for a job, as the executor plugin will say them; without names, logs, partition and account.
@@ -71,18 +83,6 @@ def submitted(plugin: Any, job: Any, settings: Any) -> str:
     names = {"run_uuid": "test", "slurm_logfile": "/dev/null", "comment_str": "test"}
     command = plugin.get_submit_command(job, {**names, **nothing}, settings=settings)
     return command.removeprefix("sbatch") + plugin.set_gres_string(job)
-
-    @property
-    def qos(self) -> str | None:
-        """The quality of service that it names; of several the last counts."""
-        named = re.findall(r"(?:--qos[ =]|-q ?)(\S+)", self.options)
-        return shlex.split(named[-1])[0] if named else None
-
-    @property
-    def place(self) -> str:
-        words = [f"--partition={','.join(self.partitions)}"] * bool(self.partitions)
-        words += [f"--account={self.account}"] * (self.account is not None)
-        return " ".join(words)
 
 
 def check_sites(requests: Iterable[Request]) -> None:

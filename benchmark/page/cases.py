@@ -163,7 +163,7 @@ def _add_pictures(layout: Layout, entries: list[dict[str, Any]]) -> None:
 def _pictures(layout: Layout, run: str) -> tuple[list[dict[str, Any]], str]:
     """What `draw-cases` wrote for a run, and what there is to say of it; nothing that was drawn for other scores."""
     record = Path(layout.case_pictures(run))
-    if layout.scores is not None or not Path(layout.scores_record(run)).is_file():
+    if run in layout.scores or not Path(layout.scores_record(run)).is_file():
         return [], HANDED_IN
     if not record.is_file():
         return [], f"no pictures yet: snakemake {record}"

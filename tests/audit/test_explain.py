@@ -72,7 +72,8 @@ def test_what_bears_on_a_cell_comes_with_its_outcome(tmp_path: Path) -> None:
     assert "check       agrees: same cell in two tables" in text
     for paper, entry in ledger_of(CATALOG, target, "nnU-Net", "DSC"):
         own = "" if paper == target.paper else f"{paper}/"
-        assert f"ledger      {own}{entry.id}: {entry.subject}; evidence: {entry.evidence}" in lines
+        told = f"evidence: {entry.evidence}; authors: {entry.asked_authors}"
+        assert f"ledger      {own}{entry.id}: {entry.subject}; {told}" in lines
     text = "\n".join(bearing(CATALOG, CATALOG.target("table1_totalseg"), "Universal Model", "Time (s)"))
     assert "statement   agrees: 1.54 times slower than the Universal Model (printed 1.54 in" in text
     assert "1.33, 2.42" not in text

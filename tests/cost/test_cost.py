@@ -82,5 +82,6 @@ def test_shared_and_frozen_parameters():
 
 def test_nothing_to_count():
     arguments = SimpleNamespace(target="table2_experts", out=None, table=False, paper_tables=load_catalog().folder)
+    arguments.variant = None
     with pytest.raises(InputError, match="nothing to count"):
         cost.main(arguments)
