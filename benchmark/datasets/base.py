@@ -186,6 +186,11 @@ class Dataset:
         return facts
 
     @property
+    def instances(self) -> bool:
+        """Whether predictions are scored against instances, and not against the merged label map."""
+        return type(self).read_reference is not Dataset.read_reference
+
+    @property
     def phantom(self) -> bool:
         """Whether `fetch --phantom` can generate a stand-in: a generator is a file of the data set's name."""
         return (PHANTOMS / f"{self.name}.py").is_file()

@@ -18,7 +18,6 @@ from benchmark.evidence.figure_data import NotDrawable, Request
 from benchmark.evidence.figures.qualitative import Panel, best_slice
 from benchmark.files import read_json
 from benchmark.images.labels import read_label_file
-from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.images import find_cases
 from benchmark.settings import RunConfig
 
@@ -214,7 +213,7 @@ def reference_of(config: RunConfig, case: Case, store: Path) -> NDArray:
 
     Where references are instances, the structures that networks learn are shown instead.
     """
-    if get_convention(config.convention).instances is not None:
+    if get_dataset(config.dataset).instances:
         return get_dataset(config.dataset).load_labels(case, config.labels)[0]
     return label_map(store / "references" / f"{case.id}.nii.gz")
 

@@ -13,12 +13,13 @@ from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prompts import read_points
 from benchmark.data.store import PreparedStore
+from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, write_json
 from benchmark.images.label_names import LabelNames, read_labels_file
 from benchmark.layout import CONTROLS, NETWORK_GRID, POINT_CONTROL
 from benchmark.scoring.controls import median_radii, paint_discs, write_control
-from benchmark.scoring.conventions import Convention, convention_digests, get_convention, scored_conventions
+from benchmark.scoring.conventions import Convention, convention_digests, scored_conventions
 from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, score_folders
 from benchmark.scoring.images import find_cases, read_geometry, write_labels
 from benchmark.scoring.score import applicable
@@ -133,7 +134,7 @@ def predict_as_control(control: str, config: RunConfig, store: Path, split: dict
         labels=tuple(labels.names),
         ignore=labels.ignore,
         training=[store / "references" / f"{case}.nii.gz" for case in split["train"]],
-        instances=get_convention(config.convention).instances is not None,
+        instances=get_dataset(config.dataset).instances,
     )
 
 
