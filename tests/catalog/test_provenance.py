@@ -6,6 +6,7 @@ import pytest
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.papers import Protocol
+from benchmark.settings import RELEASED
 
 CATALOG = load_catalog()
 DECISIVE = {
@@ -17,6 +18,7 @@ DECISIVE = {
     "training": ("augmentation", "precision", "clip_norm"),
     "inference": ("overlap", "weighting", "sigma_scale", "window_batch", "mirror", "precision"),
 }  # fmt: skip
+DICE = ("include_background", "batch_dice", "squared_denominator", "smooth_numerator", "smooth_denominator")
 
 
 def acts(key: str, protocol: Protocol) -> bool:
@@ -24,6 +26,10 @@ def acts(key: str, protocol: Protocol) -> bool:
     training, inference = protocol.training, protocol.inference
     windows, whole = inference.method in ("sliding_window", "slices"), training.sampling.strategy == "whole"
     sgd, masked = training.optimiser.name == "sgd", training.objective == "masked_images"
+    if protocol.trained_by == RELEASED and key.startswith("training"):
+        return False  # nothing is trained
+    if training.objective == "prompted" and key.startswith("training.loss"):
+        return False  # the objective has a loss of its own
     return {
         "training.optimiser.betas": not sgd,
         "training.optimiser.epsilon": not sgd,
@@ -33,11 +39,12 @@ def acts(key: str, protocol: Protocol) -> bool:
         "inference.overlap": windows,
         "inference.weighting": windows,
         "inference.sigma_scale": windows and inference.weighting == "gaussian",
+        **{f"training.loss.{name}": training.loss.dice > 0 for name in DICE},
         "preparation.clip": protocol.preparation.normalise == "unit",
     }.get(key, True) and not (masked and key.startswith(("inference", "training.loss")))
 
 
-@pytest.mark.parametrize("paper", ["swin_smt", "swin_umamba", "swin_umamba_dagger"])
+@pytest.mark.parametrize("paper", sorted(CATALOG.papers))
 def test_every_setting_that_acts_says_where_it_comes_from(paper: str) -> None:
     keys = [f"{place}.{name}" for place, names in DECISIVE.items() for name in names]
     untagged = {
