@@ -58,7 +58,7 @@ def csv_lines(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)  # each knows its parents: shown, one would fill the memory
 class Element:
     """One element of the page: its tag, attributes, and the text in it and below it."""
 
