@@ -17,15 +17,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from benchmark.errors import InputError
+from benchmark.errors import PassingFault
 from benchmark.settings import Training
 from benchmark.training.signals import stop_signals_blocked
 
 SHARED_MEMORY = Path("/dev/shm")
 
 
-class SampleError(InputError):
-    """A training sample could not be made; carries the first error of the process that tried."""
+class SampleError(PassingFault):
+    """A training sample could not be made; carries the first error of the process that tried.
+
+    A disk that fails once, or a worker that another job's memory killed, may be right at the next try.
+    """
 
 
 @dataclass(frozen=True)
