@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from benchmark.errors import PassingFault
+from benchmark.errors import InputError, PassingFault
 from benchmark.settings import Training
 from benchmark.training.signals import stop_signals_blocked
 
