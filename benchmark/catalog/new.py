@@ -98,7 +98,6 @@ def new_dataset(name: str, folder: Path, data: Path) -> str:
             one of the files is there already.
     """
     facts = _facts(name, data)
-    case = facts.pop("example")
     _begin(folder)
     written = {key: yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n...\n").strip()
                for key, value in facts.items()}  # fmt: skip
@@ -106,7 +105,7 @@ def new_dataset(name: str, folder: Path, data: Path) -> str:
     _write(folder / "datasets" / f"{name}.yaml", "dataset.yaml", **written)
     dataset = OwnNnUnet.from_yaml(str(folder / "datasets" / f"{name}.yaml"))
     cases = [found for found in dataset.find_cases(data) if found.labels]
-    dimensions, size = dataset.spatial_dims, _median_size(dataset, cases or [case])
+    dimensions, size = dataset.spatial_dims, _median_size(dataset, cases)
     planned = dimensions == 3
     _append(
         folder / "protocols.yaml",
@@ -118,7 +117,6 @@ def new_dataset(name: str, folder: Path, data: Path) -> str:
         demo_patch=_patch(size, DEMO_PATCH[dimensions]),
         batch=2 if planned else 12,
         batch_dice="false" if planned else "true",
-        method="sliding_window",
     )
     target = f"{name}_table"
     column = '  {}: {{measure: score, metric: dsc, group: {}, unit: "%", decimals: 2}}'
@@ -165,7 +163,6 @@ def _facts(name: str, data: Path) -> dict[str, object]:
         "channels": channels,
         "labels": list(labels.names.values()),
         "folder": str(data.resolve()),
-        "example": case,
     }
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from benchmark.settings import Settings
 
+COUNTED = ("parameters", "parameters_added", "flops")  # measures that need a network, and no data
 UNREADABLE = "unreadable"  # the value of a cell that the source text has lost
 
 
@@ -170,6 +171,22 @@ class Target(Settings):
     def draws_features(self) -> bool:
         """Whether it is made from what a trained network's layers see."""
         return self.figure is not None and self.figure.style == "features"
+
+    @property
+    def draws_published(self) -> bool:
+        """Whether it is a figure that published numbers alone can draw."""
+        return self.figure is not None and (self.figure.style == "bubbles" or "stated" in self.figure.parameters)
+
+    @property
+    def drawn_tables(self) -> tuple[str, ...]:
+        """The tables that a figure draws, if it draws any."""
+        parameters = self.figure.parameters if self.figure else {}
+        return (*parameters.get("tables", ()), *([parameters["table"]] if "table" in parameters else []))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is a table with parameters or FLOPs."""
+        return self.kind == "table" and any(map(self.measures, COUNTED))
 
     def measures(self, measure: str) -> bool:
         """Whether a column has this measure."""

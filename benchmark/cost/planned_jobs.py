@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
 from benchmark.settings import Scale
 
-COUNTED = {"parameters", "parameters_added", "flops"}
 PAGES = 4  # audit, coverage, budget, and the page of all
 
 
@@ -16,10 +15,7 @@ def with_drawn_tables(catalog: Catalog, names: Iterable[str]) -> list[str]:
     """The targets, and the tables that figures among them draw, each once."""
     found = dict.fromkeys(names)
     for name in list(found):
-        figure = catalog.target(name).figure
-        parameters = figure.parameters if figure else {}
-        found |= dict.fromkeys(parameters.get("tables", ()))
-        found |= dict.fromkeys([parameters["table"]] if "table" in parameters else [])
+        found |= dict.fromkeys(catalog.target(name).drawn_tables)
     return list(found)
 
 
@@ -27,7 +23,7 @@ def jobs_around(catalog: Catalog, names: Sequence[str], scale: Scale) -> int:
     """Jobs beside those of runs: every table and figure itself, counted networks, controls of a protocol, points."""
     targets = [catalog.target(name) for name in names]
     tables = [target for target in targets if target.kind == "table"]
-    counted = sum(bool(COUNTED & {column.measure for column in target.columns.values()}) for target in tables)
+    counted = sum(target.is_counted for target in tables)
     controls = {protocol for target in tables for protocol in _protocols(catalog, target, scale)}
     told = {run for target in targets for run in _ready(catalog, target) if _is_told(catalog, run, scale)}
     configs = [catalog.run(run, scale) for run in told]
@@ -40,19 +36,21 @@ def jobs_of_everything(catalog: Catalog, scale: Scale) -> int:
     """Jobs of a workflow of everything beside those of its targets: itself, pages, pictures of every run's cases,
     published and training figures."""
     targets = list(catalog.targets.values())
-    figures = [target.figure for target in targets if target.figure]
-    published = sum(figure.style == "bubbles" or "stated" in figure.parameters for figure in figures)
     pictured = {run for target in targets for run in _ready(catalog, target)}
-    return 1 + PAGES + published + len(pictured) + _curves(catalog, scale)
+    curves = with_curves(
+        targets, lambda target: {name for run in _ready(catalog, target) for name in catalog.trainings(run, scale)}
+    )
+    return 1 + PAGES + sum(target.draws_published for target in targets) + len(pictured) + len(curves)
 
 
-def _curves(catalog: Catalog, scale: Scale) -> int:
-    """Figures of training losses: of tables, and of figures that need trainings which no table before them has."""
+def with_curves(targets: Iterable[Target], trainings_of: Callable[[Target], Iterable[str]]) -> list[str]:
+    """Targets whose training losses are drawn: tables, and figures of what no table before them trains."""
     drawn: set[str] = set()
-    found = 0
-    for target in sorted(catalog.targets.values(), key=lambda target: target.kind != "table"):
-        trainings = {name for run in _ready(catalog, target) for name in catalog.trainings(run, scale)}
-        found += bool(trainings) and (target.kind == "table" or bool(trainings - drawn))
+    found = []
+    for target in sorted(targets, key=lambda target: target.kind != "table"):
+        trainings = set(trainings_of(target))
+        if trainings and (target.kind == "table" or trainings - drawn):
+            found.append(target.target)
         drawn |= trainings
     return found
 

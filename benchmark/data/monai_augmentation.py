@@ -33,7 +33,23 @@ class Zoom(Augmentation):
         return ZoomedView(view.prepared, generator.uniform(self.minimum, self.maximum))
 
 
-class Rotate90(Augmentation):
+class Sometimes(Augmentation):
+    """Something that is done to a patch with `probability`."""
+
+    probability: float = Field(ge=0, le=1)
+
+    def transformed(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
+        raise NotImplementedError
+
+    def apply(
+        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
+    ) -> Patch:
+        if generator.random() >= self.probability:
+            return image, labels
+        return self.transformed(image, labels, generator)
+
+
+class Rotate90(Sometimes):
     """Rotate by 90° once to `maximum` times in one plane (MONAI RandRotate90)."""
 
     label = "rotate90"
@@ -45,11 +61,7 @@ class Rotate90(Augmentation):
         if max(self.axes) >= len(patch) or patch[self.axes[0]] != patch[self.axes[1]]:
             raise InputError("rotate90 needs a patch with equal sides in its plane", expected=self.axes, found=patch)
 
-    def apply(
-        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
-    ) -> Patch:
-        if generator.random() >= self.probability:
-            return image, labels
+    def transformed(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
         turns = int(generator.integers(1, self.maximum + 1))
         plane = tuple(axis + 1 for axis in self.axes)
         return np.rot90(image, turns, plane), np.rot90(labels, turns, self.axes)
@@ -69,19 +81,13 @@ class Flip(Augmentation):
         return np.flip(image, [axis + 1 for axis in chosen]), np.flip(labels, chosen)
 
 
-class Intensity(Augmentation):
-    """With `probability`, change all voxels of the image alike; base of the two below."""
-
-    probability: float = Field(ge=0, le=1)
+class Intensity(Sometimes):
+    """Change all voxels of the image alike."""
 
     def change(self, image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         raise NotImplementedError
 
-    def apply(
-        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
-    ) -> Patch:
-        if generator.random() >= self.probability:
-            return image, labels
+    def transformed(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
         return self.change(image, generator), labels
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from benchmark.data.augmentation_step import Augmentation, Patch
-from benchmark.data.monai_augmentation import Intensity
+from benchmark.data.augmentation_step import Patch
+from benchmark.data.monai_augmentation import Intensity, Sometimes
 from benchmark.errors import InputError
 
 
-class _Spatial(Augmentation):
-    """With `probability`, move image (linearly) and labels (to the nearest voxel) by one MONAI transform."""
+class _Spatial(Sometimes):
+    """Move image (linearly) and labels (to the nearest voxel) by one MONAI transform."""
 
     probability: float = Field(1.0, ge=0, le=1)
 
@@ -25,14 +25,10 @@ class _Spatial(Augmentation):
         """The MONAI transform of a patch with that many sides, for labels or for the image."""
         raise NotImplementedError
 
-    def apply(
-        self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
-    ) -> Patch:
-        if generator.random() >= self.probability:
-            return image, labels
+    def transformed(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
         drawn = int(generator.integers(2**32))  # image and labels are moved by the same numbers
         images, label_maps = (
-            self.transform(len(patch), np.random.default_rng(drawn), labels=kind) for kind in (False, True)
+            self.transform(labels.ndim, np.random.default_rng(drawn), labels=kind) for kind in (False, True)
         )
         moved = np.asarray(images(np.ascontiguousarray(image)), dtype=np.float32)
         return moved, np.asarray(label_maps(labels[None].astype(np.float32)))[0].astype(labels.dtype)

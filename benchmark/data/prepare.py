@@ -47,21 +47,17 @@ from benchmark.workers import map_processes
 class Task:
     """All that one worker needs to prepare one case."""
 
-    dataset: str
+    store: PreparedData
     case: Case
     split: str
-    preparation: Preparation
-    labels: tuple[str, ...] | None
-    patch: tuple[int, ...] | None
     folder: Path
     digests: PreparedDigests
     plan: Plan = UNPLANNED
-    planes: int | None = None
 
     @property
     def multiple_of(self) -> tuple[int, ...] | None:
         """Patch that the crop is enlarged to a multiple of: training cases only, as in the released loader."""
-        return self.patch if self.preparation.pad_to_patch_multiple and self.split == "train" else None
+        return self.store.patch if self.split == "train" else None
 
     @property
     def reference(self) -> Path:
@@ -111,28 +107,20 @@ def prepare(
             Cases done stay.
     """
     wanted = {case: part for part in SPLITS for case in split[part]}
-    found = _find(dataset, root, wanted)
-    patch = None if patch is None else tuple(patch)
-    labels = None if labels is None else tuple(labels)
-    plan, raw = UNPLANNED, raw_cases(dataset, root) if raw is None else raw
-    if preparation.planned:
-        training = [found[case] for case in sorted(split["train"])]
-        path = out.parent / "fingerprint.json"
-        content = training_content(raw, split)
-        plan = plan_for(dataset, training, preparation, labels=labels, content=content, path=path, processes=processes)
-        _check_slices(plan, preparation, planes)
+    found, raw = _find(dataset, root, wanted), raw_cases(dataset, root) if raw is None else raw
     store = PreparedData(
         dataset=dataset.name,
-        labels=labels,
+        labels=None if labels is None else tuple(labels),
         preparation=preparation,
-        patch=patch if preparation.pad_to_patch_multiple else None,
+        patch=tuple(patch) if patch is not None and preparation.pad_to_patch_multiple else None,
         planes=planes,
     )
+    plan = UNPLANNED
+    if preparation.planned:
+        training, content = [found[case] for case in sorted(split["train"])], training_content(raw, split)
+        plan = _planned(dataset, store, training, content, folder=out.parent, processes=processes)
     digests = case_digests(store, raw, split)
-    tasks = [
-        Task(dataset.name, found[case], part, preparation, labels, patch, out.parent, digests[case], plan, planes)
-        for case, part in wanted.items()
-    ]
+    tasks = [Task(store, found[case], part, out.parent, digests[case], plan) for case, part in wanted.items()]
     remaining = [task for task in tasks if anew or not task.is_done()]
     say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
     overlaps = sum(
@@ -149,13 +137,31 @@ def prepare(
         out.parent,
         dataset=dataset.name,
         preparation=preparation.model_dump(mode="json"),
-        label_names=labels or dataset.label_names,
+        label_names=store.labels or dataset.label_names,
         channels=dataset.channels,
         cases=list(wanted),
         made={**store_made(store), "cases": digest_of_cases(digests, "case")},
         **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
         **({"ignore_label": IGNORED} if unlabelled else {}),
     )
+
+
+def _planned(
+    dataset: Dataset,
+    store: PreparedData,
+    training: Sequence[Case],
+    content: str,
+    *,
+    folder: Path,
+    processes: int | None,
+) -> Plan:
+    """What is planned from the training cases, kept in the store's folder; raises InputError where that is nothing."""
+    path, preparation = folder / "fingerprint.json", store.preparation
+    plan = plan_for(
+        dataset, training, preparation, labels=store.labels, content=content, path=path, processes=processes
+    )
+    _check_slices(plan, preparation, store.planes)
+    return plan
 
 
 def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case]:
@@ -209,7 +215,7 @@ def prepare_case(task: Task) -> int:
     Raises:
         InputError: image and masks do not fit together, or the disk is full.
     """
-    dataset, case = get_dataset(task.dataset), task.case
+    dataset, case = get_dataset(task.store.dataset), task.case
     image, affine = dataset.load_image(case)
     merged, label_affine, overlaps = dataset.read_labels(case)
     if merged.shape != image.shape[1:] or not same_affine(affine, label_affine):
@@ -222,11 +228,11 @@ def prepare_case(task: Task) -> int:
         )
     _check_image(dataset, case, image)
     meta = describe_case(dataset, case, merged, affine)
-    labels = dataset.restrict(merged, task.labels)
+    labels = dataset.restrict(merged, task.store.labels)
     try:
         _write_reference(task.reference, *(dataset.read_reference(case) or (labels, affine)))
         image, labels, grid = to_prepared_grid(
-            image, labels, affine, preparation=task.preparation, plan=task.plan, multiple_of=task.multiple_of
+            image, labels, affine, preparation=task.store.preparation, plan=task.plan, multiple_of=task.multiple_of
         )
         meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
         write_case(
@@ -235,9 +241,9 @@ def prepare_case(task: Task) -> int:
             image,
             labels,
             meta,
-            background_above=task.preparation.foreground_above,
-            ignored=case.ignore is not None or task.preparation.outside == "ignored",
-            planes=task.planes,
+            background_above=task.store.preparation.foreground_above,
+            ignored=case.ignore is not None or task.store.preparation.outside == "ignored",
+            planes=task.store.planes,
         )
     except OSError as error:
         if error.errno not in DISK_FULL:

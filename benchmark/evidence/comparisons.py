@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +96,14 @@ def row_scores(
     return {name: _mean([part[name] for part in parts if name in part]) / size for name in names}
 
 
+def scores_by_row(
+    target: Target, sources: Sources, rows: Iterable[str], column: str, evidence: Evidence, unit: Unit = "cases"
+) -> dict[str, dict[str, float]]:
+    """Row → case (or what `unit` says) → score in the printed unit; rows without scores are left out."""
+    found = {row: row_scores(target, sources, row, column, evidence, unit) for row in rows}
+    return {row: scores for row, scores in found.items() if scores}
+
+
 def significance_of(
     target: Target, sources: Sources, cells: Cells, evidence: Evidence, unit: Unit = "cases"
 ) -> tuple[SignificanceReport, ...]:
@@ -104,10 +112,7 @@ def significance_of(
         return ()
     reports = []
     for spec in compared(target, sources):
-        scores = {}
-        for row in spec.rows or target.rows:
-            if found := row_scores(target, sources, row, spec.column, evidence, unit):
-                scores[row] = found
+        scores = scores_by_row(target, sources, spec.rows or target.rows, spec.column, evidence, unit)
         report = compare_rows(
             scores,
             against=spec.against,

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from benchmark.catalog.published import UNITS
-from benchmark.catalog.targets import Target, Unit
-from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
+from benchmark.catalog.targets import Unit
 from benchmark.evidence.resampling import Effect, RankStability, paired_effect, rank_stability
 from benchmark.evidence.statistics import (
     Test,
@@ -27,27 +25,42 @@ from benchmark.evidence.statistics import (
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One row of a table against the row it is compared with.
+class Pair:
+    """Two rows of a table on the cases that both have, tested and measured as in `Comparison`.
+
+    Attributes:
+        wilcoxon, permutation: paired tests; `*_holm` are adjusted for all pairs of the table.
+        effect: the first row minus the second, in the printed unit.
+    """
+
+    first: str
+    second: str
+    wilcoxon: Test
+    wilcoxon_holm: float
+    permutation: Test
+    permutation_holm: float
+    effect: Effect
+
+
+@dataclass(frozen=True)
+class Comparison(Pair):
+    """The row that a table compares all others with, and one of these.
 
     Attributes:
         published_star: whether the paper marks the row, or says in its text that it differs.
         as_published: the paper's own test, recomputed; None where it has none.
         star: whether that agrees with the paper: `agrees`, `disagrees`, `not comparable (…)` or `not attempted (…)`;
             empty where the paper has no test.
-        wilcoxon, permutation: paired tests; `*_holm` are adjusted for all rows of the table.
-        effect: the reference row minus this one, in the printed unit.
     """
 
-    row: str
     published_star: bool
     as_published: Test | None
     star: str
-    wilcoxon: Test
-    wilcoxon_holm: float
-    permutation: Test
-    permutation_holm: float
-    effect: Effect
+
+    @property
+    def row(self) -> str:
+        """The one of these."""
+        return self.second
 
 
 @dataclass(frozen=True)
@@ -77,24 +90,6 @@ class SignificanceReport:
     unit: Unit = "cases"
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two rows of a table on the cases that both have, tested and measured as in `Comparison`.
-
-    Attributes:
-        wilcoxon, permutation: paired tests; `*_holm` are adjusted for all pairs of the table.
-        effect: the first row minus the second, in the printed unit.
-    """
-
-    first: str
-    second: str
-    wilcoxon: Test
-    wilcoxon_holm: float
-    permutation: Test
-    permutation_holm: float
-    effect: Effect
-
-
 def paired_t(first: ArrayLike, second: ArrayLike) -> Test:
     """Two-sided paired t test; a constant non-zero difference gives p = 0, no difference at all p = 1."""
     difference = paired_differences(first, second)
@@ -113,20 +108,6 @@ PUBLISHED_TESTS: dict[str, Callable[[ArrayLike, ArrayLike], Test]] = {
     "wilcoxon": wilcoxon,
     "ttest": paired_t,
 }
-
-
-def scores_by_row(
-    target: Target, sources: Mapping[tuple[str, str], CellSource], evidence: Evidence, name: str
-) -> dict[str, dict[str, float]]:
-    """Row → case → score under the column `name`, in the printed unit; rows without scores are left out."""
-    column = target.columns[name]
-    per_case = {}
-    for row in target.rows:
-        matrices = matrices_of(sources[row, name], str(column.metric), evidence)
-        if matrices:
-            scores = case_scores(matrices)
-            per_case[row] = {case: value / UNITS[column.unit] for case, value in scores.items()}
-    return per_case
 
 
 def star_verdict(published: bool, test: Test, threshold: float, not_comparable: str = "") -> str:
@@ -175,22 +156,10 @@ def compare_rows(
     pairs = _tested([(against, row) for row in others], [(reference, values) for values in columns])
     comparisons = []
     for pair, values in zip(pairs, columns, strict=True):
-        published = PUBLISHED_TESTS[test](reference, values) if test else None
+        published, star = PUBLISHED_TESTS[test](reference, values) if test else None, pair.second in starred
         reason = (not_comparable or {}).get(pair.second, "")
-        star = pair.second in starred
-        comparisons.append(
-            Comparison(
-                row=pair.second,
-                published_star=star,
-                as_published=published,
-                star=star_verdict(star, published, threshold, reason) if published else "",
-                wilcoxon=pair.wilcoxon,
-                wilcoxon_holm=pair.wilcoxon_holm,
-                permutation=pair.permutation,
-                permutation_holm=pair.permutation_holm,
-                effect=pair.effect,
-            )
-        )
+        agrees = star_verdict(star, published, threshold, reason) if published else ""
+        comparisons.append(Comparison(**vars(pair), published_star=star, as_published=published, star=agrees))
     return SignificanceReport(
         against=against,
         threshold=threshold,

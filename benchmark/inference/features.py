@@ -36,8 +36,6 @@ from benchmark.progress import say
 from benchmark.settings import Features, RunConfig
 from benchmark.version import code_version
 
-MAPS = ("layers", "neck", "fused", "attention")
-
 
 def as_pictures(features: Tensor, reduction: str) -> np.ndarray:
     """Feature maps [..., channels, rows, columns] as pictures [..., rows, columns], float32.

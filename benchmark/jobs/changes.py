@@ -19,7 +19,8 @@ from typing import Any
 from benchmark import lineage
 from benchmark.catalog.targets import Target
 from benchmark.files import value_digest, write_text
-from benchmark.jobs.chain import Chain, State
+from benchmark.jobs.chain import Chain
+from benchmark.jobs.data_chain import State
 from benchmark.jobs.products import PAGES, Products
 from benchmark.jobs.wiring import Wildcards, Wiring
 
@@ -167,7 +168,7 @@ class Changes:
 
     def _table(self, target: Target) -> State:
         inputs = [*self._scores(target), *self._controls_of(target)]
-        if self._products.counts(target):
+        if target.is_counted:
             inputs.append(self._cost(target))
         if self._products.times(target):
             inputs.append(self._latency(target))
@@ -182,7 +183,7 @@ class Changes:
         return _words(self._figure(self._catalog.target(wildcards.target)))
 
     def _figure(self, target: Target) -> State:
-        tables = [self._table(self._catalog.target(name)) for name in self._products.drawn(target)]
+        tables = [self._table(self._catalog.target(name)) for name in target.drawn_tables]
         fields = [self._receptive_field(run) for run in self._products.fields_of(target)]
         features = [self._features(run) for run in self._products.featured(target)]
         rests_on = {**self._specification(target), **lineage.code("figure")}
@@ -209,7 +210,7 @@ class Changes:
         return _words(self._published(self._catalog.target(wildcards.target)))
 
     def _published(self, target: Target) -> State:
-        drawn = {name: self._specification(self._catalog.target(name)) for name in self._products.drawn(target)}
+        drawn = {name: self._specification(self._catalog.target(name)) for name in target.drawn_tables}
         rests_on = {**self._specification(target), "tables": drawn, **lineage.code("figure")}
         return self.chain.product("draw_published", self._layout.made(f"published-{target.target}"), rests_on, ())
 
@@ -223,7 +224,7 @@ class Changes:
     def _page(self, name: str) -> State:
         targets = self._wiring.targets
         inputs = [self._table(target) for target in targets if target.kind == "table" and name == "coverage"]
-        inputs += [self._cost(target) for target in targets if self._products.counts(target) and name == "audit"]
+        inputs += [self._cost(target) for target in targets if target.is_counted and name == "audit"]
         rests_on = {"papers": self._papers, **lineage.code("page")}
         if name == "budget":
             rests_on |= self._products.budget_settings
@@ -298,3 +299,9 @@ def _make_older(path: str | Path, than: float) -> None:
     """Snakemake ends with an error where an input is newer than what was just made of it."""
     if Path(path).is_file() and Path(path).stat().st_mtime > than:
         os.utime(path, (than, than))
+
+
+async def pass_over(dag: object, job: object, outputs: object) -> None:
+    """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
+    made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
+    """

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.catalog.targets import Target
 from benchmark.cost.budget import rate_words
+from benchmark.cost.planned_jobs import with_curves
 from benchmark.errors import InputError, did_you_mean
 from benchmark.jobs.wiring import Wildcards, Wiring
 from benchmark.layout import CONTROLS, POINT_CONTROL
@@ -16,7 +17,6 @@ from benchmark.settings import Features, ReceptiveField
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
 PUBLISHED_SUFFIXES = (".csv", ".md", ".svg", ".png", ".pdf")
-COUNTED = {"parameters", "parameters_added", "flops"}
 
 
 class Products:
@@ -86,7 +86,7 @@ class Products:
 
     def costs(self, wildcards: Wildcards) -> list[str]:
         """Counted parameters and FLOPs, where a column asks for them."""
-        return [self._layout.cost(wildcards.target)] if self.counts(self.target(wildcards)) else []
+        return [self._layout.cost(wildcards.target)] if self.target(wildcards).is_counted else []
 
     def latencies(self, wildcards: Wildcards) -> list[str]:
         """Times of one scan, where a column asks for them; a laptop's demo measures none."""
@@ -96,17 +96,8 @@ class Products:
         """Whether a table has times of a scan, and this scale the networks that they are of."""
         return target.kind == "table" and target.measures("latency") and self._settings.scale != "demo"
 
-    def counts(self, target: Target) -> bool:
-        """Whether a table has parameters or FLOPs."""
-        return target.kind == "table" and bool(COUNTED & {column.measure for column in target.columns.values()})
-
     def drawn_tables(self, wildcards: Wildcards) -> list[str]:
-        return [path for name in self.drawn(self.target(wildcards)) for path in self._layout.table(name)]
-
-    def drawn(self, target: Target) -> list[str]:
-        """The tables that a figure draws, if it draws any."""
-        drawn = target.figure.parameters if target.figure else {}
-        return [*drawn.get("tables", ()), *([drawn["table"]] if "table" in drawn else [])]
+        return [path for name in self.target(wildcards).drawn_tables for path in self._layout.table(name)]
 
     def receptive_fields(self, wildcards: Wildcards) -> list[str]:
         return [self._layout.receptive_field(run) for run in self.fields_of(self.target(wildcards))]
@@ -168,11 +159,7 @@ class Products:
 
     def all_costs(self, _: object = None) -> list[str]:
         """Counted networks of every table with parameters or FLOPs."""
-        return [
-            self._layout.cost(target.target)
-            for target in self._wiring.targets
-            if target.kind == "table" and COUNTED & {column.measure for column in target.columns.values()}
-        ]
+        return [self._layout.cost(target.target) for target in self._wiring.targets if target.is_counted]
 
     def all_case_pictures(self, _: object = None) -> list[str]:
         """Records of the pictures of cases."""
@@ -226,19 +213,8 @@ class Products:
 
     def drawn_published(self) -> list[Target]:
         """Figures that published numbers alone can draw."""
-        return [
-            target
-            for target in self._wiring.targets
-            if target.figure and (target.figure.style == "bubbles" or "stated" in target.figure.parameters)
-        ]
+        return [target for target in self._wiring.targets if target.draws_published]
 
     def with_curves(self) -> list[str]:
-        """Targets whose training losses are drawn: tables, and figures of what no table before them trains."""
-        drawn: set[str] = set()
-        found = []
-        for target in sorted(self._wiring.targets, key=lambda target: target.kind != "table"):
-            trainings = set(self.trainings_of(target))
-            if trainings and (target.kind == "table" or trainings - drawn):
-                found.append(target.target)
-            drawn |= trainings
-        return found
+        """Targets whose training losses are drawn."""
+        return with_curves(self._wiring.targets, self.trainings_of)

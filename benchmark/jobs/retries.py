@@ -49,9 +49,3 @@ def _moment(text: str) -> float:
         return datetime.fromisoformat(text).astimezone(UTC).timestamp()
     except ValueError:
         return 0.0
-
-
-async def pass_over(dag: object, job: object, outputs: object) -> None:
-    """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
-    made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
-    """

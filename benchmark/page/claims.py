@@ -13,8 +13,6 @@ from benchmark.page.section import Section
 from benchmark.page.templates import render
 from benchmark.page.verdicts import KINDS, kind_of
 
-FILTERS = ("paper", "target", "kind", "verdict")
-
 
 @dataclass(frozen=True)
 class Claimed:

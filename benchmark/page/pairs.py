@@ -8,8 +8,9 @@ from typing import Any
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
 from benchmark.evidence.cells import CellSource, Evidence
+from benchmark.evidence.comparisons import scores_by_row
 from benchmark.evidence.scores import RunScores
-from benchmark.evidence.significance import Pair, align, compare_pairs, scores_by_row
+from benchmark.evidence.significance import Pair, align, compare_pairs
 from benchmark.page.numbers import number, rounded
 from benchmark.settings import Scale
 
@@ -35,7 +36,7 @@ def pairs_of(
     """
     evidence, found = Evidence(scale=scale, scores=scores), []
     for name in compared_columns(target):
-        per_case = scores_by_row(target, sources, evidence, name)
+        per_case = scores_by_row(target, sources, target.rows, name, evidence)
         if len(per_case) > 1:
             column, cases = target.columns[name], sorted(set().union(*per_case.values()))
             found.append(

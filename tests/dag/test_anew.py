@@ -14,6 +14,7 @@ import pytest
 import yaml
 from helpers.clone import snakemake
 from helpers.dry_run import job_counts, make_clone
+from helpers.sample_paper import PROTOCOL
 
 from benchmark.files import read_json
 
@@ -21,28 +22,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_data, pytest.mark.xdist_group("
 
 TABLE = "results/demo/table_sample.csv"
 RUN = "results/demo/runs/anew/sample/mine/seed0"
-LABELS = ["liver", "colon", "small_bowel"]
-PROTOCOL = f"""\
-sample:
-  dataset: totalseg
-  labels: {{value: [{", ".join(LABELS)}], assumed: three large structures}}
-  convention: {{value: swin_smt, assumed: any}}
-  preparation:
-    spacing: {{value: [12.0, 12.0, 12.0], assumed: small}}
-    clip: {{value: [-200, 300], assumed: soft tissue}}
-  training:
-    patch: {{value: [16, 16, 16], assumed: small}}
-    batch: {{value: 1, assumed: small}}
-    epochs: {{value: 1, assumed: short}}
-    iterations_per_epoch: {{value: 3, assumed: short}}
-    optimiser:
-      name: {{value: adamw, assumed: any}}
-      learning_rate: {{value: 1.0e-3, assumed: any}}
-    schedule:
-      name: {{value: constant, assumed: any}}
-  inference:
-    overlap: {{value: 0.5, assumed: any}}
-"""
 MODELS = "mine: {model: mine, options: {value: {width: 4}, assumed: small}}\n"
 TARGET = """\
 kind: table

@@ -11,31 +11,12 @@ import numpy as np
 import pytest
 from helpers.clone import snakemake
 from helpers.dry_run import job_counts, make_clone
+from helpers.sample_paper import LABELS, PROTOCOL
 
 from benchmark.files import read_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
 
-LABELS = ("liver", "colon", "small_bowel")
-PROTOCOL = f"""\
-sample:
-  dataset: totalseg
-  labels: {{value: [{", ".join(LABELS)}], assumed: three large structures}}
-  convention: {{value: swin_smt, assumed: any}}
-  preparation:
-    spacing: {{value: [12.0, 12.0, 12.0], assumed: small}}
-  training:
-    patch: {{value: [16, 16, 16], assumed: small}}
-    batch: {{value: 1, assumed: small}}
-    epochs: {{value: 1, assumed: short}}
-    optimiser:
-      name: {{value: adamw, assumed: any}}
-      learning_rate: {{value: 1.0e-3, assumed: any}}
-    schedule:
-      name: {{value: constant, assumed: any}}
-  inference:
-    overlap: {{value: 0.5, assumed: any}}
-"""
 # A network that does not exist here: nothing of these rows can be trained.
 MODELS = "theirs: {model: elsewhere}\nnobodys: {model: elsewhere}\n"
 TARGET = """\

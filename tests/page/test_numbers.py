@@ -137,7 +137,8 @@ def test_the_ledger_shows_every_entry_with_its_evidence(page) -> None:
     ours = {f"ledger/{name}/{one.id}": one for name, folder in CATALOG.papers.items() for one in folder.ledger}
     assert set(entries) == set(ours) and len(ours) > 150
     for name, entry in ours.items():
-        for text in (entry.subject, entry.as_written, entry.as_released, entry.evidence, entry.because):
+        told = f"Authors: {entry.asked_authors}."
+        for text in (entry.subject, entry.as_written, entry.as_released, entry.evidence, entry.because, told):
             assert text in entries[name]
 
 

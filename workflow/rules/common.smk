@@ -6,11 +6,11 @@ from snakemake.dag import DAG
 
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
-from benchmark.jobs.changes import Changes
+from benchmark.jobs.changes import Changes, pass_over
 from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
-from benchmark.jobs.retries import pass_over, stop_at_wrong_input
+from benchmark.jobs.retries import stop_at_wrong_input
 from benchmark.jobs.site import Request, check_sites, submitted
 from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring, set_job_environment, told
