@@ -58,6 +58,7 @@ def cost_of_run(config: RunConfig) -> RunCost:
     """
     dataset = get_dataset(config.dataset)
     in_channels, classes = len(dataset.channels), len(config.labels or dataset.label_names) + 1
+    classes = config.training.classes(classes - 1)
     if config.training.objective == "masked_images":
         classes = in_channels  # it gives images
     network = build_on_meta(build_for_run, config, in_channels=in_channels, out_channels=classes)
@@ -138,9 +139,10 @@ def count_papers(catalog: Catalog) -> list[Path]:
 
 
 def pretrainings(catalog: Catalog, runs: Iterable[str]) -> list[str]:
-    """Trainings on masked images that the trainings of these runs begin from, each once: networks of their own."""
-    before = dict.fromkeys(name for run in runs for name in catalog.trainings(run))
-    return [name for name in before if catalog.run(name).training.objective == "masked_images"]
+    """Trainings that those of these runs begin from, each once: networks of their own."""
+    found = [catalog.training(run) for run in runs]
+    ends = {config.run for config in found if config is not None}
+    return [name for name in dict.fromkeys(name for run in runs for name in catalog.trainings(run)) if name not in ends]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

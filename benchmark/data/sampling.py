@@ -19,8 +19,9 @@ from benchmark.data.augmentation import build_steps
 from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.geometry import slice_patch
 from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
-from benchmark.data.store import PreparedStore
+from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.data.views import CaseView
+from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
 from benchmark.settings import Resize, Training
 
@@ -174,6 +175,7 @@ class PatchDataset(Dataset):
             view = step.see(view, generator)
         whole = self.training.sampling.strategy == "whole"
         image, labels = self._whole(view, number, generator) if whole else self._crop(view, generator)
+        labels = merged(labels) if self.training.sampling.structures == "merged" else labels
         for step in self.steps:
             image, labels = step.apply(image, labels, self.training.patch, generator)
         return torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(labels))
@@ -181,7 +183,7 @@ class PatchDataset(Dataset):
     def _whole(
         self, view: CaseView, number: int | None, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        start, size = [0] * len(view.shape), list(view.shape)
+        start, size = whole_box(view.prepared, self.training.sampling.margin)
         if number is not None:
             start[self.slice_axis], size[self.slice_axis] = number, 1
         image, labels = view.read(start, size)
@@ -203,6 +205,31 @@ class PatchDataset(Dataset):
         start = STRATEGIES[sampling.strategy](view, size, read, sampling.foreground_fraction, generator)
         image, labels = view.read(start, read)
         return (image.squeeze(axis + 1), labels.squeeze(axis)) if sliced else (image, labels)
+
+
+def whole_box(case: PreparedCase, margin: float | None) -> tuple[list[int], list[int]]:
+    """Where the whole of a case begins and how large it is, in voxels: all of it, or with a `margin` in mm the box of
+    its labelled voxels, so much larger on each side but inside of the volume; all of it where nothing is labelled."""
+    shape, slices = list(case.labels.shape), case.meta.get("foreground_slices")
+    if margin is None or not slices or not slices[0]:
+        return [0] * len(shape), shape
+    bounds = [(labelled[0], labelled[-1] + 1) for labelled in slices]
+    start, stop = enlarged_box(*zip(*bounds, strict=True), case.meta["spacing"], margin, shape)
+    return start, [last - first for first, last in zip(start, stop, strict=True)]
+
+
+def enlarged_box(
+    start: Sides, stop: Sides, spacing: Sequence[float], margin: float, shape: Sides
+) -> tuple[list[int], list[int]]:
+    """The box [start, stop) with `margin` mm more on each side, rounded to voxels, inside of a volume of `shape`."""
+    more = [round(margin / mm) for mm in spacing]
+    low = [max(first - by, 0) for first, by in zip(start, more, strict=True)]
+    return low, [min(last + by, side) for last, by, side in zip(stop, more, shape, strict=True)]
+
+
+def merged(labels: np.ndarray) -> np.ndarray:
+    """Labels with all structures as class 1; voxels without a class stay so."""
+    return np.where((labels > 0) & (labels != IGNORED), np.uint8(1), labels)
 
 
 def fit_whole(

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmark import lineage
-from benchmark.data.geometry import restore_labels, slice_patch
+from benchmark.data.geometry import restore_labels, slice_patch, uncrop
 from benchmark.data.prompts import Points, read_points
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
@@ -31,6 +31,7 @@ from benchmark.inference.components import keep_largest, numbers_of
 from benchmark.inference.prompts import predict_prompted
 from benchmark.inference.slices import on_slices, predict_on_network_grid, to_grid
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
+from benchmark.inference.two_stages import find_box, predict_enlarged
 from benchmark.layout import NETWORK_GRID
 from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
@@ -51,6 +52,9 @@ def predict_image(
     `points`: of the volume, for the method prompted.
     """
     inference = config.inference
+    if inference.enlarged != "labels":
+        patch = inference.patch or config.training.patch
+        return predict_enlarged(_mirrored(network, config), image, patch, inference, device=device)
     if inference.method in WHOLE:
         small = predict_small(network, image, config, device=device, points=points).numpy()
         return torch.from_numpy(_from_network_grid(small, image.shape[1:], config))
@@ -92,13 +96,26 @@ def predict_raw_labels(
     """Label one case on its raw grid: what goes back there, labels or scores, is `inference.restore`; uint8."""
     image = torch.from_numpy(np.asarray(case.image[:]))
     if config.inference.restore == "labels":
-        labels = predict_image(network, image, config, device=device, points=points).numpy()
+        if config.inference.first_stage is not None:
+            labels = _in_box(network, image, case.meta["spacing"], config, device=device)
+        else:
+            labels = predict_image(network, image, config, device=device, points=points).numpy()
         return restore_labels(labels, case.meta).astype(np.uint8)  # the store holds at most 255 classes
     from benchmark.data.planned_grid import restore_scores  # with it comes numba, which other recipes do without
 
     function, window = _windows(network, config)
     scores = predict_scores(function, image, window, device=device, precision=config.inference.precision)
     return restore_scores(scores.numpy(), case.meta)
+
+
+def _in_box(
+    network: nn.Module, image: Tensor, spacing: Sequence[float], config: RunConfig, *, device: str | torch.device
+) -> np.ndarray:
+    """Labels of the box that the network's first stage finds, background around it."""
+    start, stop = find_box(network, image, spacing, config.inference, device=device)
+    box = tuple(slice(first, last) for first, last in zip(start, stop, strict=True))
+    labels = predict_image(network, image[(slice(None), *box)], config, device=device).numpy()
+    return uncrop(labels, start, image.shape[1:])
 
 
 def _windows(network: nn.Module, config: RunConfig) -> tuple[Network, Window]:

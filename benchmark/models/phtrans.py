@@ -3,7 +3,8 @@
 Facts: lseventeen/FLARE22-TwoStagePHTrans at 4d4b16f (Apache-2.0), `models/phtrans.py`; parameter names are the released
 ones ("frist_conv" included). A U-Net of five resolutions whose three deepest run convolutions and Swin attention in
 parallel and sum them. No weights are linked. The challenge system runs it twice, coarse at 64^3 and fine at 96x192x192,
-after pseudo-labelling with a larger network; this module is the network.
+after pseudo-labelling with a larger network. With `first_stage` the network holds a coarse one beside itself, which was
+trained before it and learns no more; `inference.two_stages` asks it where to look.
 
 Variants: the release passes its dropout rate as `qkv_bias`, which is 0, so that queries, keys and values have no bias
 (`qkv_bias=False`, the default, and what 6.68 M parameters are counted with); as written they have one.
@@ -15,17 +16,21 @@ Deviations: window masks are computed from the input at hand instead of kept as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmark.errors import InputError
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
 from benchmark.models.layers.window_block import WindowBlock
 from benchmark.models.registry import register
+from benchmark.models.released import LoadReport
 
+FIRST_STAGE = "first_stage"
 LEVELS, CONV_ONLY = 5, 2  # resolutions, and how many of the finest have no attention
 SLOPE = 0.02
 
@@ -181,7 +186,41 @@ class PHTrans(PadToMultiple, ParallelUNet):
         dropout, drop_path: of convolution channels; largest rate of stochastic depth.
         deep_supervision: return four levels; their heads exist in any case.
         checkpointing: recompute every stage's activations in the backward pass.
+        first_stage: window of a coarse network of two classes that goes with this one, (4, 4, 4) in the release; None:
+            there is none. It takes no part in `forward`.
 
     Raises:
         ValueError: fewer than three depths, or heads that do not divide the channels.
     """
+
+    uncounted = (FIRST_STAGE + ".*",)  # the release, too, states the size of one network
+
+    def __init__(self, *, first_stage: Sequence[int] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        if first_stage is not None:
+            coarse = {"out_channels": 2, "window": first_stage, "deep_supervision": False, "checkpointing": False}
+            self.first_stage = PHTrans(**{**options, **coarse}).requires_grad_(False)
+
+    def begin_from(self, part: str, state: dict[str, Tensor]) -> LoadReport:
+        """Take over a trained coarse network as the first stage.
+
+        Args:
+            part: `first_stage`.
+            state: of a `phtrans` with two classes and the first stage's windows.
+
+        Raises:
+            InputError: another part, or a network without a first stage or with another one.
+        """
+        try:
+            if part != FIRST_STAGE:
+                raise AttributeError(part)
+            self.first_stage.load_state_dict(state)
+        except (AttributeError, RuntimeError) as error:
+            raise InputError(
+                f"{part} of phtrans cannot begin from these weights",
+                where="paper_tables: begins_from",
+                expected="first_stage of a network that has one, and weights of a phtrans of two classes like it",
+                found=str(error).splitlines()[-1].strip(),
+            ) from error
+        loaded = tuple(f"{FIRST_STAGE}.{key}" for key in state)
+        return LoadReport(loaded, missing=tuple(key for key in self.state_dict() if key not in loaded))

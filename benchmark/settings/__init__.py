@@ -7,7 +7,7 @@ documentation: the JSON schemas in workflow/schemas are generated from them.
 from __future__ import annotations
 
 from benchmark.settings.base import ELSEWHERE, RELEASED, Scale, Settings, Step
-from benchmark.settings.inference import Features, Inference, ReceptiveField
+from benchmark.settings.inference import Features, FirstStage, Inference, ReceptiveField
 from benchmark.settings.preparation import Preparation, Resampling
 from benchmark.settings.run import Beginning, ModelSpec, PreparedData, RunConfig
 from benchmark.settings.training import (
@@ -28,6 +28,7 @@ __all__ = [
     "RELEASED",
     "Beginning",
     "Features",
+    "FirstStage",
     "Inference",
     "Loss",
     "MaskedImages",

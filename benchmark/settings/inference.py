@@ -11,10 +11,19 @@ from benchmark.settings.base import Settings
 from benchmark.settings.training import POINT, Point, Resize
 
 
+class FirstStage(Settings):
+    """How the first of two stages finds the box that the second one labels."""
+
+    patch: tuple[int, int, int] = Field(description="Size that the first stage sees the whole volume at")
+    margin: float = Field(ge=0, description="mm by which the box of the largest part that it finds is enlarged")
+
+
 class Inference(Settings):
     """How a trained network labels a case."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"restore", "network_grid", "keep_largest", "point"})
+    added: ClassVar[frozenset[str]] = frozenset(
+        {"restore", "network_grid", "keep_largest", "point", "first_stage", "enlarged"}
+    )
 
     method: Literal["sliding_window", "slices", "whole", "prompted"] = Field(
         "sliding_window",
@@ -38,6 +47,17 @@ class Inference(Settings):
         "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
     )
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
+    enlarged: Literal["labels", "logits", "probabilities"] = Field(
+        "labels",
+        description="What of a whole volume comes back from the network's size: labels by `resize.labels`, or the "
+        "logits or the probabilities of each class, linearly by the convention of `resize.image`, before the highest "
+        "is taken",
+    )
+    first_stage: FirstStage | None = Field(
+        None,
+        description="Of networks with a `first_stage`: that one finds the foreground in the whole volume, and the "
+        "network labels its box alone; null: one stage",
+    )
     network_grid: bool = Field(
         False,
         description="Also keep labels as large as the network sees whole images, for conventions that score there",
@@ -58,6 +78,10 @@ class Inference(Settings):
     def _has_a_network_grid(self) -> Inference:
         if self.network_grid and self.method not in ("whole", "prompted"):
             raise ValueError("network_grid needs the method whole or prompted")
+        if (self.first_stage is not None or self.enlarged != "labels") and self.method != "whole":
+            raise ValueError("first_stage and enlarged belong to the method whole")
+        if (self.first_stage is not None or self.enlarged != "labels") and self.network_grid:
+            raise ValueError("labels of a box, or of enlarged scores, are not on a grid of the network: network_grid")
         if self.mirror and self.method == "prompted":
             raise ValueError("the method prompted cannot mirror: points would have to be mirrored too")
         return self

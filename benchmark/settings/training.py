@@ -165,6 +165,8 @@ class Resize(Settings):
 class Sampling(Settings):
     """How a training patch is chosen."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures"})
+
     strategy: Literal["foreground_voxel", "foreground_class", "whole"] = Field(
         "foreground_voxel",
         description="foreground_voxel: centre uniformly among foreground voxels (MONAI); foreground_class: first a "
@@ -179,6 +181,15 @@ class Sampling(Settings):
         "stored", description="unit: each image of `whole` is rescaled to [0, 1] by its own minimum and maximum"
     )
     resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
+    margin: float | None = Field(
+        None,
+        ge=0,
+        description="mm by which the box of all labelled voxels is enlarged on each side, to be the whole volume of "
+        "`whole` with a 3-D patch; null: the volume as it is",
+    )
+    structures: Literal["each", "merged"] = Field(
+        "each", description="merged: all structures are one class, as the first stage of two learns them"
+    )
 
 
 class Selection(Settings):
@@ -226,9 +237,15 @@ class Training(Settings):
                 raise ValueError(f"{objective} belongs to the objective {objective}, and only to it")
         if self.selection is not None and self.objective != "segmentation":
             raise ValueError("selection is by the loss of labels: the objective has to be segmentation")
+        if self.sampling.margin is not None and (len(self.patch) != 3 or self.sampling.strategy != "whole"):
+            raise ValueError("sampling.margin is of whole volumes: a patch of three sides, sampling.strategy whole")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self
+
+    def classes(self, structures: int) -> int:
+        """Classes that are learnt of a dataset with so many structures, background included."""
+        return 2 if self.sampling.structures == "merged" else structures + 1
 
     def counts_slices(self, volumes: bool) -> bool:
         """Whether an epoch is made of slices, and not of cases: a 2-D network that sees whole slices of volumes."""

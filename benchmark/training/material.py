@@ -64,7 +64,7 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
             )
         samples = PromptedDataset(whole, training.prompted.point)
     store, split = stores[0], splits[0]
-    classes = tuple(len(one.label_names) + 1 for one in stores)
+    classes = tuple(training.classes(len(one.label_names)) for one in stores)
     ignore = next((one.ignore_label for one in stores if one.ignore_label is not None), None)
     validated = split["val"] if len(stores) == 1 and training.objective == "segmentation" else []
     return Material(

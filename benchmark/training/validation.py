@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmark.data.geometry import slice_patch
-from benchmark.data.sampling import fit_whole
+from benchmark.data.sampling import fit_whole, merged, whole_box
 from benchmark.data.store import PreparedStore
 from benchmark.models.registry import full_resolution
 from benchmark.settings import Training
@@ -36,7 +36,7 @@ class Validator:
 
     def __init__(self, store: PreparedStore, cases: Sequence[str], training: Training, *, slice_axis: int = 2) -> None:
         self.store, self.cases, self.training, self.slice_axis = store, tuple(cases), training, slice_axis
-        self.classes = len(store.label_names) + 1
+        self.classes = training.classes(len(store.label_names))
 
     @torch.no_grad()
     def __call__(self, network: nn.Module, *, device: torch.device, rank: int = 0, world: int = 1) -> float:
@@ -71,6 +71,9 @@ class Validator:
         else:
             window = slice_patch(patch, axis) if sliced else patch
         sides = [_tiles(size, length) for size, length in zip(shape, window, strict=True)]
+        if self.training.sampling.margin is not None:
+            starts, sizes = whole_box(prepared, self.training.sampling.margin)
+            sides = [[(start, start + size, 0)] for start, size in zip(starts, sizes, strict=True)]
         for tiles in itertools.product(*sides):
             box = tuple(slice(start, stop) for start, stop, _ in tiles)
             image, labels = prepared.image[(slice(None), *box)], prepared.labels[box]
@@ -78,6 +81,7 @@ class Validator:
             if sliced:
                 image, labels = image.squeeze(axis + 1), labels.squeeze(axis)
                 del new[axis]
+            labels = merged(labels) if self.training.sampling.structures == "merged" else labels
             if self.training.sampling.strategy == "whole":
                 image, labels = fit_whole(image, labels, self.training)
             missing = [(0, side - inside) for side, inside in zip(patch, labels.shape, strict=True)]
