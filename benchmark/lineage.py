@@ -110,7 +110,7 @@ def features(config: RunConfig, *, weights: str, data: str, options: str) -> Mad
 def counted(config: RunConfig) -> Made:
     """What decides the parameters and operations of a run's network: the network, and the size of its input."""
     made = {
-        **flat({"model": config.model.model_dump(mode="json", exclude={"initialisation", "demo"})}),
+        **flat({"model": config.model.model_dump(mode="json", exclude={"initialisation", "also", "demo"})}),
         "training.patch": list(config.training.patch),
         "deep_supervision": config.training.loss.deep_supervision is not None,
         "dataset": config.dataset,
@@ -135,6 +135,11 @@ def case_pictures(*, scores: str) -> Made:
     """What makes the pictures of a run's cases; `scores` is the digest of its scores, which rest on all that is shown
     and say which cases are."""
     return {"scores": scores, **code("case_pictures")}
+
+
+def released_parts(config: RunConfig) -> tuple[str, ...]:
+    """Under what name each of the released files counts that a training begins from."""
+    return tuple("released" if not place else f"released{place + 1}" for place in range(len(config.model.released)))
 
 
 def released_digest(name: str) -> str:

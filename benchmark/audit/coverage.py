@@ -156,7 +156,7 @@ def _needs(catalog: Catalog, column: Column, runs: Sequence[str]) -> str:
     if column.measure not in ("score", "average"):
         return NOTHING
     made = {name for run in runs for name in (run, *catalog.trainings(run))}
-    weights = {catalog.run(name).model.initialisation for name in made} - {"scratch"}
+    weights = {file for name in made for file in catalog.run(name).model.released}
     return "data, a GPU and training" + (f"; weights {', '.join(sorted(weights))}" if weights else "")
 
 

@@ -217,7 +217,7 @@ class Catalog:
             "seed": seed,
         }
         if scale == "demo":
-            resolved["model"]["initialisation"] = "scratch"  # released weights fit no narrowed network
+            resolved["model"] |= {"initialisation": "scratch", "also": ()}  # released weights fit no narrowed network
         return validate(RunConfig, resolved, where=where)
 
     def _at_scale(self, protocol: Protocol, scale: Scale) -> dict[str, Any]:

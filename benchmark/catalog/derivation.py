@@ -105,8 +105,7 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
 def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
     config = catalog.run(run, scale)
     yield f"run         {run}, configuration {config.digest}"
-    beginnings = [config.model.initialisation, *(edge.training for edge in config.begins_from)]
-    beginnings = [name for name in beginnings if name != "scratch"] or ["scratch"]
+    beginnings = [*config.model.released, *(edge.training for edge in config.begins_from)] or ["scratch"]
     yield f"network     {network_of(config)}, from {' and '.join(beginnings)}"
     yield from (f"trained by  {training}" for training in catalog.trainings(run, scale) if training != run)
     yield f"convention  {column.convention or config.convention}"

@@ -121,7 +121,7 @@ def _run_table(plans: Sequence[RunPlan]) -> Table:
 
 def _weights_table(plans: Sequence[RunPlan]) -> Table:
     table = Table("weights", "file", "size", "licence", title="released weights", title_justify="left")
-    for name in sorted({plan.weights for plan in plans} - {""}):
+    for name in sorted({name for plan in plans for name in plan.weights}):
         source = weight_source(name)
         table.add_row(name, source.file, size(source.bytes), source.licence)
     return table

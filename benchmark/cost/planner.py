@@ -34,7 +34,7 @@ class RunPlan:
         trained: whether it is a training; a run that is predicted with another's weights is none.
         scored: whether it is a run; a training that others only begin from is none.
         needs: trainings before it: those that it begins from, or the one whose weights it is predicted with.
-        weights: released weights that it begins from or is predicted with; empty for none.
+        weights: released weights that it begins from or is predicted with.
         budget: estimate; None where the number of training images is unknown.
         method: where the operations of its network come from: counted, printed FLOPs, or unknown.
         drawn: whether one of the targets asked for draws its receptive field.
@@ -50,7 +50,7 @@ class RunPlan:
     trained: bool = True
     scored: bool = True
     needs: tuple[str, ...] = ()
-    weights: str = ""
+    weights: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,6 @@ class Planner:
             if not trained:
                 budget = replace(budget, steps=0, training_hours=budget.training_hours and 0.0, disk_bytes=0)
         stores = config.stores if trained else (config.store,)
-        released = config.model.initialisation
         return RunPlan(
             run=run,
             dataset=config.dataset,
@@ -162,7 +161,7 @@ class Planner:
             stores=tuple((store.dataset, store.id) for store in dict.fromkeys((*stores, config.store))),
             trained=trained,
             needs=tuple(edge.training for edge in config.begins_from) if trained else (config.training_id or "",),
-            weights="" if released == "scratch" or config.training_id not in (None, run) else released,
+            weights=config.model.released if config.training_id in (None, run) else (),
         )
 
     @cached_property
@@ -223,7 +222,7 @@ def jobs(plans: Sequence[RunPlan]) -> int:
     """Jobs of the stages before table or figure: per dataset, per preparation, per file of released weights, per
     training, and two per run."""
     stores = {store for plan in plans for store in plan.stores}
-    weights = {plan.weights for plan in plans} - {""}
+    weights = {name for plan in plans for name in plan.weights}
     per_run = sum(plan.trained + 2 * plan.scored + plan.drawn for plan in plans)
     return len({dataset for dataset, _ in stores}) * (len(STAGES) - 1) + len(stores) + len(weights) + per_run
 

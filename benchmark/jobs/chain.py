@@ -29,8 +29,8 @@ class Chain(DataChain):
         data = {store.id: self._data(store, ("train",), "case") for store in config.stores}
         beginnings = {beginning.part: self.trained(beginning.training) for beginning in config.begins_from}
         begins_from = {part: state.digest for part, state in beginnings.items()}
-        if config.model.initialisation != "scratch":
-            begins_from["released"] = self.weights(config.model.initialisation).digest
+        for part, name in zip(lineage.released_parts(config), config.model.released, strict=True):
+            begins_from[part] = self.weights(name).digest
         made = lineage.trained(config, data=data, begins_from=begins_from)
         stores, begun = tuple(map(self.prepared, config.stores)), tuple(beginnings.values())
         return self._compare("train_run", self.layout.trained(training), made, inputs=stores, follows=begun)

@@ -36,11 +36,10 @@ class TrainingJobs:
         return [self._layout.split(store.dataset) for store in self._config(wildcards).stores]
 
     def beginnings(self, wildcards: Wildcards) -> list[str]:
-        """Records of the weights that it begins from: other trainings', in their order, then a released file's."""
+        """Records of the weights that it begins from: other trainings', in their order, then released files'."""
         config = self._config(wildcards)
         found = [self._layout.trained(beginning.training) for beginning in config.begins_from]
-        released = config.model.initialisation
-        return [*found, *([self._layout.weights(released)] if released != "scratch" else [])]
+        return found + [self._layout.weights(name) for name in config.model.released]
 
     def gpus(self, wildcards: Wildcards) -> int:
         return self._placement(wildcards).gpus

@@ -16,12 +16,29 @@ from benchmark.settings.training import Training
 class ModelSpec(Settings):
     """A network and its options."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"also"})
+
     name: str = Field(description="Registered name: a module of benchmark/models")
     options: dict[str, Any] = Field(default_factory=dict)
     initialisation: str = Field("scratch", description="scratch, or a name of the weights registry")
+    also: tuple[str, ...] = Field(
+        (), description="More of that registry, loaded after it in this order: files for other parts, or laid over it"
+    )
     demo: dict[str, Any] | None = Field(
         None, description="Options at demo scale, in place of the network's own demo options; ours, so without tags"
     )
+
+
+    @model_validator(mode="after")
+    def _begins_with_the_first_file(self) -> ModelSpec:
+        if self.also and self.initialisation == "scratch":
+            raise ValueError("`also` is loaded after `initialisation`, which is scratch: name the first file there")
+        return self
+
+    @property
+    def released(self) -> tuple[str, ...]:
+        """Names of all released files that it begins from, in the order of loading; none from scratch."""
+        return () if self.initialisation == "scratch" else (self.initialisation, *self.also)
 
 
 class Beginning(Settings):

@@ -99,7 +99,7 @@ class TrainingLoop:
         self.selector = selector
         self.total_steps = self.training.epochs * steps_per_epoch
         self.objective = objective or Segmentation(self.training)
-        pretrained = config.model.initialisation != "scratch" or bool(config.begins_from)
+        pretrained = bool(config.model.released or config.begins_from)
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
         self.optimiser = make_optimiser(network, self.training.optimiser)
         self.network = set_up_network(processes, network, self.training)

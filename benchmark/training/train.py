@@ -101,7 +101,7 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
     Raises:
         InputError: one is missing or damaged, or their number is not that of the recipe.
     """
-    expected = len(config.begins_from) + (config.model.initialisation != "scratch")
+    expected = len(config.begins_from) + len(config.model.released)
     for what, found, wanted in (
         ("--stores", arguments.stores, len(config.stores)),
         ("--splits", arguments.splits, len(config.stores)),
@@ -115,11 +115,11 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
     stores = tuple(PreparedStore(path.parent) for path in arguments.stores)
     splits = tuple(read_json(path) for path in arguments.splits)
     beginnings = tuple(weights_at_hand(path, None) for path in arguments.beginnings)
-    parts = [*(edge.part for edge in config.begins_from), "released"]
+    parts = [*(edge.part for edge in config.begins_from), *lineage.released_parts(config)]
     made = lineage.trained(
         config,
         data={name: _data(*found) for name, *found in zip(names, stores, splits, strict=True)},
-        begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=False)},
+        begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=True)},
     )
     return Inputs(names, stores, splits, beginnings, made)
 
