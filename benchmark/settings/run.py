@@ -28,7 +28,6 @@ class ModelSpec(Settings):
         None, description="Options at demo scale, in place of the network's own demo options; ours, so without tags"
     )
 
-
     @model_validator(mode="after")
     def _begins_with_the_first_file(self) -> ModelSpec:
         if self.also and self.initialisation == "scratch":

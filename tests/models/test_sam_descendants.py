@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from helpers.released_facts import read_keys, shapes
 from helpers.sam_facts import assert_gradient, counts, full, largest, small
 from torch import nn
+from torch.nn import functional
 
 from benchmark.errors import InputError
 from benchmark.models.layers.sam.sizes import DEMO_SIZE
+from benchmark.models.msa import ThreeAdapterBlock, folded
 from benchmark.models.registry import build
 
 TOLERANCE = 1e-5
@@ -156,3 +160,49 @@ def test_a_query_for_all_classes_takes_the_first_masks():
         assert torch.equal(logits[:, 1:], masks.logits) and not logits[:, 0].any()
     with pytest.raises(InputError, match="4 masks, too few for 7 classes"):
         build("sam", out_channels=8, **options)
+
+
+@pytest.mark.parametrize(("length", "sides"), [(2, (1, 2)), (4, (1, 4)), (6, (2, 3)), (16, (2, 8)), (20, (4, 5))])
+def test_how_msa_folds_the_slices_of_a_chunk(length, sides):
+    """The first three are those of the description of the release's search."""
+    assert folded(length) == sides
+
+
+@pytest.mark.parametrize("window", [2, None])
+def test_msa_attends_from_slice_to_slice_within_chunks(window):
+    """Place by place, in plain loops: a sequence of four is a grid of 1 x 4, with tables of 1 and 7 rows."""
+    torch.manual_seed(0)
+    block = ThreeAdapterBlock(8, 2, (2, 2), window, volumes=True, chunk=4).double()
+    for table in (block.attn.rel_h, block.attn.rel_w):
+        torch.nn.init.normal_(table)
+    tokens = torch.randn(8, 2, 2, 8, dtype=torch.float64)
+    found = block.along_depth(tokens)
+    rows = functional.interpolate(block.attn.rel_h.T[None], 1, mode="linear")[0].T
+    columns = functional.interpolate(block.attn.rel_w.T[None], 7, mode="linear")[0].T
+    for first, row, column in itertools.product((0, 4), (0, 1), (0, 1)):
+        sequence = block.norm1(tokens[first : first + 4, row, column])
+        query, key, value = block.attn.qkv(sequence).unflatten(-1, (3, 2, 4)).permute(1, 2, 0, 3)
+        logits = query @ key.transpose(1, 2) / 2
+        for i, j in itertools.product(range(4), range(4)):
+            logits[:, i, j] += query[:, i] @ rows[0] + query[:, i] @ columns[i - j + 3]
+        attended = (logits.softmax(-1) @ value).transpose(0, 1).flatten(1)
+        expected = block.Depth_Adapter(block.attn.proj(attended))
+        assert torch.allclose(found[first : first + 4, row, column], expected, atol=1e-12)
+    without = ThreeAdapterBlock(8, 2, (2, 2), window).double()
+    without.load_state_dict(block.state_dict())
+    assert torch.allclose(block.adapted(tokens), without.adapted(tokens) + found, atol=1e-12)
+
+
+def test_msa_for_volumes_trains_its_depth_adapters_and_refuses_half_a_chunk():
+    options = {"in_channels": 1, "out_channels": 2, "spatial_shape": (64, 64), "size": DEMO_SIZE}
+    model = build("msa", **options, volumes=True, chunk=2)
+    slices = torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    places, labels = torch.full((4, 1, 2), 32.0), torch.ones(4, 1, dtype=torch.long)
+    model(slices, places, labels)[0].square().mean().backward()
+    gradients = [one.grad for name, one in model.named_parameters() if "Depth_Adapter" in name]
+    assert gradients and all(gradient is not None and gradient.any() for gradient in gradients)
+    with torch.no_grad():
+        moved = model.encode(torch.cat([slices[:1] + 0.1, slices[1:]])).features - model.encode(slices).features
+        assert moved[1].any()  # the first slice is seen by the second one
+        with pytest.raises(InputError, match="whole chunks"):
+            build("msa", **options, volumes=True, chunk=3).encode(slices)

@@ -35,11 +35,12 @@ class AdapterBlock(Block):
         self.Space_Adapter, self.MLP_Adapter = Bottleneck(width), Bottleneck(width)
 
     def attended(self, grid: Tensor) -> Tensor:
-        def adapted(window: Tensor) -> Tensor:
-            result = self.attn(self.norm1(window))
-            return result + self.Space_Adapter(result)
+        return in_windows(self.adapted, grid, self.window)
 
-        return in_windows(adapted, grid, self.window)
+    def adapted(self, window: Tensor) -> Tensor:
+        """The first residual within windows, [windows, rows, columns, width]."""
+        result = self.attn(self.norm1(window))
+        return result + self.Space_Adapter(result)
 
     def transformed(self, normalised: Tensor) -> Tensor:
         return self.mlp(normalised) + SCALE * self.MLP_Adapter(normalised)

@@ -53,10 +53,14 @@ class RelativeAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
+    def table(self, name: str, side: int) -> Tensor:
+        """[2 side - 1, d]: one of the tables, for that side of the grid at hand."""
+        return getattr(self, name)
+
     def forward(self, grid: Tensor) -> Tensor:
         projected = self.qkv(grid).unflatten(-1, (3, self.heads, -1))
         query, key, value = projected.permute(3, 0, 4, 1, 2, 5).unbind(0)  # [B, heads, rows, columns, d]
-        rows, columns = (_by_offset(getattr(self, name)) for name in self.tables)
+        rows, columns = map(_by_offset, map(self.table, self.tables, grid.shape[1:3]))
         scores = torch.einsum("bhrcd,rkd->bhrck", query, rows)[..., None]
         scores = scores + torch.einsum("bhrcd,ckd->bhrck", query, columns)[..., None, :]
         attended = functional.scaled_dot_product_attention(
