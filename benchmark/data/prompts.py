@@ -44,16 +44,30 @@ def choose_pixel(mask: np.ndarray, how: Point, generator: np.random.Generator) -
     return int(x), int(y)
 
 
+def error_points(
+    predicted: np.ndarray, reference: np.ndarray, count: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points where a mask [H, W] is wrong, with replacement: int64 [count, 2], (x, y), and their labels [count], 1 where
+    foreground is missed and 0 where it is too much. Where nothing is wrong the labels are -1, not a point (SAM-Med2D,
+    whose places are then drawn as well; they have no effect)."""
+    wrong = pixels_of(predicted != reference)
+    if not len(wrong):
+        return np.zeros((count, 2), np.int64), np.full(count, -1, np.int64)
+    points = wrong[generator.choice(len(wrong), size=count)]
+    return points.astype(np.int64), reference[points[:, 1], points[:, 0]].astype(np.int64)
+
+
 class PromptedDataset(Dataset):
     """Slices of a data set of whole slices, with one class of each and a point on it, drawn from the seed and i alone.
 
     Items are (image float32 [C, H, W], mask float32 [H, W], point float32 [1, 2] in pixels (x, y), label int64 [1]).
+    With `numbered`, the seed and i follow, int64 [2], for draws that are made later.
     The class is any of those that the slice shows, each alike. Where resizing has left none, the mask is empty and the
     point one of the background, which the label 0 says (SAM-Med2D's and MSA's rule; E-SAM's transform fails).
     """
 
-    def __init__(self, samples: PatchDataset, point: Point) -> None:
-        self.samples, self.point = samples, point
+    def __init__(self, samples: PatchDataset, point: Point, *, numbered: bool = False) -> None:
+        self.samples, self.point, self.numbered = samples, point, numbered
         self.ignore = samples.store.ignore_label  # None is unlike every label
 
     @property
@@ -63,7 +77,7 @@ class PromptedDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         image, labels = self.samples[index]
         generator = np.random.default_rng((self.samples.seed, POINT_STREAM, index))
         shown = np.unique(labels)
@@ -71,7 +85,8 @@ class PromptedDataset(Dataset):
         mask = labels.numpy() == generator.choice(shown) if len(shown) else np.zeros(labels.shape, bool)
         point = choose_pixel(mask if len(shown) else ~mask, self.point, generator)
         label = torch.tensor([int(len(shown) > 0)])
-        return image, torch.from_numpy(mask.astype(np.float32)), torch.tensor([point], dtype=torch.float32), label
+        told = torch.from_numpy(mask.astype(np.float32)), torch.tensor([point], dtype=torch.float32), label
+        return (image, *told, *([torch.tensor([self.samples.seed, index])] if self.numbered else []))
 
 
 def points_of(labels: np.ndarray, case: str, axis: int, how: Point) -> dict[int, dict[int, tuple[int, int]]]:

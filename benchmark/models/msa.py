@@ -7,8 +7,8 @@ the position code differently, and positions stay those of a 64 x 64 grid and ar
 Released weights: SAM's. The relative tables and the decoder's perceptrons have other names there, so that they are not
 loaded: the tables stay zero, since they are frozen. The prompt encoder runs without gradients.
 `Depth_Adapter` belongs to the mode for volumes (`volumes`), which no row uses: slices of a volume stand one after the
-other in the batch, and each block also attends from slice to slice. That mode follows the description alone: there is no
-output of the release to compare it with. In blocks with several windows a chunk mixes windows and slices, as released.
+other in the batch, and each block also attends from slice to slice. That mode follows the description alone: there is
+no output of the release to compare it with. In blocks with several windows a chunk mixes windows and slices, as released.
 Deviations: rectangles are accepted.
 """
 

@@ -67,11 +67,25 @@ class PromptedLoss(Settings):
     quality_error: Literal["l1", "mse"] = Field("mse", description="How its error is measured; added with weight 1")
 
 
+class Refinement(Settings):
+    """Rounds that follow the first one on the same samples, each with an optimiser step: the sigmoid of the last mask is
+    a prompt, and points lie where it is wrong. The decoder alone learns in them (SAM-Med2D)."""
+
+    rounds: int = Field(
+        8, ge=3, description="How many; in the last, and in one that is drawn of those between the first and it, the "
+        "mask is the only prompt",
+    )  # fmt: skip
+    points: tuple[int, ...] = Field((1, 3, 5, 9), min_length=1, description="Of which their number is drawn each round")
+
+
 class Prompted(Settings):
     """Training on single masks that a point asks for: each sample is one class of an image and a point on it."""
 
+    added: ClassVar[frozenset[str]] = frozenset({"refinement"})
+
     loss: PromptedLoss = PromptedLoss()
     point: Point = Field("random", description=POINT)
+    refinement: Refinement | None = Field(None, description="Rounds after the first; null: one round")
 
 
 class MaskedImages(Settings):

@@ -145,26 +145,41 @@ class TrainingLoop:
 
     def _optimise(self, step: int, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Forward and backward over this process's share, then one update; returns this process's measurements."""
-        began = time.perf_counter()
-        sizes, epoch = [len(indices) for indices in self.share.micro_batches(step)], step // self.steps_per_epoch
-        loss, waited = 0.0, 0.0
-        for number, size in enumerate(sizes, start=1):
+        began, waited, epoch = time.perf_counter(), [], step // self.steps_per_epoch
+
+        def first(_: int) -> Tensor:
             waiting = time.perf_counter()
             batch = self.processes.to_device(next(batches))
-            waited += time.perf_counter() - waiting
-            with self.network.without_sync() if number < len(sizes) else nullcontext():
-                # each sample counts 1 / batch: shares are equal and DDP averages over the processes
-                part = self.objective(self.network, *batch, epoch=epoch) * (size / self.share.samples)
-                self.processes.scaler.scale(part).backward()
-            loss += part.detach()
-        self._update(step)
+            waited.append(time.perf_counter() - waiting)
+            return self.objective(self.network, *batch, epoch=epoch)
+
+        further = getattr(self.objective, "further_rounds", 0)
+        if further:
+            self.objective.start()
+        losses = [self._learn(step, first)]
+        for number in range(further):
+            losses.append(
+                self._learn(step, lambda part, number=number: self.objective.again(self.network, part, number))
+            )
         seconds = time.perf_counter() - began
         return {
-            "loss": float(loss),
-            "waited": waited,
+            "loss": float(sum(losses) / len(losses)),
+            "waited": sum(waited),
             "seconds": seconds,
             "memory": peak_memory_mb(self.processes.device),
         }
+
+    def _learn(self, step: int, loss_of: Callable[[int], Tensor]) -> Tensor:
+        """Forward and backward of each forward pass (from 0) of this process's share, and one update; the loss."""
+        sizes, loss = [len(indices) for indices in self.share.micro_batches(step)], torch.zeros(())
+        for number, size in enumerate(sizes):
+            with self.network.without_sync() if number + 1 < len(sizes) else nullcontext():
+                # each sample counts 1 / batch: shares are equal and DDP averages over the processes
+                part = loss_of(number) * (size / self.share.samples)
+                self.processes.scaler.scale(part).backward()
+            loss = loss.to(part.device) + part.detach()
+        self._update(step)
+        return loss
 
     def _update(self, step: int) -> None:
         if step // self.steps_per_epoch < self.training.freeze_epochs:

@@ -62,7 +62,8 @@ def make_material(config: RunConfig, stores: Sequence[PreparedStore], splits: Se
             raise InputError(
                 "points are drawn in one store", where=config.run, expected="no `joint`", found=len(stores)
             )
-        samples = PromptedDataset(whole, training.prompted.point)
+        numbered = training.prompted.refinement is not None
+        samples = PromptedDataset(whole, training.prompted.point, numbered=numbered)
     store, split = stores[0], splits[0]
     classes = tuple(training.classes(len(one.label_names)) for one in stores)
     ignore = next((one.ignore_label for one in stores if one.ignore_label is not None), None)

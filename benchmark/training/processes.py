@@ -28,6 +28,7 @@ AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 # What a launcher tells each process. Only torchrun's own agents, of which ours is one, also say which launch it was.
 LAUNCH = "TORCHELASTIC_RUN_ID"
 PLACES = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+QUALITY_HEAD = "iou_prediction_head"
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # other ranks wait this long for the first one's checkpoint or validation
 
 
@@ -211,9 +212,12 @@ def set_up_network(processes: Processes, network: nn.Module, training: Training)
     """Move the network to its device and make it data parallel.
 
     Parameters that no forward reaches, as the network declares (`unused_parameters`, name patterns), are marked as
-    such: DDP would wait for their gradients. They are not trained either way.
+    such: DDP would wait for their gradients. They are not trained either way. A head of predicted quality is reached
+    where the loss has a term for it.
     """
     unused = getattr(network, "unused_parameters", ())
+    if training.prompted is not None and training.prompted.loss.quality != "none":
+        unused = tuple(pattern for pattern in unused if QUALITY_HEAD not in pattern)
     for name, parameter in network.named_parameters():
         if any(fnmatchcase(name, pattern) for pattern in unused):
             parameter.requires_grad_(False)

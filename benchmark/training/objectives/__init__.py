@@ -12,11 +12,15 @@ from benchmark.settings import Training
 from benchmark.training.objectives.dice_cross_entropy import SegmentationLoss
 from benchmark.training.objectives.masked_images import reconstruction_loss
 from benchmark.training.objectives.prompted import prompted_loss
+from benchmark.training.objectives.refined import RefinedPrompts
 from benchmark.training.objectives.segmentation import own_classes
 
 
 class Objective(Protocol):
-    """From a network and the tensors of a batch, the images first, to a loss: a mean over the batch's samples."""
+    """From a network and the tensors of a batch, the images first, to a loss: a mean over the batch's samples.
+
+    One that has `further_rounds` is asked again, as `RefinedPrompts` says.
+    """
 
     def __call__(self, network: nn.Module, *batch: Tensor, epoch: int) -> Tensor: ...
 
@@ -88,6 +92,8 @@ def make_objective(training: Training, classes: Sequence[int], ignore: int | Non
     """
     if training.objective == "masked_images":
         return MaskedImageModelling(training)
+    if training.prompted is not None and training.prompted.refinement is not None:
+        return RefinedPrompts(training)
     if training.objective == "prompted":
         return Prompted(training)
     unlabelled = {"ignore": ignore, "ignored_mass": False}

@@ -132,7 +132,9 @@ class PromptedSam(SegmentAnything):
             boxes: [N, 4], corners in input pixels (x0, y0, x1, y1).
             masks: [N, 1, h, w], an earlier answer at low resolution, in the form that the network was trained with.
         """
-        prompts = self.encode_prompts(points, labels, boxes, masks)
+        return self._masks(embedding, self.encode_prompts(points, labels, boxes, masks), image_index)
+
+    def _masks(self, embedding: Embedding, prompts: Prompts, image_index: Tensor) -> Masks:
         features = embedding.features[image_index]
         logits, quality = self.mask_decoder(features, self.prompt_encoder.grid_code(), *prompts)
         chosen = {"single": slice(0, 1), "best_of_three": slice(1, 4), "all": slice(0, self.classes)}[self.mask_choice]
@@ -140,18 +142,31 @@ class PromptedSam(SegmentAnything):
         return Masks(self.enlarge(low_resolution, embedding.shape), quality[:, chosen], low_resolution)
 
     def forward(
-        self, images: Tensor, points: Tensor | None = None, labels: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self,
+        images: Tensor | None,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+        *,
+        keep: bool = False,
+        embedding: tuple[Tensor, list[Tensor], tuple[int, int]] | None = None,
+        masks: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
         """Class logits [B, K + 1, H, W] of one point per class, or of one for all; see the module's text.
 
         With `points` [B, P, 2] and their `labels` [B, P], one query per image: logits of its mask [B, 1, H, W] and the
-        predicted IoU [B, 1]. Training goes through here, since a wrapped module has no other way in.
+        predicted IoU [B, 1]. Training goes through here, since a wrapped module has no other way in. With `keep`, the
+        mask at low resolution [B, 1, h, w] follows, and the parts of the `Embedding` but for its shape.
+
+        With an `embedding` in place of images, and `masks` [B, 1, h, w] as a prompt beside the points or alone: logits,
+        predicted IoU and the mask at low resolution, without gradients through the prompts.
 
         Raises:
             ValueError: a query answers for all classes at once, so that it has no mask of its own.
         """
+        if embedding is not None:
+            return self._answer_again(Embedding(*embedding), points, labels, masks)
         if points is not None:
-            return self._answer(images, points, labels)
+            return self._answer(images, points, labels, keep=keep)
         batch, _, height, width = images.shape
         queries = 1 if self.mask_choice == "all" else self.classes
         places = [[[width * number // (queries + 1), height // 2]] for number in range(1, queries + 1)]
@@ -163,9 +178,20 @@ class PromptedSam(SegmentAnything):
         logits = logits.reshape(batch, -1, height, width)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
-    def _answer(self, images: Tensor, points: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _answer(self, images: Tensor, points: Tensor, labels: Tensor | None, *, keep: bool) -> tuple[Tensor, ...]:
         if self.mask_choice == "all":
             raise ValueError("with mask_choice all a point has no mask of its own; choose single")
         image_index = torch.arange(len(images), device=images.device)
-        masks = self.decode(self.encode(images), points, labels, image_index).best()
-        return masks.logits, masks.predicted_iou
+        embedding = self.encode(images)
+        masks = self.decode(embedding, points, labels, image_index).best()
+        kept = (masks.low_resolution, embedding.features, *embedding.layers) if keep else ()
+        return masks.logits, masks.predicted_iou, *kept
+
+    def _answer_again(
+        self, embedding: Embedding, points: Tensor | None, labels: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            prompts = self.encode_prompts(points, labels, None, masks)
+        image_index = torch.arange(len(embedding.features), device=embedding.features.device)
+        best = self._masks(embedding, prompts, image_index).best()
+        return best.logits, best.predicted_iou, best.low_resolution
