@@ -47,9 +47,9 @@ def choose_pixel(mask: np.ndarray, how: Point, generator: np.random.Generator) -
 def error_points(
     predicted: np.ndarray, reference: np.ndarray, count: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points where a mask [H, W] is wrong, with replacement: int64 [count, 2], (x, y), and their labels [count], 1 where
-    foreground is missed and 0 where it is too much. Where nothing is wrong the labels are -1, not a point (SAM-Med2D,
-    whose places are then drawn as well; they have no effect)."""
+    """Points where a mask [H, W] is wrong, with replacement: int64 [count, 2], (x, y), and labels [count], 1 where
+    foreground is missed and 0 where it is too much. Where nothing is wrong the labels are -1, not a point (SAM-Med2D
+    draws places then, which have no effect)."""
     wrong = pixels_of(predicted != reference)
     if not len(wrong):
         return np.zeros((count, 2), np.int64), np.full(count, -1, np.int64)

@@ -8,7 +8,8 @@ Released weights: SAM's. The relative tables and the decoder's perceptrons have 
 loaded: the tables stay zero, since they are frozen. The prompt encoder runs without gradients.
 `Depth_Adapter` belongs to the mode for volumes (`volumes`), which no row uses: slices of a volume stand one after the
 other in the batch, and each block also attends from slice to slice. That mode follows the description alone: there is
-no output of the release to compare it with. In blocks with several windows a chunk mixes windows and slices, as released.
+no output of the release to compare it with. In blocks with several windows a chunk mixes windows and slices, as in the
+release.
 Deviations: rectangles are accepted.
 """
 

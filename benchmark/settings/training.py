@@ -68,7 +68,7 @@ class PromptedLoss(Settings):
 
 
 class Refinement(Settings):
-    """Rounds that follow the first one on the same samples, each with an optimiser step: the sigmoid of the last mask is
+    """Rounds that follow the first one on the same samples, each with an optimiser step: the last mask's sigmoid is
     a prompt, and points lie where it is wrong. The decoder alone learns in them (SAM-Med2D)."""
 
     rounds: int = Field(

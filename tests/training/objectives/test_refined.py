@@ -1,4 +1,4 @@
-"""SAM-Med2D's rounds: points where the mask is wrong, what each round is asked by, what learns, and in how many steps."""
+"""SAM-Med2D's rounds: points where the mask is wrong, what each is asked by, what learns, and in how many steps."""
 
 from __future__ import annotations
 
