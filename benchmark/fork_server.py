@@ -1,8 +1,9 @@
 """One process that has imported everything, of which the jobs of a demo are forks.
 
-At demo scale a job works for seconds and imports for three. So Snakemake starts this server once, and `python -m benchmark`
-hands it what it was asked, its files and its environment, waits, passes signals on, and ends as the job ended. The server
-ends with the Snakemake that started it, and its jobs with it. At other scales a job is a process of its own.
+At demo scale a job works for seconds and imports for three. So Snakemake starts this server once, and `python -m
+benchmark` hands it what it was asked, its files and its environment, waits, passes signals on, and ends as the job
+ended. The server ends with the Snakemake that started it, and its jobs with it. At other scales a job is a process of
+its own.
 """
 
 from __future__ import annotations
@@ -83,8 +84,13 @@ def start(log: str) -> IO[bytes]:
     folder = tempfile.mkdtemp(prefix="retable-")  # of this user alone
     os.environ[ADDRESS] = str(Path(folder, "jobs"))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "benchmark.fork_server", log]
-    server = subprocess.Popen(words, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+    with socket.socket(socket.AF_UNIX) as asked:  # here, so that the first job finds it while the server still imports
+        asked.bind(os.environ[ADDRESS])
+        asked.listen(128)
+        words = [sys.executable, "-m", "benchmark.fork_server", log, str(asked.fileno())]
+        server = subprocess.Popen(
+            words, stdin=subprocess.PIPE, env=environment, start_new_session=True, pass_fds=[asked.fileno()]
+        )
     assert server.stdin is not None
     return server.stdin
 
@@ -105,13 +111,12 @@ class Job(NamedTuple):
 class Server:
     """Takes requests at a socket, one fork for each, until its standard input ends."""
 
-    def __init__(self, address: str, log: Path) -> None:
+    def __init__(self, asked: socket.socket, log: Path) -> None:
         self.log = log
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        self.log.write_text("seconds\tcpu_seconds\tpeak_mb\texit_code\tjob\n", encoding="utf-8")
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(address)
-        self.socket.listen(128)
+        if not self.log.exists():
+            self.log.write_text("seconds\tcpu_seconds\tpeak_mb\texit_code\tjob\n", encoding="utf-8")
+        self.socket = asked
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.socket, selectors.EVENT_READ)
         self.selector.register(sys.stdin, selectors.EVENT_READ)
@@ -217,7 +222,7 @@ def _received(connection: socket.socket) -> bytes:
 def main() -> int:
     """Serve; in a fork, run its command."""
     address = os.environ[ADDRESS]
-    server = Server(address, Path(sys.argv[1]))
+    server = Server(socket.socket(fileno=int(sys.argv[2])), Path(sys.argv[1]))
     from benchmark import cli
 
     cli.build_parser(cli.COMMANDS, forgive=True)

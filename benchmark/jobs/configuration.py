@@ -42,7 +42,7 @@ class WorkflowConfig(Settings):
     )
     datasets: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="Datasets on which a target's rows are run, e.g. {table2_umamba: [neurips_cellseg]}; others run on all",
+        description="Datasets on which a target's rows are run, e.g. {table2_umamba: [endovis17]}; others run on all",
     )
     significance_unit: Unit = Field(
         "cases",

@@ -1,7 +1,7 @@
 """One line that a person can read while Snakemake works: jobs done of all, time left, what is running.
 
-In place of Snakemake's own messages where the configuration says `progress: true`, as `make demo` does; errors are shown
-too. Snakemake's file in .snakemake/log has everything as always.
+In place of Snakemake's own messages where the configuration says `progress: true`, as `make demo` does; errors are
+shown too. Snakemake's file in .snakemake/log has everything as always.
 """
 
 from __future__ import annotations
