@@ -1,4 +1,5 @@
-# make demo: finished tables, figures, page and report on a laptop. make test: every test. Both begin by making .venv.
+# make demo: finished tables, figures, page and report on a laptop; make demo-all: every row of them, in longer. make test:
+# every test. All begin by making .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -6,14 +7,15 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # make TORCH=cuda: the CUDA build of torch on a machine without a GPU, such as a login node (envs/README.md).
 export TORCH TORCH_INDEX DRIVER
 
-.PHONY: demo test lint lock clean
+.PHONY: demo demo-all test lint lock clean
 
 # A killed Snakemake leaves its lock behind. Under a lock of the system's, which dies with its holder, it may be removed.
-demo: .venv/installed
+demo: ROWS := --configfile demo/rows.yaml
+demo demo-all: .venv/installed
 	@flock --nonblock results/.lock true || (echo "another demo is running here"; exit 1)
 	@flock results/.lock $(BIN)/snakemake --profile demo --unlock --quiet all
-	flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml
-	@flock results/.lock $(BIN)/snakemake --profile demo --configfile demo/rows.yaml --report results/demo/report.html --quiet all
+	flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --config progress=true
+	@flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --report results/demo/report.html --quiet all
 	@echo "page:   $(CURDIR)/results/demo/index.html"
 	@echo "report: $(CURDIR)/results/demo/report.html"
 

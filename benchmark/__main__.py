@@ -2,7 +2,12 @@
 
 import sys
 
-from benchmark.cli import main
+from benchmark.fork_server import delegate
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = delegate(sys.argv[1:])
+    if code is None:
+        from benchmark.cli import main
+
+        code = main()
+    sys.exit(code)

@@ -207,7 +207,7 @@ class Catalog:
             "trained_by": _trained_by(run, protocol.trained_by, scale),
             "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
             "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
-            **self._heads(protocol, trainer, folder, where),
+            **self._heads(protocol, trainer, folder, scale, where),
             "model": {
                 **model.spec.model_dump(mode="json", exclude=None if scale == "demo" else {"demo"}),
                 **settings.get("model", {}),
@@ -240,13 +240,16 @@ class Catalog:
             found.append({"part": part, "training": f"{folder.paper.paper}/{by}/{other}/seed0"})
         return found
 
-    def _heads(self, protocol: Protocol, trainer: Protocol, folder: PaperFolder, where: str) -> dict[str, Any]:
+    def _heads(
+        self, protocol: Protocol, trainer: Protocol, folder: PaperFolder, scale: Scale, where: str
+    ) -> dict[str, Any]:
         """Heads of the network of a joint training, and which of them is the protocol's: that of its dataset."""
         parts = [pick(folder.protocols, name, "protocol", f"{where}: joint") for name in trainer.joint]
         if not parts or trainer.training.objective != "segmentation":
             return {}
         datasets = [part.dataset for part in parts]
-        heads = [len(part.labels or get_dataset(part.dataset).label_names) + 1 for part in parts]
+        labels = [self._at_scale(part, scale)["labels"] or get_dataset(part.dataset).label_names for part in parts]
+        heads = [len(names) + 1 for names in labels]
         if trainer is protocol:
             return {"heads": heads}
         if datasets.count(protocol.dataset) != 1:

@@ -40,6 +40,10 @@ class WorkflowConfig(Settings):
         default_factory=dict,
         description="Rows of a target that are run, e.g. {table1_totalseg: [UNETR, nnU-Net]}; other targets run whole",
     )
+    datasets: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Datasets on which a target's rows are run, e.g. {table2_umamba: [endovis17]}; others run on all",
+    )
     significance_unit: Unit = Field(
         "cases",
         description="What the tests beside a table take as one score: cases, classes (structures), or both (each "
@@ -51,6 +55,9 @@ class WorkflowConfig(Settings):
         "processes per training process), tensorboard (true: also event files)",
     )
     weights: str = Field("weights", description="Folder of released weights that people download by hand")
+    progress: bool = Field(
+        False, description="true: one line of jobs done and time left, and errors, in place of Snakemake's messages"
+    )
     strict: bool = Field(
         False,
         description="true: what was made with other code is made anew; false: only what code with another result "

@@ -103,6 +103,12 @@ class Wiring:
         for target, rows in self.settings.rows.items():
             for row in rows:
                 pick(self.catalog.target(target).rows, row, f"row of {target}", "configuration: rows")
+        for target, datasets in self.settings.datasets.items():
+            known = {
+                self._run(run).dataset: None for run in self.catalog.runs(self.catalog.target(target), scored=True)
+            }
+            for dataset in datasets:
+                pick(known, dataset, f"dataset of {target}", "configuration: datasets")
         # constraints of the wildcard `target`
         self.tables, self.figures = (
             alternatives(target.target for target in self.catalog.targets.values() if target.kind == kind)
@@ -200,7 +206,10 @@ class Wiring:
         """Runs to be scored that can run today; the table names the others as not attempted."""
         if target.target not in self._ready:  # asked thousands of times while the DAG is built
             rows = self.settings.rows.get(target.target)
+            datasets = self.settings.datasets.get(target.target)
             wanted = self.catalog.runs(target, scored=True, rows=rows)
+            if datasets is not None:
+                wanted = [run for run in wanted if self._run(run).dataset in datasets]
             self._ready[target.target] = [run for run in wanted if self._is_ready(run)]
         return self._ready[target.target]
 

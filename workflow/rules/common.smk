@@ -4,12 +4,14 @@ import sys
 
 from snakemake.dag import DAG
 
+from benchmark import fork_server
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes, pass_over
 from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
+from benchmark.jobs.progress import show_progress
 from benchmark.jobs.retries import stop_at_wrong_input
 from benchmark.jobs.site import Request, check_sites, submitted
 from benchmark.jobs.trainings import TrainingJobs
@@ -25,6 +27,9 @@ try:
 except InputError as error:
     sys.exit(f"error: {error}")
 
+
+if wiring.settings.progress:
+    show_progress(logger)
 
 DAG.check_output_mtime = pass_over  # times of files decide nothing here (changes.py)
 
@@ -55,6 +60,12 @@ stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
 
 onstart:
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
+    if (
+        DEMO
+        and workflow.executor_plugin.name == "local"
+        and not workflow.deployment_settings.deployment_method
+    ):
+        jobs_server = fork_server.start(f"{RESULTS}/logs/jobs.tsv")
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
     if workflow.executor_plugin.name == "slurm":
         plugin = sys.modules["snakemake_executor_plugin_slurm"]
