@@ -25,6 +25,7 @@ test: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
@@ -47,4 +48,4 @@ lock:
 	@touch $@
 
 clean:
-	rm -rf results/demo .pytest_cache .ruff_cache
+	rm -rf results/demo .pytest_cache .ruff_cache .mypy_cache

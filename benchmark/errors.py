@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 EXIT_INPUT = 2  # the input or configuration is wrong; trying again does not help
 IN_WORKFLOW = "RETABLE_WORKFLOW"  # environment variable of jobs
@@ -46,7 +47,7 @@ class InputError(Exception):
             ("what to do", self.remedy),
         ]
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # Exceptions cross process boundaries by pickling; the default would lose the keyword arguments.
         return _rebuild, (
             type(self),

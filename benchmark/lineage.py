@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from benchmark.files import file_digest, read_json, value_digest
-from benchmark.own import own_files
+from benchmark.own import Kind, own_files
 from benchmark.settings import RunConfig
 
 PACKAGE = Path(__file__).resolve().parent
@@ -230,7 +230,8 @@ def result_versions() -> dict[str, dict[str, int]]:
 @cache
 def _syntax_of(kind: str, name: str) -> str:
     """Of a network or dataset that is not listed: its module, and the yaml of a dataset's facts."""
-    ours, own = {"network": ("models", "networks"), "dataset": ("datasets", "datasets")}[kind]
+    kinds: dict[str, tuple[str, Kind]] = {"network": ("models", "networks"), "dataset": ("datasets", "datasets")}
+    ours, own = kinds[kind]
     module, facts = (
         own_files(own, ending).get(name, PACKAGE / ours / f"{name}{ending}") for ending in (".py", ".yaml")
     )

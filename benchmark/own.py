@@ -89,6 +89,8 @@ def load_module(path: Path) -> ModuleType:
     """
     name = f"retable_own_{path.parent.name}_{path.stem}"
     specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise InputError("not a Python file", where=path, expected="a file whose name ends in .py")
     module = importlib.util.module_from_spec(specification)
     sys.modules[name] = module  # pickle and dataclasses look modules up by name
     try:

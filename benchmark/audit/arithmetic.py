@@ -25,7 +25,10 @@ def total(parts: Sequence[Quantity]) -> Quantity:
     """Sum of the parts."""
     return Quantity(
         sum((part.nominal for part in parts), Decimal(0)),
-        Interval(sum(part.interval.lower for part in parts), sum(part.interval.upper for part in parts)),
+        Interval(
+            sum((part.interval.lower for part in parts), Decimal(0)),
+            sum((part.interval.upper for part in parts), Decimal(0)),
+        ),
     )
 
 

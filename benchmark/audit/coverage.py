@@ -106,7 +106,7 @@ def coverage(catalog: Catalog, layout: Layout, scale: str) -> Iterator[Coverage]
         built = read_compare(Path(layout.table(target.target)[1]), ["verdict"])
         for claim in target.published:
             line = built.get((claim.row, claim.column))
-            cell = _cell(catalog, target, claim.row, claim.column, line and line["verdict"], scale)
+            cell = _cell(catalog, target, claim.row, claim.column, line["verdict"] if line else None, scale)
             elsewhere = line and line.get("origin") and cell.state.startswith("rebuilt")
             yield replace(cell, state="handed in") if elsewhere else cell
     for statement, finding in zip(load_statements(catalog), statement_findings(catalog), strict=True):

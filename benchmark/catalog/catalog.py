@@ -125,7 +125,7 @@ class Catalog:
         from benchmark.scoring.conventions import load_conventions  # which itself reads settings of this package
 
         conventions = load_conventions()
-        metrics = {metric: True for convention in conventions.values() for metric in convention.rules}
+        metrics: dict[str, bool] = {metric: True for convention in conventions.values() for metric in convention.rules}
         for name, protocol in folder.protocols.items():
             pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
         for target in folder.targets.values():

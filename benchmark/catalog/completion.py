@@ -24,7 +24,7 @@ def script(parser: argparse.ArgumentParser, shell: str, targets: Iterable[str]) 
     names = shtab.cmd("printf '%s\\n' " + " ".join(targets))
     for action in _actions(parser):
         if action.dest == "target":
-            action.complete = names
+            action.complete = names  # type: ignore[attr-defined]  # where shtab looks for it
     return shtab.complete(parser, shell)
 
 

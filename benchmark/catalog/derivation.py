@@ -12,7 +12,7 @@ from benchmark.catalog.provenance import Origin
 from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
-from benchmark.settings import RELEASED, RunConfig, Scale, Settings
+from benchmark.settings import RELEASED, RunConfig, Scale, Settings, Step
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {
@@ -152,7 +152,8 @@ def settings_of(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str
     for key, origin in {**own, **folder.protocols[protocol].origins}.items():
         if key.startswith(tuple(prefixes)):
             places = (folder.models[model], folder.protocols[protocol])
-            yield TaggedSetting(key, *(_plain(_value(at, places, key)) for at in (config, published)), origin)
+            value, paper_value = (_plain(_value(at, places, key)) for at in (config, published))
+            yield TaggedSetting(key, value, paper_value, origin)
 
 
 EDGES = ("begins_from", "pretraining", "joint", "trained_by")  # by name in the files, by run id in a resolved run
@@ -173,7 +174,7 @@ def _plain(value: object) -> str:
     """A value as in a yaml file: no Python types."""
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(map(_plain, value)) + "]"
-    if hasattr(value, "parameters"):
+    if isinstance(value, Step):
         return f"{value.name} {_plain(value.parameters)}" if value.parameters else value.name
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from benchmark.errors import InputError, did_you_mean
 
@@ -96,7 +97,7 @@ def validate(model: type[Model], value: Any, *, where: str) -> Model:
         raise InputError("a setting is wrong:\n    " + "\n    ".join(lines), where=where) from None
 
 
-def _explain(model: type[BaseModel], problem: dict[str, Any]) -> str:
+def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         allowed = _allowed_keys(model, problem["loc"])

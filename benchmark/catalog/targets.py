@@ -163,6 +163,17 @@ class Target(Settings):
         return self
 
     @property
+    def drawing(self) -> Figure:
+        """How a figure is drawn.
+
+        Raises:
+            ValueError: it is a table.
+        """
+        if self.figure is None:
+            raise ValueError(f"{self.target} is a table, which is not drawn")
+        return self.figure
+
+    @property
     def draws_receptive_fields(self) -> bool:
         """Whether it is made from maps that only trained networks can give."""
         return self.figure is not None and self.figure.style == "receptive_field"

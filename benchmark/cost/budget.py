@@ -73,7 +73,9 @@ class RunBudget:
 
     @property
     def gpu_hours(self) -> float | None:
-        return None if self.training_hours is None else self.training_hours + self.prediction_hours
+        if self.training_hours is None or self.prediction_hours is None:
+            return None
+        return self.training_hours + self.prediction_hours
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from benchmark.datasets import get_dataset
 from benchmark.files import csv_text, write_text
 from benchmark.markdown import aligned
 from benchmark.progress import say
+from benchmark.settings import Scale
 
 COLUMNS = (
     "paper", "target", "runs", "jobs", "optimiser_steps", "runs_without_steps", "gpu_hours",
@@ -39,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Write `budget.csv` (one line per target) and `budget.md`; for the paper's scale, or a pilot's share of it."""
     catalog = catalog_of(arguments)
     layout = results_of(arguments)
-    scale = "pilot" if arguments.scale == "pilot" else "paper"
+    scale: Scale = "pilot" if arguments.scale == "pilot" else "paper"
     planner = Planner(catalog, scale, rate=rate_of(arguments))
     write_text(f"{layout.root}/budget.csv", budget_csv(planner))
     write_text(f"{layout.root}/budget.md", budget_markdown(planner))

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
@@ -18,6 +19,14 @@ from benchmark.files import csv_text, write_text
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say, track
 from benchmark.settings import RunConfig
+
+
+@runtime_checkable
+class Adds(Protocol):
+    """A network of which most is somebody else's, and which knows what it adds to it."""
+
+    def parameters_added(self, classes: int) -> int:
+        """Number of parameters for so many classes, background included."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +83,7 @@ def cost_of_run(config: RunConfig) -> RunCost:
         multiply_adds=flops.total("multiply_adds"),
         note="; ".join(f"{name} is not in flops_complete" for name in flops.unknown),
         made=lineage.digest_of(lineage.counted(config)),
-        parameters_added=(
-            network.parameters_added(classes) if hasattr(network, "parameters_added") else parameters.parameters
-        ),
+        parameters_added=(network.parameters_added(classes) if isinstance(network, Adds) else parameters.parameters),
     )
 
 
@@ -91,7 +98,7 @@ def cost_of(catalog: Catalog, run: str) -> RunCost:
 def rows_of_target(catalog: Catalog, name: str) -> list[tuple[str, str]]:
     """(row, run) of a target: the first seed of each network and protocol that a row needs, each once."""
     target = catalog.target(name)
-    columns = [column for column, spec in target.columns.items() if spec.measure != "text"] or [None]
+    columns: list[str | None] = [column for column, spec in target.columns.items() if spec.measure != "text"] or [None]
     pairs = [(row, catalog.cell_runs(target, row, column)) for row in target.rows for column in columns]
     return list(dict.fromkeys((row, runs[0]) for row, runs in pairs if runs))
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,7 +93,13 @@ class _Composites(TorchFunctionMode):
         super().__init__()
         self.flops, self.inside = flops, False
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if function is torch.einsum:
             operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
@@ -117,7 +123,9 @@ class _Operators(TorchDispatchMode):
         super().__init__()
         self.flops, self.composites = flops, composites
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = function(*args, **(kwargs or {}))
         if function.namespace == "aten" and not function.is_view:
             self._add(function, args, kwargs or {}, output)
@@ -138,7 +146,7 @@ class _Operators(TorchDispatchMode):
             self.flops.complete[name] += cost
 
 
-def _scan_observer(flops: Flops):
+def _scan_observer(flops: Flops) -> Callable[[Any], None]:
     def observe(call: Any) -> None:
         sites = call.batch * call.length * call.channels
         flops.fvcore["selective_scan"] += 9 * sites * call.state + sites

@@ -16,7 +16,7 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -105,18 +105,18 @@ def measure(
         config = config.model_copy(update={"inference": inference})
     dataset, inference = get_dataset(config.dataset), config.inference
     classes = len(config.labels or dataset.label_names) + 1
-    described = {
-        "row": row,
-        "run": config.run,
-        "machine": machine_name(device),
-        "volume": "x".join(map(str, volume)),
-        "patch": "x".join(map(str, inference.patch or config.training.patch)),
-        "overlap": inference.overlap,
-        "window_batch": inference.window_batch,
-        "precision": inference.precision,
-        "software": f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-    }
+    described = Latency(
+        row,
+        config.run,
+        machine=machine_name(device),
+        volume="x".join(map(str, volume)),
+        patch="x".join(map(str, inference.patch or config.training.patch)),
+        overlap=inference.overlap,
+        window_batch=inference.window_batch,
+        precision=inference.precision,
+        software=f"torch {torch.__version__}, CUDA {torch.version.cuda or 'none'}",
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+    )
     channels = len(dataset.channels)
     try:
         network = build_for_run(config, in_channels=channels, out_channels=classes).to(device).eval()
@@ -124,11 +124,11 @@ def measure(
             torch.cuda.reset_peak_memory_stats(device)
         seconds = time_scans(network, config, volume, channels=channels, device=device, repeats=repeats)
     except torch.OutOfMemoryError:
-        return Latency(**described, note="not attempted (out of device memory)")
+        return replace(described, note="not attempted (out of device memory)")
     except InputError as error:
-        return Latency(**described, note=f"not attempted ({error.problem})")
-    return Latency(
-        **described,
+        return replace(described, note=f"not attempted ({error.problem})")
+    return replace(
+        described,
         seconds=round(statistics.median(seconds), 3),
         fastest=round(min(seconds), 3),
         slowest=round(max(seconds), 3),

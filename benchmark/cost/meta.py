@@ -15,7 +15,13 @@ _ALLOCATORS = {torch.empty, torch.rand, torch.randn}
 
 
 class _WeightsOnMeta(TorchFunctionMode):
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         kwargs = dict(kwargs or {})
         if function in _ALLOCATORS:
             kwargs["device"] = "meta"

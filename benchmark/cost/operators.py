@@ -23,6 +23,14 @@ def first_tensor(output: Any) -> Tensor | None:
     return output if isinstance(output, Tensor) else None
 
 
+def _tensor_of(output: Any) -> Tensor:
+    """`first_tensor` of an operator that always gives one."""
+    tensor = first_tensor(output)
+    if tensor is None:
+        raise ValueError(f"an operator without a tensor in its output: {output!r}")
+    return tensor
+
+
 # Multiply-adds of products and convolutions.
 
 
@@ -71,11 +79,11 @@ _WITH_BIAS = {"addmm", "baddbmm", "addmv"}
 
 
 def _per_output(operations: int) -> Cost:
-    return lambda call, output: operations * first_tensor(output).numel()
+    return lambda call, output: operations * _tensor_of(output).numel()
 
 
 def _per_input(operations: int) -> Cost:
-    return lambda call, output: operations * call.get("self", call.get("input")).numel()
+    return lambda call, output: operations * (call["self"] if "self" in call else call["input"]).numel()
 
 
 def _normalisation(call: dict[str, Any], output: Any) -> int:
@@ -86,9 +94,10 @@ def _normalisation(call: dict[str, Any], output: Any) -> int:
 
 
 def _pooling(call: dict[str, Any], output: Any) -> int:
-    dimensions = first_tensor(output).dim() - 2
+    result = _tensor_of(output)
+    dimensions = result.dim() - 2
     kernel = list(call["kernel_size"])
-    return first_tensor(output).numel() * prod(kernel if len(kernel) > 1 else kernel * dimensions)
+    return result.numel() * prod(kernel if len(kernel) > 1 else kernel * dimensions)
 
 
 def _gelu(call: dict[str, Any], output: Any) -> int:

@@ -63,7 +63,8 @@ def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list
     jobs: dict[str, Job] = {}
     unknown = []
     for plan in plans:
-        if plan.budget is None or plan.budget.gpu_hours is None:
+        budget = plan.budget
+        if budget is None or budget.training_hours is None or budget.prediction_hours is None:
             unknown.append(plan.run)
             continue
         needs = tuple(f"train {name}" for name in plan.needs if name)
@@ -75,11 +76,11 @@ def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list
             needs += (prepare,)
         if plan.trained:
             devices = planner.catalog.run(plan.run).training.devices
-            train = Job(f"train {plan.run}", "train", devices, plan.budget.training_hours / devices, needs)
+            train = Job(f"train {plan.run}", "train", devices, budget.training_hours / devices, needs)
             jobs[train.name] = train
             needs = (train.name,)
         if plan.scored:
-            predict = Job(f"predict {plan.run}", "predict", 1, plan.budget.prediction_hours, needs)
+            predict = Job(f"predict {plan.run}", "predict", 1, budget.prediction_hours, needs)
             jobs[predict.name] = predict
     return _in_order(jobs), unknown
 
@@ -169,7 +170,9 @@ def draw(placed: Sequence[Placed], path: Path, *, gpus: int) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     ends = [0.0] * gpus
-    for one in (one for one in placed if one.node is not None):
+    for one in placed:
+        if one.node is None:
+            continue
         first = one.node * GPUS_PER_NODE
         rows = [row for row in range(first, min(first + GPUS_PER_NODE, gpus)) if ends[row] <= one.start + 1e-9]
         for row in rows[: one.job.gpus]:
@@ -226,11 +229,12 @@ def main(arguments: argparse.Namespace) -> None:
     console = Console(width=None if Console().is_terminal else 140)
     console.print(table)
     known = [plan for plan in plans if plan.run not in set(unknown)]
-    disk = sum(plan.budget.disk_bytes for plan in known)
+    disk = sum(plan.budget.disk_bytes or 0 for plan in known if plan.budget)
     raw = sum(planner.source(name).download_bytes or 0 for name in {plan.dataset for plan in known})
     prepared = {(plan.dataset, plan.preparation) for plan in known}
-    stored = sum(planner.source(name).download_bytes or 0 for name, _ in prepared)
-    stored *= assumptions().prepared_bytes_per_archive_byte
+    stored = assumptions().prepared_bytes_per_archive_byte * sum(
+        planner.source(name).download_bytes or 0 for name, _ in prepared
+    )
     console.print(f"Disk: checkpoints {size(disk)}, downloads {size(raw)}, prepared stores {size(stored)}.")
     console.print(f"{len(unknown)} of {len(plans)} runs have no estimate and are left out.", highlight=False)
     if arguments.gantt:

@@ -7,6 +7,7 @@ shows and where one pixel of each lies, and every table that shows such a row sa
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def draw_prompts(
     split: dict[str, Any],
     out: Path,
     *,
-    given: dict[str, Points] | None = None,
+    given: Mapping[str, Points] | None = None,
 ) -> dict[str, Any]:
     """Write the points of the cases of `config.inference.splits`.
 
@@ -39,7 +40,8 @@ def draw_prompts(
     cases = [case for case in config.inference.cases(split) if case in set(store.cases)]
     if not cases:
         raise InputError("there is no case to draw points of", where=store.folder)
-    axis, points = config.inference.slice_axis, {}
+    axis = config.inference.slice_axis
+    points: dict[str, Points] = {}
     for case in cases:
         labels = store.open(case).labels[:]
         labels[labels == store.ignore_label] = 0  # no structure

@@ -91,7 +91,7 @@ def case_facts(task: FactsTask) -> CaseFacts:
     spatial_dims = labels.ndim
     image, labels = as_volume(image, spatial_dims), as_volume(labels, spatial_dims)
     box = box_slices(mask_box(nonzero_mask(image) if preparation.crop else np.ones(labels.shape, bool)))
-    counts = ()
+    counts: tuple[Counts, ...] = ()
     if preparation.normalise == "ct_global":
         foreground = _foreground(labels[box], task.case.ignore)
         counts = foreground_counts(image[(slice(None), *box)], foreground, preparation, task.cases)

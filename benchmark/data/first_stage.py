@@ -50,7 +50,7 @@ def planned_patch(spacing: np.ndarray, shape: np.ndarray, channels: int, classes
     """Patch in voxels: isotropic in mm, not larger than the median case, made smaller until the network fits."""
     from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 
-    def topology(patch: Sequence[int]) -> tuple[list[Sequence[int]], np.ndarray, np.ndarray]:
+    def topology(patch: np.ndarray) -> tuple[list[Sequence[int]], np.ndarray, np.ndarray]:
         _, poolings, _, padded, multiple = get_pool_and_conv_props(spacing, patch, SMALLEST_FEATURE_MAP, MOST_POOLINGS)
         return list(poolings[1:]), np.array(padded), multiple
 
@@ -65,7 +65,9 @@ def planned_patch(spacing: np.ndarray, shape: np.ndarray, channels: int, classes
     return tuple(int(side) for side in patch)
 
 
-def estimated_memory(patch: Sequence[int], poolings: Sequence[Sequence[int]], channels: int, classes: int) -> int:
+def estimated_memory(
+    patch: Sequence[int] | np.ndarray, poolings: Sequence[Sequence[int]], channels: int, classes: int
+) -> int:
     """Voxels times features over all feature maps of the U-Net that nnU-Net 1.7 plans for.
 
     Args:

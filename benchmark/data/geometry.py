@@ -9,7 +9,8 @@ arithmetic, so that equal shapes are the identity). nnU-Net's splines are in `re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from types import EllipsisType
+from typing import Any, overload
 
 import numpy as np
 from nibabel import orientations
@@ -22,6 +23,14 @@ SAME_SPACING = 1e-3  # relative difference below which a spacing is the target s
 def axis_codes(affine: np.ndarray) -> str:
     """E.g. "LAS": the direction each array axis grows in, the nearest anatomical one for oblique scans."""
     return "".join(orientations.aff2axcodes(affine))
+
+
+@overload
+def prepared_codes(codes: str, orientation: str) -> str: ...
+
+
+@overload
+def prepared_codes(codes: str, orientation: str | None) -> str | None: ...
 
 
 def prepared_codes(codes: str, orientation: str | None) -> str | None:
@@ -136,7 +145,7 @@ def foreground_box(
     """
     start, stop = [0] * (image.ndim - 1), list(image.shape[1:])
     if above is not None:
-        inside = (image > above).any(axis=0)
+        inside = np.any(image > above, axis=0)
         for axis in range(inside.ndim):
             others = tuple(a for a in range(inside.ndim) if a != axis)
             rows = np.flatnonzero(inside.any(axis=others))
@@ -156,7 +165,8 @@ def crop(array: np.ndarray, start: Sequence[int], stop: Sequence[int]) -> np.nda
     sides = array.shape[leading:]
     inside = tuple(slice(max(a, 0), min(b, side)) for a, b, side in zip(start, stop, sides, strict=True))
     padding = [(max(-a, 0), max(b - side, 0)) for a, b, side in zip(start, stop, sides, strict=True)]
-    part = array[(..., *inside)]
+    place: tuple[slice | EllipsisType, ...] = (..., *inside)
+    part = array[place]
     return part if not np.any(padding) else np.pad(part, [(0, 0)] * leading + padding)
 
 

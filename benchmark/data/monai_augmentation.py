@@ -63,7 +63,7 @@ class Rotate90(Sometimes):
 
     def transformed(self, image: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> Patch:
         turns = int(generator.integers(1, self.maximum + 1))
-        plane = tuple(axis + 1 for axis in self.axes)
+        plane = self.axes[0] + 1, self.axes[1] + 1
         return np.rot90(image, turns, plane), np.rot90(labels, turns, self.axes)
 
 
@@ -77,8 +77,8 @@ class Flip(Augmentation):
     def apply(
         self, image: np.ndarray, labels: np.ndarray, patch: tuple[int, ...], generator: np.random.Generator
     ) -> Patch:
-        chosen = [axis for axis in self.axes if generator.random() < self.probability]
-        return np.flip(image, [axis + 1 for axis in chosen]), np.flip(labels, chosen)
+        chosen = tuple(axis for axis in self.axes if generator.random() < self.probability)
+        return np.flip(image, tuple(axis + 1 for axis in chosen)), np.flip(labels, chosen)
 
 
 class Intensity(Sometimes):

@@ -44,6 +44,8 @@ def to_planned_grid(
         image float32 [C, *prepared], labels uint8 [*prepared], and the part of the case's meta that leads back.
     """
     resampling, dims = preparation.resampling, labels.ndim
+    if resampling is None:
+        raise ValueError("a preparation without `resampling` has no planned grid")
     order = _axis_order(spacing, preparation, plan)
     held, seg, box, outside = _cropped(image, labels, order, crop=preparation.crop is not None)
     have, want = (
@@ -107,7 +109,7 @@ def _scores_back(have: Sequence[float], want: Sequence[float], resampling: Resam
 
 def _target(spacing: Sequence[float], preparation: Preparation, plan: Plan) -> list[float]:
     """Spacing to resample to, in nnU-Net's axis order."""
-    target = plan.spacing if isinstance(preparation.spacing, str) else preparation.spacing
+    target: Sequence[float] | None = plan.spacing if isinstance(preparation.spacing, str) else preparation.spacing
     if target is None:
         return volume_values(spacing)
     if preparation.spacing == "planned_in_plane" and plan.slice_axis is not None:

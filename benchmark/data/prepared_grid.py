@@ -56,6 +56,8 @@ def _to_linear_grid(
     image: np.ndarray, labels: np.ndarray, spacing: Sequence[float], preparation: Preparation
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Linear interpolation, labels by the nearest voxel, then the intensities."""
+    if isinstance(preparation.spacing, str):
+        raise ValueError(f"spacing {preparation.spacing} needs `resampling`")
     shape = geometry.resampled_shape(labels.shape, spacing, preparation.spacing)
     prepared = np.empty((len(image), *shape), dtype=np.float32)  # filled channel by channel: a large CT is 0.7 GB
     for target, channel in zip(prepared, image, strict=True):

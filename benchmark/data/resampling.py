@@ -131,7 +131,7 @@ def best_resampled(scores: np.ndarray, shape: Sequence[int], *, order: int, axis
 class Taps(NamedTuple):
     """The input voxels along one axis that each output voxel is made of, and their weights; each [taps, outputs]."""
 
-    index: np.ndarray
+    voxel: np.ndarray
     weight: np.ndarray
 
 
@@ -202,30 +202,40 @@ def _zoom(array: np.ndarray, shape: Sequence[int], order: int) -> np.ndarray:
 
 
 @_compiled
-def _interpolate(source, result, first, second, third):
+def _interpolate(source: np.ndarray, result: np.ndarray, first: Taps, second: Taps, third: Taps) -> None:
     """Weighted sums of voxels, row by row: products and sums in scipy's order, so that the last bit is the same."""
     row = np.empty(source.shape[2], np.float64)
     total = np.empty(result.shape[2], np.float64)
     for i in range(result.shape[0]):
         for j in range(result.shape[1]):
             total[:] = 0.0
-            for p in range(len(first.index)):
-                for q in range(len(second.index)):
-                    voxels = source[first.index[p, i], second.index[q, j]]
+            for p in range(len(first.voxel)):
+                for q in range(len(second.voxel)):
+                    voxels = source[first.voxel[p, i], second.voxel[q, j]]
                     a, b = first.weight[p, i], second.weight[q, j]
                     for c in range(len(row)):
                         row[c] = voxels[c] * a * b
                     for k in range(len(total)):
                         value = total[k]
-                        for r in range(len(third.index)):
-                            value += row[third.index[r, k]] * third.weight[r, k]
+                        for r in range(len(third.voxel)):
+                            value += row[third.voxel[r, k]] * third.weight[r, k]
                         total[k] = value
             for k in range(len(total)):
                 result[i, j, k] = total[k]
 
 
 @_compiled
-def _blend(labels, result, first, second, third, nearest_0, nearest_1, nearest_2, winner_takes_all):
+def _blend(
+    labels: np.ndarray,
+    result: np.ndarray,
+    first: Taps,
+    second: Taps,
+    third: Taps,
+    nearest_0: np.ndarray,
+    nearest_1: np.ndarray,
+    nearest_2: np.ndarray,
+    winner_takes_all: bool,
+) -> None:
     """Share of each class among the eight neighbours of every output voxel, and the class that gets it."""
     around = np.empty(8, labels.dtype)
     weight = np.empty(8, np.float64)
@@ -234,9 +244,9 @@ def _blend(labels, result, first, second, third, nearest_0, nearest_1, nearest_2
             for k in range(result.shape[2]):
                 same = True
                 for corner in range(8):
-                    a = first.index[corner >> 2, i]
-                    b = second.index[(corner >> 1) & 1, j]
-                    c = third.index[corner & 1, k]
+                    a = first.voxel[corner >> 2, i]
+                    b = second.voxel[(corner >> 1) & 1, j]
+                    c = third.voxel[corner & 1, k]
                     around[corner] = labels[a, b, c]
                     same = same and around[corner] == around[0]
                 if same:
@@ -255,7 +265,7 @@ def _blend(labels, result, first, second, third, nearest_0, nearest_1, nearest_2
 
 
 @_compiled
-def _share(around, weight, label):
+def _share(around: np.ndarray, weight: np.ndarray, label: np.integer) -> float:
     """Summed in the order of the neighbours, as scipy does for the class alone: ties depend on the last bit."""
     share = 0.0
     for corner in range(8):
@@ -265,7 +275,7 @@ def _share(around, weight, label):
 
 
 @_compiled
-def _largest_share(around, weight, nearest):
+def _largest_share(around: np.ndarray, weight: np.ndarray, nearest: np.integer) -> np.integer:
     best, best_share = around[0], -1.0
     for corner in range(8):
         label = around[corner]
@@ -276,7 +286,7 @@ def _largest_share(around, weight, nearest):
 
 
 @_compiled
-def _at_least_half(around, weight):
+def _at_least_half(around: np.ndarray, weight: np.ndarray) -> np.integer:
     found, best = False, around[0]
     for corner in range(8):
         label = around[corner]

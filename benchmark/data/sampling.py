@@ -244,6 +244,8 @@ def fit_whole(
     if sampling.slice_range == "unit":
         image = rescale_to_unit(image)
     for step in steps:
+        if generator is None:
+            raise ValueError("augmentation draws from a generator")
         image, labels = step.distort(image, labels, generator)
     return resize(image, labels, training.patch, sampling.resize)
 

@@ -89,8 +89,8 @@ class Elastic(Branch):
 
     def _affine(self, shape: tuple[int, ...], generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Matrix and offset that take an output position (row, column) to where it is read."""
-        centre, reach = np.float32(shape) // 2, min(shape) // 3
-        before = np.float32([centre + reach, [centre[0] + reach, centre[1] - reach], centre - reach])
+        centre, reach = np.array(shape, np.float32) // 2, min(shape) // 3
+        before = np.array([centre + reach, [centre[0] + reach, centre[1] - reach], centre - reach], np.float32)
         shift = generator.uniform(-self.affine * shape[1], self.affine * shape[1], size=before.shape)
         after = before + shift.astype(np.float32)
         # both in (x, y); the map from after to before is solved for and its axes are then turned to (row, column)

@@ -151,8 +151,9 @@ def read_split(path: Path) -> dict[str, Any]:
     try:
         check_split(split)
     except InputError as error:
-        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
-        raise InputError(error.problem, where=path, **details) from error
+        raise InputError(
+            error.problem, where=path, expected=error.expected, found=error.found, remedy=error.remedy
+        ) from error
     return split
 
 
@@ -196,6 +197,7 @@ def main(arguments: argparse.Namespace) -> None:
         if arguments.record:
             write_json(arguments.record, {"dataset": dataset.name, "made": _made(split)})
     else:
+        assert source is not None and cases is not None  # --out needs --source
         split = make_split(dataset, cases, kind=source["kind"])
         write_json(arguments.out, {**split, "made": _made(split)})
     say(f"{dataset.name}: " + ", ".join(f"{len(split[part])} {part}" for part in SPLITS) + f" ({split['source']})")

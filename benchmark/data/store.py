@@ -201,7 +201,7 @@ def _labelled_slices(labels: np.ndarray, axis: int) -> list[int]:
 
 def _content(image: np.ndarray, labels: np.ndarray) -> dict[str, str]:
     """Digests of a case that was not made from raw files: of its arrays."""
-    voxels, classes = (sha256(np.ascontiguousarray(array)).hexdigest()[:16] for array in (image, labels))
+    voxels, classes = (sha256(np.ascontiguousarray(array).data).hexdigest()[:16] for array in (image, labels))
     return {"image": voxels, "case": value_digest([voxels, classes]), "reference": classes}
 
 

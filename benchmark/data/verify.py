@@ -58,11 +58,11 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     """One case: (case, hash of its voxels or None if unreadable, its faults). Label files are checked all the same."""
     dataset = get_dataset(dataset_name)
     faults = list(dataset.find_case_faults(case))
-    content = hashlib.blake2b(digest_size=16)
+    content: hashlib.blake2b | None = hashlib.blake2b(digest_size=16)
     geometry = None
     for path in case.images:
         array, affine = _read(dataset.read_file, case, path, faults)
-        if array is None:
+        if array is None or affine is None:
             content = None
             continue
         if content is not None:
@@ -76,7 +76,7 @@ def check_case(dataset_name: str, case: Case) -> tuple[Case, str | None, list[Fa
     for path in case.labels:
         array, affine = _read(dataset.read_label_file, case, path, faults)
         might_be_labelled |= array is None or bool(array.any())
-        if array is not None:
+        if array is not None and affine is not None:
             faults += _label_faults(dataset, case, path, array, affine, geometry)
     if case.labels and not might_be_labelled:
         faults.append(Fault(case.id, str(case.labels[0].parent), "no label", "at least one labelled voxel", "none"))

@@ -41,7 +41,8 @@ class Acdc(LabelledVolumes):
 
     def find_files(self, root: Path) -> tuple[Files, Files]:
         files = [path for folder in self.patient_folders(root) for path in folder.iterdir()]
-        return tuple(files_by_case(files, name, self.case_name) for name in (self.image_name, self.label_name))
+        images, labels = (files_by_case(files, name, self.case_name) for name in (self.image_name, self.label_name))
+        return images, labels
 
     def patient_folders(self, root: Path) -> list[Path]:
         """Folders of the patients of both parts.

@@ -66,11 +66,12 @@ class TotalSegmentator(Dataset):
         unknown = sorted(set(by_name) - set(numbers))
         if unknown:
             raise InputError("unknown structure", where=by_name[unknown[0]], found=unknown, expected="the 117 names")
-        merged = affine = None
+        merged: np.ndarray | None = None
+        affine: np.ndarray | None = None
         overlaps = 0
         for name in sorted(by_name, key=numbers.__getitem__):
             mask, mask_affine = self.read_label_file(by_name[name])
-            if merged is None:
+            if merged is None or affine is None:
                 merged, affine = np.zeros(mask.shape, np.uint8), mask_affine
             if mask.shape != merged.shape or not same_affine(mask_affine, affine):
                 raise InputError(
@@ -82,6 +83,7 @@ class TotalSegmentator(Dataset):
             if inside.any():  # most masks of a scan are empty
                 overlaps += int(np.count_nonzero(merged[inside]))
                 merged[inside] = numbers[name]
+        assert merged is not None and affine is not None  # there is a label file
         return merged, affine, overlaps
 
     def allowed_values(self, label_file: Path) -> range:
@@ -92,11 +94,11 @@ class TotalSegmentator(Dataset):
         of mask file names."""
         meta = str(root / "meta.csv")
         listed = [row["image_id"] for row in read_meta(root)]
-        for case in sorted({case for case in listed if listed.count(case) > 1}):
-            yield Fault(case, meta, "duplicate case id", "one line", f"{listed.count(case)} lines")
-        for case in sorted(set(listed) - {case.id for case in cases}):
-            found = "an empty folder" if (root / case).is_dir() else "no folder"
-            yield Fault(case, meta, "case not on disk", f"{case}/ct.nii.gz and {case}/segmentations", found)
+        for name in sorted({name for name in listed if listed.count(name) > 1}):
+            yield Fault(name, meta, "duplicate case id", "one line", f"{listed.count(name)} lines")
+        for name in sorted(set(listed) - {case.id for case in cases}):
+            found = "an empty folder" if (root / name).is_dir() else "no folder"
+            yield Fault(name, meta, "case not on disk", f"{name}/ct.nii.gz and {name}/segmentations", found)
         for case in cases:
             if case.id not in listed:
                 yield Fault(case.id, meta, "case missing in meta.csv", "one line", "none")

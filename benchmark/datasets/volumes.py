@@ -41,7 +41,7 @@ class LabelledVolumes(Dataset):
 
     train_cases: Sequence[str] = ()
     label_values: Mapping[int, int] = field(default_factory=dict)
-    known_mistakes: Mapping[int, str] = field(default_factory=dict)
+    known_mistakes: Mapping[float, str] = field(default_factory=dict)
 
     def find_files(self, root: Path) -> tuple[Files, Files]:
         """Image files and label files under `root`; a second file of a case is left to `verify`.

@@ -81,7 +81,7 @@ def draw(request: Request) -> Figure:
     """The figure that its target's style asks for, or a sheet that says why there is none."""
     target = request.target
     try:
-        return STYLES[target.figure.style](request)
+        return STYLES[target.drawing.style](request)
     except NotDrawable as reason:
         if request.published_only:
             raise InputError(f"{target.target} cannot be drawn from published numbers", found=str(reason)) from None
@@ -139,7 +139,7 @@ def _bubbles(request: Request) -> Figure:
         legend_sizes=request.parameter("legend_sizes", []),
         demo=request.demo and scored,
     )
-    counts = Counter(bubble.origin for bubble in bubbles)
+    counts: Counter[str] = Counter(bubble.origin for bubble in bubbles)
     words = {
         "published": "published: {} circles",
         "rebuilt": "rebuilt: {} circles",
@@ -247,7 +247,7 @@ def _features(request: Request) -> Figure:
 
 
 def _not_yet(request: Request) -> Figure:
-    raise NotDrawable(f"figures of the style {request.target.figure.style} are not drawn yet")
+    raise NotDrawable(f"figures of the style {request.target.drawing.style} are not drawn yet")
 
 
 STYLES: dict[str, Callable[[Request], Figure]] = {

@@ -112,7 +112,8 @@ def bubbles_of(request: Request) -> list[Bubble]:
     scored, bubbles = any_rebuilt_score(rows), []
     for row, cells in rows.items():
         if not request.demo:
-            bubbles.append(Bubble(row, *(cell.published for cell in cells), origin="published"))
+            x, y, size = (cell.published for cell in cells)
+            bubbles.append(Bubble(row, x, y, size, origin="published"))
         x, y, size = (cell.published if math.isnan(cell.rebuilt) else cell.rebuilt for cell in cells)
         known = [not math.isnan(cell.rebuilt) for cell in cells[:2]]
         if any(known) and not (request.demo and scored and not known[1]):
@@ -223,7 +224,9 @@ def bars_of(request: Request) -> dict[str, dict[str, dict[str, Bar]]]:
     return panels
 
 
-def _side_by_side(published: Mapping[tuple[str, str], Numbers], own: Mapping[tuple[str, str], Numbers]):
+def _side_by_side(
+    published: Mapping[tuple[str, str], Numbers], own: Mapping[tuple[str, str], Numbers]
+) -> dict[tuple[str, str], Numbers]:
     """Numbers of both, each place once, in the order of the published ones where there are any."""
     places = dict.fromkeys([*published, *own])
     return {place: replace(own.get(place, Numbers()), published=published.get(place, Numbers()).published)

@@ -36,7 +36,9 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
     if request.published_only:
         raise NotDrawable(NO_NUMBERS)
     sources = cell_sources(request.catalog, request.target, request.scale)
-    maps, missing, notes = {}, {}, {}
+    maps: dict[str, np.ndarray] = {}
+    missing: dict[str, str] = {}
+    notes: dict[str, None] = {}
     for row in request.target.rows:
         source = sources[row, next(iter(request.target.columns))]
         path = Path(request.layout.receptive_field(source.runs[0])) if source.runs else None
@@ -113,5 +115,5 @@ def upright(maps: np.ndarray, axes: str) -> np.ndarray:
     Args:
         axes: where x and y grow to, e.g. "RA"; empty: unknown, and nothing is turned.
     """
-    flipped = [axis for axis, code in zip((-2, -1), axes, strict=False) if code in "RAS"]
+    flipped = tuple(axis for axis, code in zip((-2, -1), axes, strict=False) if code in "RAS")
     return np.flip(maps, flipped) if flipped else maps

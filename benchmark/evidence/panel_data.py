@@ -47,7 +47,7 @@ class Part(NamedTuple):
     """Cases of one dataset in a figure: how many, by which runs (row → run), and which of them."""
 
     title: str
-    count: int
+    most: int
     runs: dict[str, str]
     attributes: Mapping[str, Any]
 
@@ -75,8 +75,8 @@ def panels_of(request: Request) -> Sheet:
         labels = config.labels or get_dataset(config.dataset).label_names
         shown = np.array([0, *(numbers.setdefault(name, len(numbers) + 1) for name in labels)])
         cases = _cases(request, config, part)
-        if len(cases) < part.count and "cases" not in _parameters(request):
-            sheet.notes.append(f"{part.title}: {len(cases)} of {part.count} cases")
+        if len(cases) < part.most and "cases" not in _parameters(request):
+            sheet.notes.append(f"{part.title}: {len(cases)} of {part.most} cases")
         for case in cases:
             panel = _panel(request, config, predicted, case, shown)
             sheet.panels.append(panel)
@@ -139,15 +139,15 @@ def cases_at(source: Path, dataset: str) -> dict[str, Case]:
 
 def _cases(request: Request, config: RunConfig, part: Part) -> list[Case]:
     """The cases of a part: those that the figure names, else the first predicted ones with its attributes."""
-    predicted, split = _label_maps(request, config.run), Path(request.layout.split(config.dataset))
+    predicted, split = set(_label_maps(request, config.run)), Path(request.layout.split(config.dataset))
     if split.is_file():  # somebody may have handed in label maps of training cases as well
-        predicted = predicted.keys() & set(config.inference.cases(read_json(split)))
+        predicted &= set(config.inference.cases(read_json(split)))
     cases = cases_at(Path(request.layout.source(config.dataset)), config.dataset)
     named = request.parameter("cases", sorted(predicted))
     fitting = [
         cases[name] for name in named if name in cases and part.attributes.items() <= cases[name].attributes.items()
     ]
-    return fitting if "cases" in _parameters(request) else fitting[: part.count]
+    return fitting if "cases" in _parameters(request) else fitting[: part.most]
 
 
 def _panel(request: Request, config: RunConfig, runs: dict[str, str], case: Case, shown: NDArray) -> Panel:

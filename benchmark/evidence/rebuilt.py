@@ -296,7 +296,9 @@ def _failures(
 ) -> Iterable[FailureRates]:
     """Rates over all structures of the first scored column."""
     name = next((name for name, column in target.columns.items() if column.measure == "score"), None)
-    for row in target.rows if name else ():
+    if name is None:
+        return
+    for row in target.rows:
         source, metric = sources[row, name], str(target.columns[name].metric)
         matrices = matrices_of(replace(source, classes=None), metric, evidence)
         if matrices:

@@ -103,7 +103,8 @@ def bootstrap_average(
         seeds = draw_weights(len(stack), size, generator) / len(stack)
         drawn.append(np.multiply(by_seed, seeds, out=np.zeros_like(seeds), where=seeds > 0).sum(axis=1))
     values = np.concatenate(drawn)
-    method = "inverted_cdf" if np.isinf(values).any() else "linear"  # nothing lies between a number and infinity
+    # nothing lies between a number and infinity
+    method: Literal["inverted_cdf", "linear"] = "inverted_cdf" if np.isinf(values).any() else "linear"
     lower, upper = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], method=method)
     return Estimate(value, float(lower), float(upper), level)
 

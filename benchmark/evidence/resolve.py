@@ -38,7 +38,7 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
     config = catalog.run(runs[0], scale)
     name = column.convention or config.convention
     convention = get_convention(name)
-    per_case = convention.rounding is not None and convention.rounding.of == "case"
+    rounding = convention.rounding if convention.rounding and convention.rounding.of == "case" else None
     dataset = get_dataset(config.dataset)
     return CellSource(
         runs=tuple(runs),
@@ -47,7 +47,7 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
         convention=name,
         order=convention.averaging,
         classes=group_classes(config, column.group),
-        case_decimals=convention.rounding.decimals if per_case else None,
+        case_decimals=rounding.decimals if rounding else None,
         test_cases=frozenset(dataset.test_cases),
         told=config.inference.method == "prompted",
         setting=_setting(column, catalog.run(runs[0], "paper")),

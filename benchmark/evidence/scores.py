@@ -43,7 +43,7 @@ class ScoreMatrix:
     @property
     def left_out(self) -> frozenset[str]:
         """Cases without a prediction that the convention gives no value: the mean is over the others alone."""
-        valued = ~np.isnan(self.values).all(axis=1)
+        valued = ~np.all(np.isnan(self.values), axis=1)
         return self.missing - {case for case, has_value in zip(self.cases, valued, strict=True) if has_value}
 
     def restricted(self, classes: Sequence[str] | None, *, where: str = "") -> ScoreMatrix:

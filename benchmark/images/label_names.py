@@ -92,7 +92,8 @@ def read_labels_file(path: Path) -> LabelNames:
         say(f"{path}: label 0, {name}, counts as background")
     names = {value: name for value, name in sorted(pairs) if value}
     ignore = next((value for value, name in names.items() if name.strip().lower() == IGNORE_NAME), None)
-    names.pop(ignore, None)
+    if ignore is not None:
+        del names[ignore]
     _check_unique(list(names.values()), "one name for several values", path)
     if not names:
         raise InputError(

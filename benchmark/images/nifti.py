@@ -89,7 +89,7 @@ def read_nifti(path: Path) -> Volume:
         if size + grid.offset > limit:
             raise _wrong_size(path, size + grid.offset, f"a file of {path.stat().st_size} bytes")
         data = np.empty(size, np.uint8)
-        filled = source.fill(memoryview(data))
+        filled = source.fill(data.data)
         surplus = source.drain()
         if filled != size or surplus:
             raise _wrong_size(path, size + grid.offset, f"{filled + surplus + grid.offset} bytes")
@@ -97,7 +97,7 @@ def read_nifti(path: Path) -> Volume:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if grid.is_scaled:
-        scaled = apply_read_scaling(array, np.asanyarray(grid.slope), np.asanyarray(grid.intercept))
+        scaled = apply_read_scaling(array, np.float64(grid.slope), np.float64(grid.intercept))
         array = scaled.astype(np.float32, copy=False)
     return Volume(array, grid)
 

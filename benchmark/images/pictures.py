@@ -102,7 +102,7 @@ def _pillow_as_shown(path: Path) -> tuple[np.ndarray, bool, int]:
             opaque = "transparency" not in image.info and _is_opaque(alpha)
             array = array[..., :3] if facts.colour in (2, 6) else array[..., 0]
             return array, opaque, orientation
-        opaque = not image.has_transparency_data or image.convert("RGBA").getextrema()[3][0] == 255
+        opaque = not image.has_transparency_data or image.convert("RGBA").getchannel("A").getextrema()[0] == 255
         if image.mode == "1":
             return np.asarray(image).astype(np.uint8) * 255, opaque, orientation
         if image.mode == "LA":

@@ -26,7 +26,8 @@ def check_png(path: Path) -> PngFacts:
         ValueError: truncated, damaged, or an animation.
     """
     content = path.read_bytes()
-    position, kinds = len(SIGNATURE), []
+    kinds: list[bytes] = []
+    position = len(SIGNATURE)
     while position + 12 <= len(content) and (not kinds or kinds[-1] != b"IEND"):
         (length,) = struct.unpack_from(">I", content, position)
         end = position + 8 + length

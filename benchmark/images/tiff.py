@@ -71,13 +71,13 @@ def read_tiff(path: Path) -> Tiff:
         ValueError, and whatever tifffile and its codecs raise: damaged, or several pictures.
     """
     with _complaints_raise(), tifffile.TiffFile(path) as file:
-        page, series = file.pages[0], _only_picture(file)
+        page, series = file.pages.first, _only_picture(file)
         _check_segments(page, series, path.stat().st_size)
         array, alpha = _channels(series.asarray(), series.axes, page)
         orientation = page.tags.get(274)
         photometric = int(page.photometric)
         if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
-            raise ValueError(f"colours of the kind {page.photometric.name}")
+            raise ValueError(f"colours of the kind {getattr(page.photometric, 'name', photometric)}")
         if photometric == YCBCR and int(page.compression) not in (6, 7):
             raise ValueError("YCbCr without JPEG")
         colours = None if page.colormap is None else np.asarray(page.colormap).T
@@ -98,9 +98,9 @@ def tiff_shape(path: Path) -> tuple[int, ...]:
         series = _only_picture(file)
         sides = dict(zip(series.axes, series.shape, strict=True))
         shape = sides["Y"], sides["X"]
-        orientation = file.pages[0].tags.get(274)
+        orientation = file.pages.first.tags.get(274)
         shape = shape[::-1] if orientation is not None and int(orientation.value) > 4 else shape
-        alphas = sum(int(value) in ALPHA for value in file.pages[0].extrasamples)
+        alphas = sum(int(value) in ALPHA for value in file.pages.first.extrasamples)
         channels = sides.get("S", 1) * sides.get("C", 1) - alphas
         return shape if channels == 1 else (*shape, channels)
 

@@ -40,15 +40,21 @@ class Compartment:
 
     def add(self, weighted: Tensor, weight: Tensor) -> None:
         """Add one window's weight · logits [classes, *box] and its weights [1, *box]."""
-        if self.scores is None:
+        if self.scores is None or self.weight is None:
             self.scores, self.weight = torch.zeros_like(weighted), torch.zeros_like(weight)
         self.scores += weighted
         self.weight += weight
         self.windows_left -= 1
 
     def take_mean(self) -> Tensor:
-        """The weighted mean; the compartment gives up its memory."""
+        """The weighted mean; the compartment gives up its memory.
+
+        Raises:
+            ValueError: nothing has been added.
+        """
         scores, weight = self.scores, self.weight
+        if scores is None or weight is None:
+            raise ValueError("a compartment without a window has no mean")
         self.scores = self.weight = None
         scores /= weight
         return scores

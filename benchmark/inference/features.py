@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -35,6 +35,14 @@ from benchmark.models.weights_at_hand import WeightsAtHand
 from benchmark.progress import say
 from benchmark.settings import Features, RunConfig
 from benchmark.version import code_version
+
+
+@runtime_checkable
+class ShowsFeatures(Protocol):
+    """A network that gives the maps of its layers by name (`models.moe_sam`)."""
+
+    def features(self, images: Tensor) -> dict[str, Tensor]:
+        """Of images [B, channels, H, W]."""
 
 
 def as_pictures(features: Tensor, reduction: str) -> np.ndarray:
@@ -66,7 +74,7 @@ def feature_maps(network: nn.Module, images: Tensor, reduction: str) -> dict[str
     Raises:
         InputError: the network has no such method.
     """
-    if not hasattr(network, "features"):
+    if not isinstance(network, ShowsFeatures):
         raise InputError(
             f"{type(network).__name__} does not show its features", expected="a network with the method `features`"
         )
@@ -97,7 +105,14 @@ def extract_run(
     maps = feature_maps(network, torch.from_numpy(images).to(device), settings.reduction)
     out.with_suffix(".json").unlink(missing_ok=True)  # maps being rewritten have no record
     with atomic_path(out) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, images=images[:, 0], **maps)
+        np.savez_compressed(
+            stream,
+            images=images[:, 0],
+            layers=maps["layers"],
+            neck=maps["neck"],
+            fused=maps["fused"],
+            attention=maps["attention"],
+        )
     data = store.digest_of(cases, "image")
     record = {
         "run": config.run,

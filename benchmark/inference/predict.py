@@ -7,7 +7,7 @@ file is whole and has the right key are kept, all others are predicted; `predict
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.images.nifti import read_nifti
 from benchmark.inference.components import keep_largest, numbers_of
-from benchmark.inference.prompts import predict_prompted
+from benchmark.inference.prompts import Prompted, predict_prompted
 from benchmark.inference.slices import on_slices, predict_on_network_grid, to_grid
 from benchmark.inference.sliding_window import Network, Window, mirrored, predict_labels, predict_scores
 from benchmark.inference.two_stages import find_box, predict_enlarged
@@ -68,7 +68,7 @@ def predict_small(
     """Labels as large as the network sees whole images, for the methods `WHOLE`.
 
     Raises:
-        InputError: points are needed and there are none of this case.
+        InputError: points are needed and there are none of this case, or the network has no use for them.
     """
     inference = config.inference
     patch = inference.patch or config.training.patch
@@ -76,6 +76,8 @@ def predict_small(
         return predict_on_network_grid(_mirrored(network, config), image, patch, inference, device=device)
     if points is None:
         raise InputError("the case has no points", expected="--prompts", remedy="run `retable prompts`")
+    if not isinstance(network, Prompted):
+        raise InputError(f"{config.run}: the network is not asked by points", expected="a prompted network")
     return predict_prompted(network, image, points, patch, inference, classes=network.classes, device=device)
 
 
@@ -191,7 +193,7 @@ def predict_run(
     return summary
 
 
-def _points(config: RunConfig, prompts: Path | None) -> tuple[dict[str, Points], str | None]:
+def _points(config: RunConfig, prompts: Path | None) -> tuple[Mapping[str, Points], str | None]:
     """The points that the cases are told, and their digest; none for other methods.
 
     Raises:

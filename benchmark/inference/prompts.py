@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.data.prompts import Points
 from benchmark.errors import InputError
@@ -14,12 +15,28 @@ from benchmark.inference.slices import fit_slice
 from benchmark.inference.sliding_window import autocast_for
 from benchmark.settings import Inference
 
+if TYPE_CHECKING:
+    from benchmark.models.layers.sam.prompted import Embedding, Masks
+
 QUERIES = 64  # points per pass of the mask decoder: bounds its memory where slices show many classes
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A network that answers to points (`layers.sam.prompted`), of so many `classes` without the background."""
+
+    classes: int
+
+    def encode(self, images: Tensor) -> Embedding:
+        """[B, channels, H, W] to what `decode` takes."""
+
+    def decode(self, embedding: Embedding, points: Tensor, labels: Tensor, image_index: Tensor) -> Masks:
+        """The masks of N queries."""
 
 
 @torch.no_grad()
 def predict_prompted(
-    network: nn.Module,
+    network: Prompted,
     image: Tensor,
     points: Points,
     size: Sequence[int],
@@ -64,7 +81,7 @@ def predict_prompted(
     return labels.movedim(0, axis).contiguous()
 
 
-def _paste(network: nn.Module, images: Tensor, points: Sequence[dict[int, tuple[float, float]]]) -> Tensor:
+def _paste(network: Prompted, images: Tensor, points: Sequence[Mapping[int, tuple[float, float]]]) -> Tensor:
     """Labels [B, H, W] of images [B, C, H, W] and, for each, class → (x, y)."""
     embedding = network.encode(images)
     queries = [(index, value, place) for index, by_class in enumerate(points) for value, place in by_class.items()]
@@ -86,7 +103,7 @@ def _paste(network: nn.Module, images: Tensor, points: Sequence[dict[int, tuple[
 
 
 def to_network(
-    points: dict[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
+    points: Mapping[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
 ) -> dict[int, tuple[float, float]]:
     """Points of a slice of `shape` at the same places of the resized slice, by the convention of `settings.resize`:
     `linear` keeps the field of view, `zoom` the centres of the corner pixels."""

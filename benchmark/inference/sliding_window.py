@@ -27,7 +27,7 @@ from benchmark.errors import InputError
 from benchmark.inference.compartments import Compartments, Slices, shifted
 from benchmark.models.registry import full_resolution
 
-Network = Callable[[Tensor], Tensor | Sequence[Tensor]]
+Network = Callable[[Tensor], Tensor | list[Tensor] | tuple[Tensor, ...]]
 LEAST_WEIGHT = 1e-3  # MONAI: no voxel may come from windows of weight nought
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -94,6 +94,7 @@ def predict_labels(
         if labels is None:
             labels = torch.empty(image.shape[1:], dtype=torch.uint8 if len(scores) <= 256 else torch.int16)
         labels[where] = best_class(scores).to("cpu", labels.dtype)
+    assert labels is not None  # every image has a window
     return labels
 
 
@@ -109,6 +110,7 @@ def predict_scores(
         if scores.isnan().any():
             raise _not_a_number()
         whole[(slice(None), *where)] = scores.cpu()
+    assert whole is not None  # every image has a window
     return whole
 
 

@@ -67,7 +67,9 @@ class Chain(DataChain):
         weights, store = self.weights_of(config), self.prepared(config.store)
         data = self._data(config.store, config.inference.splits, "image")
         told = self.prompts(run) if config.inference.method == "prompted" else None
-        made = lineage.predicted(config, weights=weights.digest, data=data, prompts=told and told.digest)
+        made = lineage.predicted(
+            config, weights=weights.digest, data=data, prompts=None if told is None else told.digest
+        )
         follows = (weights,) if told is None else (weights, told)
         state = self._compare("predict_cases", self.layout.predicted(run), made, inputs=(store,), follows=follows)
         return state if state.why or config.training_id is None else self._other_weights(run, config.training_id, state)

@@ -152,7 +152,7 @@ class Changes:
     def latency(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"latency/{wildcards.target}", self._latency(self._catalog.target(wildcards.target)))
 
-    def latency_made(self, wildcards: Wildcards) -> str:
+    def latency_made(self, wildcards: Wildcards) -> list[str]:
         return _words(self._latency(self._catalog.target(wildcards.target)))
 
     def _latency(self, target: Target) -> State:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from benchmark.errors import InputError
 from benchmark.progress import say
@@ -105,7 +105,19 @@ def running_job(folder: str | Path) -> str | None:
     return str(job) if set(answer.stdout.split()) & LIVE_STATES else None
 
 
-def tell_also(module: ModuleType, options: Callable[[Any], str]) -> None:
+class Submitting(Protocol):
+    """The executor plugin's module that writes the command line of sbatch."""
+
+    get_submit_command: Callable[..., str]
+
+
+class Querying(Protocol):
+    """The executor plugin's module that asks for the states of jobs."""
+
+    query_job_status: Callable[..., Awaitable[tuple[dict[str, str] | None, float | None]]]
+
+
+def tell_also(module: Submitting, options: Callable[[Any], str]) -> None:
     """Have the executor plugin tell sbatch `options(job)` as well, before everything else.
 
     The plugin takes further options from one resource, `slurm_extra`. That one is left to the site and to users: what
@@ -122,7 +134,7 @@ def tell_also(module: ModuleType, options: Callable[[Any], str]) -> None:
     module.get_submit_command = with_options
 
 
-def name_states_alone(module: ModuleType) -> None:
+def name_states_alone(module: Querying) -> None:
     """Have the executor plugin read "CANCELLED by 1000", as sacct says it, as "CANCELLED".
 
     The plugin (2.8.0) knows only the word, and waits for ever for a job that somebody cancelled.

@@ -48,9 +48,10 @@ def handed_in(settings: WorkflowConfig, catalog: Catalog) -> dict[Kind, dict[str
     if start == "scores":  # label maps that are there are scored where scores are not
         scores = named["scores"].items()
         named["scores"] = {run: path for run, path in scores if Path(path).is_file() or run not in named["predictions"]}
-    for run in runs if start else ():
-        if run not in named["predictions"] and run not in named["scores"]:
-            named[start][run] = ""
+    if start:
+        for run in runs:
+            if run not in named["predictions"] and run not in named["scores"]:
+                named[start][run] = ""
     return named
 
 

@@ -75,7 +75,7 @@ class Products:
 
     def told_protocols(self, target: Target) -> list[tuple[str, str]]:
         """Of `protocols`, those whose networks are asked by points."""
-        runs = {tuple(run.split("/")[:2]): run for run in self._scored_here(target)}
+        runs = {(run.split("/")[0], run.split("/")[1]): run for run in self._scored_here(target)}
         configs = {names: self._catalog.run(run, self._settings.scale) for names, run in sorted(runs.items())}
         return [names for names, config in configs.items() if config.inference.method == "prompted"]
 
@@ -112,7 +112,7 @@ class Products:
     def receptive_field_options_of(self, run: str) -> str:
         """How a run's map is made: by the parameters of the figure that draws it, else by the command's defaults."""
         figures = [target for target in self._catalog.targets.values() if target.draws_receptive_fields]
-        drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
+        drawn = (target.drawing.parameters for target in figures if run in self._catalog.runs(target))
         parameters = next(drawn, {})
         return ReceptiveField(**{name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}).options
 
@@ -129,7 +129,7 @@ class Products:
     def feature_options_of(self, run: str) -> str:
         """As `receptive_field_options_of`, for the figure that shows a run's features."""
         figures = [target for target in self._catalog.targets.values() if target.draws_features]
-        drawn = (target.figure.parameters for target in figures if run in self._catalog.runs(target))
+        drawn = (target.drawing.parameters for target in figures if run in self._catalog.runs(target))
         return Features(**next(drawn, {})).options
 
     def caption(self, wildcards: Wildcards) -> str:
@@ -142,7 +142,10 @@ class Products:
     @property
     def budget_settings(self) -> dict[str, Any]:
         """Settings that decide the page of the budget, where they are not the usual ones."""
-        settings = {"rate": rate_words(self._settings.rate), "seeds": self._settings.seeds}
+        settings: dict[str, str | float | None] = {
+            "rate": rate_words(self._settings.rate),
+            "seeds": self._settings.seeds,
+        }
         if self._settings.scale == "pilot":
             settings["share"] = self._settings.share
         return {name: value for name, value in settings.items() if value}

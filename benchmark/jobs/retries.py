@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from benchmark.errors import REFUSED
 
@@ -18,13 +19,19 @@ TAIL = 1 << 16  # bytes of a log's end: behind the line there may be a launcher'
 CLOCKS = 60  # seconds by which the clocks of two nodes may differ
 
 
-def stop_at_wrong_input(job: type) -> None:
+class Jobs(Protocol):
+    """Snakemake's class of jobs, as far as it matters here."""
+
+    restart_times: property
+
+
+def stop_at_wrong_input(job: Jobs) -> None:
     """Replace the property `restart_times` of Snakemake's class of jobs: none after exit 2.
 
     Lines that stood in a log before now do not count: somebody has repaired the input since.
     """
     usual, since = job.restart_times, time.time() - CLOCKS
-    job.restart_times = property(lambda self: 0 if was_refused(self.log, since=since) else usual.fget(self))
+    job.restart_times = property(lambda self: 0 if was_refused(self.log, since=since) else usual.__get__(self))
 
 
 def was_refused(logs: Iterable[str | os.PathLike[str]], *, since: float) -> bool:

@@ -182,7 +182,7 @@ def choose_cases(cases: Sequence[CaseFiles], wanted: Sequence[str], *, store: Pa
             found=", ".join(absent[:10]),
             remedy="prepare the dataset again",
         )
-    return [known[case]._replace(index=index) for index, case in enumerate(wanted)]
+    return [known[case]._replace(place=index) for index, case in enumerate(wanted)]
 
 
 def on_network_grid(

@@ -131,8 +131,8 @@ def _check_starts(request: Request, partitions: Mapping[str, Partition]) -> None
     """SLURM takes jobs that no partition of theirs would ever start."""
     names = request.partitions or tuple(name for name, facts in partitions.items() if facts.get("Default") == "YES")
     known = [partitions[name] for name in names if name in partitions]
-    refusals = [_why_never(request, facts) for facts in known]
-    if refusals and all(refusals):
+    refusals = [refusal for facts in known if (refusal := _why_never(request, facts))]
+    if refusals and len(refusals) == len(known):
         raise refusals[0]
 
 

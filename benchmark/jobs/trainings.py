@@ -75,7 +75,8 @@ class TrainingJobs:
         return max(self._placement(wildcards).gpus_on_node, 2) if self.nodes(wildcards) > 1 else None
 
     def cpus_per_task(self, wildcards: Wildcards, threads: int) -> int | None:
-        return -(-threads // self.tasks_per_node(wildcards)) if self.nodes(wildcards) > 1 else None
+        tasks = self.tasks_per_node(wildcards)
+        return None if tasks is None else -(-threads // tasks)
 
     def _config(self, wildcards: Wildcards) -> RunConfig:
         return self._wiring.run(wildcards)

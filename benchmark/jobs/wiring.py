@@ -72,6 +72,9 @@ class Wildcards(Protocol):
     protocol: str
     what: str
 
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Name and value of each."""
+
 
 class Wiring:
     """Functions of wildcards for one configuration.

@@ -75,7 +75,7 @@ def _bubbles(request: Request) -> dict[str, Any]:
     shown_together = [("both", [*published, *rebuilt])] if published and rebuilt and not request.demo else []
     series = [("published", published), ("rebuilt", rebuilt), *shown_together]
     numbers = {label: place for place, label in enumerate(dict.fromkeys(b.label for b in (*published, *rebuilt)), 1)}
-    parameters = request.target.figure.parameters
+    parameters = request.target.drawing.parameters
     style = {
         "highlight": parameters.get("highlight", ""),
         "arrows": [tuple(two) for two in parameters.get("arrows", [])],

@@ -46,7 +46,9 @@ def draw_outlines(
     for number, mask in enumerate((here & ~there, there & ~here, here & there)):
         pixels[mask] = first_free + number
     drawn = Image.fromarray(pixels, mode="P")
-    drawn.putpalette([*picture.getpalette()[: 3 * first_free], *(part for colour in OUTLINES for part in colour)])
+    palette = picture.getpalette()
+    assert palette is not None  # `_reduced` gives pictures of mode P
+    drawn.putpalette([*palette[: 3 * first_free], *(part for colour in OUTLINES for part in colour)])
     return drawn
 
 

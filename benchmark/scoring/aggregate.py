@@ -71,7 +71,7 @@ class ScoreWriter:
             self._flush()
 
     def _flush(self) -> None:
-        columns = list(zip(*self._rows, strict=True)) or [[] for _ in COLUMNS]
+        columns: list[tuple] = list(zip(*self._rows, strict=True)) or [() for _ in COLUMNS]
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._writer.schema))
         self._rows = []
@@ -91,7 +91,9 @@ def read_scores(path: Path, *, metric: str | None = None, convention: str | None
     return pq.read_table(path, filters=wanted or None).to_pandas()
 
 
-def score_table(scores: pd.DataFrame, *, metric: str, convention: Convention, classes: Collection[str] | None = None):
+def score_table(
+    scores: pd.DataFrame, *, metric: str, convention: Convention, classes: Collection[str] | None = None
+) -> pd.DataFrame:
     """Values of one metric under one convention as a table, cases × classes.
 
     Args:

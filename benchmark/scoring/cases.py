@@ -21,7 +21,8 @@ from benchmark.scoring.conventions import (
     VOLUME_METRICS,
     Convention,
     Crop,
-    Situation,
+    Definition,
+    Status,
 )
 from benchmark.scoring.images import Geometry, LabelMap, check_geometry
 from benchmark.scoring.instances import InstanceCounts
@@ -66,7 +67,7 @@ class Pair:
         return int(counts[label]) if label < len(counts) else 0
 
     def distances(
-        self, label: int, spacing: tuple[float, ...], definition: str, directions: np.ndarray | None = None
+        self, label: int, spacing: tuple[float, ...], definition: Definition, directions: np.ndarray | None = None
     ) -> SurfaceDistances:
         if label != self._label:
             self._label, self._distances = label, {}  # one class at a time bounds the memory
@@ -193,11 +194,10 @@ class _ClassScorer:
         return Score(self.name, metric, value, self.convention.name, situation)
 
     @cached_property
-    def situation(self) -> Situation | str:
+    def situation(self) -> Status:
         if self.pair is None:
             return "missing_prediction"
-        present = tuple(self.pair.count(side, self.label) > 0 for side in ("reference", "prediction"))
-        return _PRESENCE[present]
+        return _PRESENCE[self.pair.count("reference", self.label) > 0, self.pair.count("prediction", self.label) > 0]
 
     def _volume(self, metric: str) -> float:
         side = metric.removeprefix("volume_")
@@ -213,7 +213,7 @@ class _ClassScorer:
         """The maps within the convention's crop; None where it leaves nothing."""
         crop = self.convention.crop
         name = self.convention.plain_name(self.name)
-        if crop is None or name not in crop.classes or self.reference.array.ndim != 3:
+        if self.pair is None or crop is None or name not in crop.classes or self.reference.array.ndim != 3:
             return self.pair
         return _crop_to_reference(self.pair, self.label, crop)
 
@@ -231,6 +231,7 @@ class _ClassScorer:
 
     def _surface_value(self, metric: str, pair: Pair) -> float:
         surface = self.convention.surface
+        assert surface is not None  # a convention with a surface metric has it
         spacing = spacing_of(self.convention, self.reference)
         in_pixels = counts_pixels(self.convention, self.reference.geometry)
         directions = self.reference.geometry.directions if self.convention.spacing == "header" else None
@@ -249,7 +250,7 @@ class _ClassScorer:
         )
 
 
-_PRESENCE = {  # (in the reference, in the prediction)
+_PRESENCE: dict[tuple[bool, bool], Status] = {  # (in the reference, in the prediction)
     (True, True): "ok",
     (True, False): "empty_prediction",
     (False, True): "empty_reference",
@@ -277,6 +278,7 @@ def _instance_scores(
 ) -> list[Score]:
     """F1, precision and recall of the instances; the class is the foreground's. Later thresholds are `f1@0.75`."""
     rules = convention.instances
+    assert rules is not None  # a convention with an instance metric has them
     name = labels.get(rules.foreground, "instances")
     decoded = None
     if prediction is not None:
@@ -298,7 +300,11 @@ def _instance_scores(
             )
         situation = _instance_situation(counts)
         for metric in metrics:
-            value = _INSTANCES[metric](counts) if situation == "ok" else convention.empty_value(metric, situation)
+            if situation == "ok":
+                assert counts is not None
+                value = _INSTANCES[metric](counts)
+            else:
+                value = convention.empty_value(metric, situation)
             if convention.rounding:
                 value = float(np.round(value, convention.rounding.decimals))
             scores.append(Score(name, metric + suffix, value, convention.name, situation))
@@ -312,7 +318,7 @@ _INSTANCES = {
 }
 
 
-def _instance_situation(counts: InstanceCounts | None) -> Situation | str:
+def _instance_situation(counts: InstanceCounts | None) -> Status:
     if counts is None:
         return "missing_prediction"
     return _PRESENCE[counts.reference > 0, counts.prediction > 0]

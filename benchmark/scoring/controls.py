@@ -81,12 +81,12 @@ def write_control(
     )
     for path in track(references, total=len(references), description=control):
         geometry = read_geometry(path)
-        if control == "oracle":
-            predicted = _read(path, labels, instances, ignore)
-        elif control == "empty":
-            predicted = np.zeros(geometry.shape, np.uint8)
-        else:
+        if prior is not None:
             predicted = spread_prior(prior, geometry.file_shape)
+        elif control == "oracle":
+            predicted = _read(path, labels, instances, ignore)
+        else:
+            predicted = np.zeros(geometry.shape, np.uint8)
         with atomic_path(out / path.name) as temporary:
             write_labels(temporary, predicted, geometry=geometry)
 

@@ -29,6 +29,7 @@ DISTANCE_METRICS = ("hd", "hd95", "assd")  # the lower the better, with a unit
 
 Metric = Literal["dsc", "iou", "nsd", "hd", "hd95", "assd", "f1", "precision", "recall"]
 Situation = Literal["both_empty", "empty_reference", "empty_prediction", "missing_prediction"]
+Status = Situation | Literal["ok"]  # "ok": both have the structure
 Definition = Literal["surface_elements", "voxel_edges"]  # what a surface is; benchmark.scoring.surface says how
 PercentileRule = Literal["step", "linear"]
 Pooling = Literal["directed", "pooled"]
@@ -156,7 +157,7 @@ class Convention(_Part):
             raise ValueError("grid network needs spacing unit, and has no crop and no instances")
         if self.slices and (self.grid == "network" or self.crop or self.instances):
             raise ValueError("slices are scored on the raw grid, without a crop and without instances")
-        needs = {
+        needs: dict[str, list[Metric]] = {
             "surface": [m for m in self.rules if m in SURFACE_METRICS],
             "tolerances": [m for m in self.rules if m == "nsd"],
             "instances": [m for m in self.rules if m in INSTANCE_METRICS],
@@ -192,9 +193,14 @@ class Convention(_Part):
 
     def empty_value(self, metric: str, situation: Situation) -> float:
         """What a metric scores in an empty situation; NaN stands for "no value, left out of every mean"."""
-        outcome = getattr(self.rule(metric), situation)
+        outcome: float | Literal["skip", "worst"] = getattr(self.rule(metric), situation)
+        if outcome == "skip":
+            return math.nan
+        if outcome != "worst":
+            return outcome
         worst = self.worst_distance if metric in DISTANCE_METRICS else 0.0
-        return {"skip": math.nan, "worst": worst}.get(outcome, outcome)
+        assert worst is not None  # `_complete`
+        return worst
 
     def plain_name(self, class_name: str) -> str:
         """Lower case, words joined by underscores, aliases resolved: `Right kidney` and `kidney_right` are one."""
@@ -285,7 +291,7 @@ def _parse(name: str, body: Any, aliases: dict[str, str], file: Path) -> Convent
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
     """Names of the keys allowed at a place in the file."""
     model: type[BaseModel] = Convention
-    parts = {
+    parts: dict[str, type[BaseModel]] = {
         "rules": EmptyRule,
         "surface": Surface,
         "tolerances": Tolerances,

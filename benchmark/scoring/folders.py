@@ -51,7 +51,7 @@ class CaseFiles(NamedTuple):
     """One case: its place in the order of output, id, reference file, prediction file (None where it is missing), what
     conventions of the network's grid need, and along which axis of its files slices lie (None: not known, or none)."""
 
-    index: int
+    place: int
     case: str
     reference: Path
     prediction: Path | None
@@ -181,14 +181,19 @@ def score_files(
                 maps = labelled
             scores += score_case(*maps, labels=labels, conventions=chosen, metrics=metrics)
         if sliced := [convention for convention in conventions if convention.slices]:
-            given = {"axis": files.slice_axis, "labels": labels, "conventions": sliced, "metrics": metrics}
-            scores += score_slices(*labelled, **given)
+            scores += score_slices(*labelled, axis=files.slice_axis, labels=labels, conventions=sliced, metrics=metrics)
     except InputError as error:
-        error_at = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
-        raise InputError(error.problem, where=error.where or files.reference, **error_at) from error
+        raise InputError(
+            error.problem,
+            where=error.where or files.reference,
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
     unlisted: tuple[int, ...] = ()
-    if prediction is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
-        overlap = measure_overlap(*(label_map.array for label_map in labelled))
+    truth, answer = labelled
+    if answer is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
+        overlap = measure_overlap(truth.array, answer.array)
         found = np.flatnonzero(overlap.reference + overlap.prediction)
         unlisted = tuple(int(value) for value in found if value and value not in labels)
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
@@ -229,11 +234,11 @@ def without_ignored(
         return reference, prediction
     if prediction is not None:
         check_geometry(reference.geometry, prediction.geometry, where="prediction")
-    kept = [
-        label_map and LabelMap(np.where(ignored, label_map.array.dtype.type(0), label_map.array), label_map.geometry)
-        for label_map in (reference, prediction)
-    ]
-    return kept[0], kept[1]
+
+    def kept(labels: LabelMap) -> LabelMap:
+        return LabelMap(np.where(ignored, labels.array.dtype.type(0), labels.array), labels.geometry)
+
+    return kept(reference), None if prediction is None else kept(prediction)
 
 
 def _has_undecoded(prediction: LabelMap, scores: Sequence[Score], conventions: Sequence[Convention]) -> bool:
@@ -269,7 +274,7 @@ def score_folders(
         metadata: more strings for the file's schema, e.g. the configuration digest of the run that predicted.
         ignore: see `score_files`.
     """
-    settings = {
+    settings: dict[str, object] = {
         "conventions": {convention.name: convention.digest for convention in conventions},
         "labels": {str(value): name for value, name in labels.items()},
         "metrics": list(metrics) if metrics else None,
@@ -302,7 +307,7 @@ def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:
     waiting: dict[int, CaseScores] = {}
     position = 0
     for result in results:
-        waiting[result.files.index] = result
+        waiting[result.files.place] = result
         while position in waiting:
             yield waiting.pop(position)
             position += 1

@@ -58,14 +58,16 @@ class Geometry:
     @property
     def directions(self) -> np.ndarray | None:
         """Unit vectors [3, axes] of the axes where they are sheared, else None: they may be taken as orthogonal."""
-        return directions(self.affine)[:, list(self.axes)] if self.is_sheared else None
+        if self.affine is None or not self.is_sheared:
+            return None
+        return directions(self.affine)[:, list(self.axes)]
 
     @property
     def voxel_size(self) -> float:
         """Volume (area of an image) of a voxel, in the unit of `spacing`."""
-        size = math.prod(self.spacing)
-        if self.is_sheared:
-            size *= math.sqrt(abs(np.linalg.det(self.directions.T @ self.directions)))
+        size, sheared = math.prod(self.spacing), self.directions
+        if sheared is not None:
+            size *= math.sqrt(abs(np.linalg.det(sheared.T @ sheared)))
         return size
 
 
@@ -171,7 +173,7 @@ def _thin_axis(shape: tuple[int, ...]) -> int | None:
     return max((axis for axis in range(3) if shape[axis] == 1), default=None) if len(shape) == 3 else None
 
 
-def check_geometry(reference: Geometry, prediction: Geometry, *, where: Path) -> None:
+def check_geometry(reference: Geometry, prediction: Geometry, *, where: str | Path) -> None:
     """Raise InputError unless the prediction lies on the reference's grid."""
     if reference.shape != prediction.shape or reference.axes != prediction.axes:
         raise InputError(

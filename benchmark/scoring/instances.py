@@ -144,10 +144,10 @@ def score_instances(
     tiled = tile_from_pixels is not None and reference.size >= tile_from_pixels
     pairs = _tiles(reference, prediction, tile_size) if tiled else [(reference, prediction)]
     total = InstanceCounts(0, 0, 0)
-    for pair in pairs:
+    for truth, found in pairs:
         if remove_border:
-            pair = tuple(remove_border_instances(side, width=remove_border) for side in pair)
-        total += count_matches(*pair, threshold=threshold)
+            truth, found = (remove_border_instances(side, width=remove_border) for side in (truth, found))
+        total += count_matches(truth, found, threshold=threshold)
     return total
 
 

@@ -5,7 +5,7 @@ Every function takes C-contiguous three-dimensional arrays; an image of shape (H
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
@@ -27,7 +27,7 @@ def compiled(function: Callable) -> Callable:
 
 
 @compiled
-def count_labels(reference, prediction, size):
+def count_labels(reference: np.ndarray, prediction: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Count every label of both maps, their overlap and their bounding boxes in one pass.
 
     Runs of equal (reference, prediction) pairs along the last axis are counted at once.
@@ -62,7 +62,7 @@ def count_labels(reference, prediction, size):
 
 
 @compiled
-def _extend(box, i, j, start, last):
+def _extend(box: np.ndarray, i: int, j: int, start: int, last: int) -> None:
     box[0, 0] = min(box[0, 0], i)
     box[0, 1] = max(box[0, 1], i)
     box[1, 0] = min(box[1, 0], j)
@@ -72,7 +72,7 @@ def _extend(box, i, j, start, last):
 
 
 @compiled
-def corner_codes(labels, label, start, stop):
+def corner_codes(labels: np.ndarray, label: int, start: Sequence[int], stop: Sequence[int]) -> np.ndarray:
     """Eight-bit code of the 2×2×2 neighbourhood around every voxel corner of the box [start, stop).
 
     Bit 7 is the voxel before the corner on all axes, bit 0 the voxel after it on all axes (axis 0 is worth 4 bits,
@@ -102,7 +102,7 @@ def corner_codes(labels, label, start, stop):
 
 
 @compiled
-def edge_voxels(labels, label, start, stop, planar):
+def edge_voxels(labels: np.ndarray, label: int, start: Sequence[int], stop: Sequence[int], planar: bool) -> np.ndarray:
     """1 at voxels of the label with a face neighbour that is not (outside the array counts as not), else 0.
 
     The same as `mask ^ binary_erosion(mask)` with the smallest structuring element. With `planar` neighbours along the
@@ -131,7 +131,7 @@ def edge_voxels(labels, label, start, stop, planar):
 
 
 @compiled
-def distances_to_sources(sources, queries, full, spacing):
+def distances_to_sources(sources: np.ndarray, queries: np.ndarray, full: int, spacing: np.ndarray) -> np.ndarray:
     """Distance from every query element to the nearest source element, both in the same box.
 
     Elements are the positions whose code lies strictly between 0 and `full`. An exact Euclidean transform, evaluated
@@ -164,7 +164,9 @@ def distances_to_sources(sources, queries, full, spacing):
 
 
 @compiled
-def _search_plane(steps, queries, full, spacing, found, budget):
+def _search_plane(
+    steps: np.ndarray, queries: np.ndarray, full: int, spacing: np.ndarray, found: np.ndarray, budget: int
+) -> bool:
     """Search outward from every query of a plane; False where more than `budget` looks would be needed."""
     rows, columns = steps.shape
     position = 0
@@ -191,8 +193,10 @@ def _search_plane(steps, queries, full, spacing, found, budget):
 
 
 @compiled
-def _search_row(steps, middle, row_square, best, spacing):
-    """The smallest squared distance from column `middle` to a source seen from one row, if below `best`."""
+def _search_row(
+    steps: np.ndarray, middle: int, row_square: float, best: float, spacing: np.ndarray
+) -> tuple[float, int]:
+    """The smallest squared distance from column `middle` to a source seen from one row, if below `best`, and looks."""
     columns = len(steps)
     beside = 0
     while beside < columns:
@@ -208,7 +212,7 @@ def _search_row(steps, middle, row_square, best, spacing):
 
 
 @compiled
-def _transform_plane(steps, queries, full, spacing, found):
+def _transform_plane(steps: np.ndarray, queries: np.ndarray, full: int, spacing: np.ndarray, found: np.ndarray) -> None:
     """Lower envelopes along both axes of a plane, the second only in rows with a query."""
     rows, columns = steps.shape
     plane = np.empty((rows, columns), np.float64)
@@ -242,7 +246,7 @@ def _transform_plane(steps, queries, full, spacing, found):
 
 
 @compiled
-def _count_elements(codes, full):
+def _count_elements(codes: np.ndarray, full: int) -> int:
     count = 0
     for code in codes.flat:
         if 0 < code < full:
@@ -251,7 +255,7 @@ def _count_elements(codes, full):
 
 
 @compiled
-def _steps_along_first_axis(sources, full):
+def _steps_along_first_axis(sources: np.ndarray, full: int) -> np.ndarray:
     planes, rows, columns = sources.shape
     steps = np.empty(sources.shape, np.uint16)
     for i in range(planes):
@@ -273,7 +277,7 @@ def _steps_along_first_axis(sources, full):
 
 
 @compiled
-def _lower_envelope(squares, step, centres, borders):
+def _lower_envelope(squares: np.ndarray, step: float, centres: np.ndarray, borders: np.ndarray) -> int:
     """Parabolas that form the lower envelope of (step·(x - q))² + squares[q]; infinite squares take no part.
 
     Writes the envelope's parabolas to `centres` and where each begins to `borders`, both in index units.

@@ -125,8 +125,7 @@ def conventions_table(metric: str, compared: Sequence[Compared]) -> str:
         rows.append([one.convention, *(_placed(means[method], places[method]) for method in methods)])
     moved = []
     for method in methods:
-        means = [one.summaries[method].mean for one in compared]
-        finite = [mean for mean in means if np.isfinite(mean)]
+        finite = [one.summaries[method].mean for one in compared if np.isfinite(one.summaries[method].mean)]
         moved.append(format_value(max(finite) - min(finite)) if finite else "-")
     return aligned([*rows, ["**largest − smallest**", *moved]])
 

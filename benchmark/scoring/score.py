@@ -149,7 +149,7 @@ def chosen_conventions(
     metrics = arguments.metrics
     if arguments.convention == "all":
         metrics = metrics or COMPARED_METRICS
-        conventions = applicable(load_conventions(arguments.conventions_file).values(), metrics, labels, cases)
+        conventions = applicable(list(load_conventions(arguments.conventions_file).values()), metrics, labels, cases)
     else:
         conventions = [get_convention(arguments.convention, file=arguments.conventions_file)]
         choose_metrics(conventions[0], metrics)

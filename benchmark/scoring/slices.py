@@ -86,6 +86,7 @@ def _parts(labels: LabelMap, axis: int | None) -> list[LabelMap]:
     """The slices of a map, each with the sides that are left."""
     if labels.array.ndim == 2:
         return [labels]
+    assert axis is not None  # `score_slices` asks for it
     spacing = tuple(side for number, side in enumerate(labels.geometry.spacing) if number != axis)
     planes = [np.ascontiguousarray(plane) for plane in np.moveaxis(labels.array, axis, 0)]
     return [LabelMap(plane, Geometry(plane.shape, spacing)) for plane in planes]

@@ -130,7 +130,8 @@ def hausdorff(
     if percentile == 100.0:
         return float(max(values.max() for values, _ in sides))
     if pooling == "pooled":
-        sides = [tuple(np.concatenate(pair) for pair in zip(*sides, strict=True))]
+        values, weights = (np.concatenate(pair) for pair in zip(*sides, strict=True))
+        sides = [(values, weights)]
     if rule == "linear":
         return float(max(np.percentile(values, percentile) for values, _ in sides))
     return float(max(_weighted_percentile(values, weights, percentile) for values, weights in sides))
@@ -140,7 +141,7 @@ def _weighted_percentile(values: np.ndarray, weights: np.ndarray, percentile: fl
     order = np.argsort(values)
     values, weights = values[order], weights[order]
     share = np.cumsum(weights) / np.sum(weights)
-    return float(values[min(np.searchsorted(share, percentile / 100.0), len(values) - 1)])
+    return float(values[min(int(np.searchsorted(share, percentile / 100.0)), len(values) - 1)])
 
 
 def assd(distances: SurfaceDistances, *, pooling: Pooling = "pooled") -> float:

@@ -32,7 +32,7 @@ _BASE_CASES: dict[int, dict[Direction, float]] = {
     0b00111100: {(1, 1, 0): 1.0},
     0b01101001: {(1, 1, 1): 0.5},
 }
-_DIRECTIONS: tuple[Direction, ...] = tuple(d for d in product((0, 1), repeat=3) if any(d))
+_DIRECTIONS: tuple[Direction, ...] = tuple(d for d in product((0, 1), (0, 1), (0, 1)) if any(d))
 
 
 @lru_cache(maxsize=1)

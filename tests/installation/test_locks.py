@@ -49,7 +49,7 @@ def test_run_and_development_are_apart() -> None:
     assert set(LOCKS["base"]) < set(LOCKS["train"])
     assert not set(LOCKS["train"]) & (set(LOCKS["dev"]) | set(LOCKS["cuda"]))
     assert set(LOCKS["dev"]) & set(LOCKS["cuda"]) == {"triton"}
-    assert {"pytest", "hypothesis", "ruff", "triton"} <= set(LOCKS["dev"])
+    assert {"pytest", "hypothesis", "mypy", "ruff", "triton"} <= set(LOCKS["dev"])
 
 
 @pytest.mark.parametrize("name", ["torchvision", "timm", "lightning", "edt", "unittest2"])

@@ -77,7 +77,7 @@ class AcdcPhantom(Phantom):
         ]
 
     def write_subject(self, root: Path, spacing: float | None, subject: Subject) -> None:
-        film, labels, affine, systole = generate(subject, spacing=spacing or phantom.spacing)
+        film, labels, affine, systole = generate(subject, spacing=self.voxel_side(spacing))
         folder = root / "database" / FOLDERS[subject.split] / subject.id
         write_volume(folder / f"{subject.id}_4d.nii.gz", film, affine, "LPS")
         for frame in (END_DIASTOLE, systole):

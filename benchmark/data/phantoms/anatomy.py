@@ -163,11 +163,11 @@ def inside_body(anatomy: Anatomy, positions: np.ndarray) -> np.ndarray:
 def rasterise(solid: Solid, positions: np.ndarray) -> tuple[tuple[slice, ...], np.ndarray]:
     """(sub-box of the grid that can hold the solid, bool in that box)."""
     low, high = solid.box
-    box = []
+    sides = []
     for axis in range(3):
         others = tuple(other for other in range(3) if other != axis)
         span = positions[axis]
         rows = np.flatnonzero((span.max(axis=others) >= low[axis]) & (span.min(axis=others) <= high[axis]))
-        box.append(slice(rows[0], rows[-1] + 1) if len(rows) else slice(0, 0))
-    box = tuple(box)
+        sides.append(slice(rows[0], rows[-1] + 1) if len(rows) else slice(0, 0))
+    box = tuple(sides)
     return box, solid.contains(positions[(slice(None), *box)])

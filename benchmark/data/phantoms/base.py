@@ -60,6 +60,17 @@ class Phantom(ABC):
     smallest: int = 3
     spacing: float | None = None
 
+    def voxel_side(self, spacing: float | None) -> float:
+        """In mm: `spacing`, or the default where it is None.
+
+        Raises:
+            ValueError: pictures have neither.
+        """
+        side = spacing or self.spacing
+        if side is None:
+            raise ValueError(f"{self.name} consists of pictures")
+        return side
+
     @abstractmethod
     def plan(self, subjects: int, seed: int = 0) -> list[Subject]:
         """So many subjects, at least one of each split that the data set has."""

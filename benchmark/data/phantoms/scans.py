@@ -95,7 +95,7 @@ class Scans(Phantom):
         return {split: _in_turn(scans) for split, scans in parts.items()}
 
     def write_subject(self, root: Path, spacing: float | None, subject: Subject) -> None:
-        image, labels, affine = self.generate(subject, spacing=spacing or self.spacing)
+        image, labels, affine = self.generate(subject, spacing=self.voxel_side(spacing))
         scan = next(scan for scan in self.scans if scan.id == subject.id)
         write_volume(root / scan.image, image, affine, scan.axes)
         write_volume(root / scan.labels, labels, affine, scan.axes)

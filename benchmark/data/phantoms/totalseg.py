@@ -25,8 +25,10 @@ CENTRE_MM = np.array([0.0, 0.0, 400.0])
 PLACEMENT_MM = np.array([24.0, 16.0, 0.0])  # nobody lies exactly in the middle, so that places alone tell little
 PARTIAL_LENGTH_MM = (165.0, 190.0)  # less than a whole thorax or abdomen
 PERIODS = {"train": 3, "val": 2, "test": 2}  # every third, second, second scan is cropped
-META_COLUMNS = ("image_id", "age", "gender", "institute", "study_type", "split", "manufacturer", "scanner_model")
-META_COLUMNS += ("kvp", "pathology", "pathology_location")
+META_COLUMNS = (
+    "image_id", "age", "gender", "institute", "study_type", "split", "manufacturer", "scanner_model", "kvp",
+    "pathology", "pathology_location",
+)  # fmt: skip
 CROPPED = "cropped"
 
 
@@ -46,7 +48,7 @@ class TotalSegmentatorPhantom(Phantom):
 
     def write_subject(self, root: Path, spacing: float | None, subject: Subject) -> None:
         """One case folder; a structure that the scan does not show has an empty mask."""
-        image, labels, affine = generate(subject, spacing=spacing or phantom.spacing)
+        image, labels, affine = generate(subject, spacing=self.voxel_side(spacing))
         folder = root / subject.id / "segmentations"
         folder.mkdir(parents=True)
         nibabel.Nifti1Image(image, affine).to_filename(folder.parent / "ct.nii.gz")

@@ -15,7 +15,7 @@ from matplotlib.transforms import Transform, offset_copy
 
 from benchmark.errors import InputError
 from benchmark.evidence.figures.labels import Anchor, place_labels
-from benchmark.evidence.figures.style import COLOURS, HIGHLIGHT, MUTED, add_axes, in_house_style, new_figure
+from benchmark.evidence.figures.style import COLOURS, HIGHLIGHT, MUTED, add_axes, figure_of, in_house_style, new_figure
 
 Origin = Literal["published", "rebuilt", "mixed"]
 _LARGEST = 26.0  # radius in points of the largest circle
@@ -107,15 +107,19 @@ def _notes(bubbles: Sequence[Bubble]) -> list[str]:
 
 def _circle(axes: Axes, bubble: Bubble, radius: float, highlight: str, *, outline: bool) -> None:
     colour = HIGHLIGHT if bubble.label == highlight else COLOURS[0]
-    style = {
-        "facecolor": "none" if outline else colour,
-        "edgecolor": MUTED if outline else HIGHLIGHT if bubble.another else "white",
-        "hatch": "////" if bubble.another and not outline else None,
-        "linestyle": "--" if outline else "-",
-        "alpha": 1.0 if outline else 0.75,
-    }
     diameter = 2 * radius * math.sqrt(bubble.size)
-    axes.scatter([bubble.x], [bubble.y], s=diameter**2, linewidth=0.8, zorder=2, **style)
+    axes.scatter(
+        [bubble.x],
+        [bubble.y],
+        s=diameter**2,
+        linewidth=0.8,
+        zorder=2,
+        facecolor="none" if outline else colour,
+        edgecolor=MUTED if outline else HIGHLIGHT if bubble.another else "white",
+        hatch="////" if bubble.another and not outline else None,
+        linestyle="--" if outline else "-",
+        alpha=1.0 if outline else 0.75,
+    )
 
 
 def _join(axes: Axes, bubbles: Sequence[Bubble], arrows: Sequence[tuple[str, str]], radius: float) -> None:
@@ -126,11 +130,11 @@ def _join(axes: Axes, bubbles: Sequence[Bubble], arrows: Sequence[tuple[str, str
             start = published[bubble.label]
             axes.plot([start.x, bubble.x], [start.y, bubble.y], color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
     drawn = {bubble.label: bubble for bubble in bubbles}
-    for start, end in ((drawn.get(first), drawn.get(last)) for first, last in arrows):
-        if start and end:
-            gaps = {"shrinkA": radius * math.sqrt(start.size), "shrinkB": radius * math.sqrt(end.size)}
+    for tail, head in ((drawn.get(first), drawn.get(last)) for first, last in arrows):
+        if tail and head:
+            gaps = {"shrinkA": radius * math.sqrt(tail.size), "shrinkB": radius * math.sqrt(head.size)}
             style = {"arrowstyle": "->", "color": HIGHLIGHT, "linewidth": 1.2, **gaps}
-            axes.annotate("", xy=(end.x, end.y), xytext=(start.x, start.y), arrowprops=style, zorder=3)
+            axes.annotate("", xy=(head.x, head.y), xytext=(tail.x, tail.y), arrowprops=style, zorder=3)
 
 
 def _set_limits(axes: Axes, bubbles: Sequence[Bubble], x_scale: str) -> None:
@@ -156,14 +160,13 @@ def _size_legend(axes: Axes, sizes: Sequence[float], radius: float, unit: str) -
     middle, below = 14 + max(diameters) / 2, 0.0
 
     def beside(x: float, y: float) -> Transform:
-        return offset_copy(axes.transAxes, axes.figure, x=x, y=y, units="points")
+        return offset_copy(axes.transAxes, figure_of(axes), x=x, y=y, units="points")
 
     axes.text(1, 0.7, "parameters", transform=beside(14, 8), fontsize=_LEGEND_FONT)
     for size, diameter in zip(sizes, diameters, strict=True):
         centre = below - diameter / 2
         place = beside(middle, centre)
-        style = {"color": MUTED, "alpha": 0.5, "linewidth": 0, "clip_on": False}
-        axes.scatter([1], [0.7], s=diameter**2, transform=place, **style)
+        axes.scatter([1], [0.7], s=diameter**2, transform=place, color=MUTED, alpha=0.5, linewidth=0, clip_on=False)
         words = beside(middle + max(diameters) / 2 + 6, centre)
         axes.text(1, 0.7, f"{size:g} {unit}".strip(), transform=words, va="center", fontsize=_LEGEND_FONT)
         below -= diameter + 6

@@ -65,11 +65,11 @@ def _with_values(curves: Mapping[str, Curve]) -> dict[str, Curve]:
 
 def _draw(axes: Axes, curves: Mapping[str, Curve], smoothing: float) -> None:
     for number, (name, curve) in enumerate(curves.items()):
-        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": _STYLES[number // len(COLOURS) % len(_STYLES)]}
+        colour, line = COLOURS[number % len(COLOURS)], _STYLES[number // len(COLOURS) % len(_STYLES)]
         steps, values = np.asarray(curve.steps, float), np.asarray(curve.values, float)
         if smoothing:
-            axes.plot(steps, values, alpha=0.25, linewidth=0.7, **style)
-        axes.plot(steps, smooth(values, smoothing), label=name, linewidth=1.5, **style)
+            axes.plot(steps, values, alpha=0.25, linewidth=0.7, color=colour, linestyle=line)
+        axes.plot(steps, smooth(values, smoothing), label=name, linewidth=1.5, color=colour, linestyle=line)
     axes.legend(fontsize=8)
 
 

@@ -36,7 +36,8 @@ def draw_features(maps: Mapping[str, np.ndarray], *, note: str = "", demo: bool 
     width = max(SIDE * len(COLUMNS), STRIP * per_row) + 0.4
     lines = textwrap.wrap(note, int(width * CHARACTERS_PER_INCH))
     figure = new_figure(width, SIDE * count + STRIP * strip_rows + 0.9 + 0.15 * len(lines), demo=demo)
-    above, below = figure.subfigures(2, 1, height_ratios=[STRIP * strip_rows + 0.4, SIDE * count + 0.4])
+    heights = [STRIP * strip_rows + 0.4, SIDE * count + 0.4]
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)
     strip = above.subplots(strip_rows, per_row, squeeze=False).ravel()
     for number, axes in enumerate(strip):
         axes.set_axis_off()

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from benchmark.evidence.figures.style import figure_of
+
 _ANGLES = np.deg2rad([0, 180, 90, 270, 45, 315, 135, 225, 22.5, 337.5, 157.5, 202.5, 67.5, 292.5, 112.5, 247.5])
 _GAPS = (3.0, 9.0, 18.0, 30.0, 45.0, 65.0)  # pixels between circle and label at 100 dpi
 _SWEEPS = 6
@@ -37,8 +39,9 @@ def place_labels(
     """
     if not anchors:
         return
-    axes.figure.draw_without_rendering()  # settles the layout, so that pixels are final
-    scale = axes.figure.dpi / 72
+    figure = figure_of(axes)
+    figure.draw_without_rendering()  # settles the layout, so that pixels are final
+    scale = figure.dpi / 72
     centres = axes.transData.transform([(anchor.x, anchor.y) for anchor in anchors])
     radii = np.array([anchor.radius * scale for anchor in anchors])
     sizes = [_text_size(axes, anchor, fontsize) for anchor in anchors]

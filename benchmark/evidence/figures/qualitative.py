@@ -140,5 +140,6 @@ def _legend(figure: Figure, colours: Colours, label_names: Mapping[int, str], no
         fitting = max(1, int(figure.get_figwidth() / 1.5))
         title = textwrap.fill(notes, int(figure.get_figwidth() * _NOTE_CHARACTERS_PER_INCH)) or None
         columns = min(fitting, max(1, len(handles)))
-        place = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(handles=handles, title=title, fontsize=6, title_fontsize=7, **place)
+        figure.legend(
+            handles=handles, title=title, fontsize=6, title_fontsize=7, loc="outside lower center", ncols=columns
+        )

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,6 +16,9 @@ from matplotlib.transforms import Bbox
 
 from benchmark.errors import InputError
 from benchmark.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -28,7 +31,7 @@ DEMO_NOTE = "demo scale, not comparable"
 STAMP = "stamp"
 STAMP_FONT, STAMP_LINE, CHARACTERS_PER_INCH = 6.5, 0.13, 19  # points, inches
 
-_SETTINGS = {
+_SETTINGS: dict[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that layout does not depend on the machine
     "font.size": 9,
     "axes.spines.top": False,
@@ -77,9 +80,18 @@ def stamp(figure: Figure, text: str) -> Figure:
     """
     width = figure.get_figwidth()
     lines = textwrap.wrap(text, int(width * CHARACTERS_PER_INCH))
-    place = {"ha": "left", "va": "top", "fontsize": STAMP_FONT, "color": MUTED, "gid": STAMP}
     _hold_legends(figure)
-    figure.text(0.06 / width, 0.0, "\n".join(lines), in_layout=False, **place)
+    figure.text(
+        0.06 / width,
+        0.0,
+        "\n".join(lines),
+        in_layout=False,
+        ha="left",
+        va="top",
+        fontsize=STAMP_FONT,
+        color=MUTED,
+        gid=STAMP,
+    )
     return figure
 
 
@@ -103,9 +115,21 @@ def _whole(figure: Figure) -> Bbox:
     return Bbox.from_extents(0, -STAMP_LINE * lines - (0.04 if lines else 0), width, height)
 
 
-def add_axes(figure: Figure, rows: int = 1, columns: int = 1, **keywords) -> list[Axes]:
+def add_axes(figure: Figure, rows: int = 1, columns: int = 1, **keywords: Any) -> list[Axes]:
     """`rows` × `columns` axes, row by row."""
     return list(figure.subplots(rows, columns, squeeze=False, **keywords).ravel())
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The whole figure that axes are in.
+
+    Raises:
+        ValueError: they are in none.
+    """
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes without a figure")
+    return figure
 
 
 @in_house_style

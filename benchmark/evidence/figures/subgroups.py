@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
@@ -49,8 +51,7 @@ def draw_subgroups(
             place = index + (number - (len(kinds) - 1) / 2) * width
             _draw_one(axes, values[group, kind], place, width, COLOURS[number])
         if published and group in published:
-            line = {"color": "black", "linestyle": "--", "linewidth": 1.0}
-            axes.hlines(published[group], index - 0.42, index + 0.42, **line)
+            axes.hlines(published[group], index - 0.42, index + 0.42, color="black", linestyle="--", linewidth=1.0)
     axes.set_xticks(range(len(scores)), [group.capitalize() for group in scores])
     axes.set(ylabel=y_label, title=title, xlim=(-0.55, len(scores) - 0.45))
     axes.tick_params(axis="x", length=0, pad=14)
@@ -59,20 +60,22 @@ def draw_subgroups(
 
 
 def _draw_one(axes: Axes, values: NDArray, place: float, width: float, colour: str) -> None:
-    counted = {"ha": "center", "va": "top", "fontsize": 7, "color": "0.35"}
     axes.annotate(
         f"n={len(values)}",
         (place, 0),
         (0, -3),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
-        **counted,
+        ha="center",
+        va="top",
+        fontsize=7,
+        color="0.35",
     )
     if not len(values):
         return
     if len(values) >= _VIOLIN_FROM and np.ptp(values) > 0:
         violin = axes.violinplot([values], positions=[place], widths=width * 0.95, showextrema=False)
-        for body in violin["bodies"]:
+        for body in cast("list[PolyCollection]", violin["bodies"]):  # matplotlib's types have one for the list
             body.set(facecolor=colour, alpha=0.25, linewidth=0)
     # The golden ratio spreads the points evenly and always alike.
     shift = ((np.arange(len(values)) * 0.618034) % 1 - 0.5) * width * 0.35
