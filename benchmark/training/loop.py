@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,8 @@ class TrainingLoop:
         """Forward and backward over this process's share, then one update; returns this process's measurements."""
         began = time.perf_counter()
         sizes, epoch = [len(indices) for indices in self.share.micro_batches(step)], step // self.steps_per_epoch
-        loss, waited = 0.0, 0.0
+        loss: Tensor | float = 0.0
+        waited = 0.0
         for number, size in enumerate(sizes, start=1):
             waiting = time.perf_counter()
             batch = self.processes.to_device(next(batches))
@@ -183,7 +184,7 @@ class TrainingLoop:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * group.get("rate_factor", 1.0)
 
-    def _batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, start: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         return micro_batches(
             self.samples,
             self.share,
