@@ -119,7 +119,10 @@ class PyramidParts(nn.Module):
 
 
 class SwinPyramid(PyramidParts):
-    """[B, in, *spatial] → logits [B, out, *spatial]; sides that are no multiples of 32 are padded with zeros inside."""
+    """[B, in, *spatial] → logits [B, out, *spatial]; built as `PyramidParts`.
+
+    Sides that are no multiples of 32 are padded with zeros inside.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """The fourth hidden state goes to the decoder as it is; only the other four pass an encoder block."""

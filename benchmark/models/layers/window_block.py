@@ -55,7 +55,10 @@ class BlockParts(nn.Module):
 
 
 class WindowBlock(BlockParts):
-    """Attention in (shifted) windows, then a feed-forward module, both pre-normalised and residual."""
+    """Attention in (shifted) windows, then a feed-forward module, both pre-normalised and residual.
+
+    Built as `BlockParts`.
+    """
 
     def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
         """`route` goes to the feed-forward module."""

@@ -44,7 +44,7 @@ class Projections(nn.Module):
 
 
 class TokenAttention(Projections):
-    """Attention of queries to keys, [N, tokens, channels] each, inside a projection to `inner` channels."""
+    """Attention of queries to keys, [N, tokens, channels] each, inside `Projections`, whose arguments it takes."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         attended = functional.scaled_dot_product_attention(*self.split(query, key, value))
@@ -85,7 +85,10 @@ class BlockParts(nn.Module):
 
 
 class TwoWayBlock(BlockParts):
-    """Tokens attend to themselves and to the image, and the image to the tokens; every norm after its residual sum."""
+    """Tokens attend to themselves and to the image, and the image to the tokens; every norm after its residual sum.
+
+    Built as `BlockParts`.
+    """
 
     def forward(self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.among_tokens(tokens, token_code)
