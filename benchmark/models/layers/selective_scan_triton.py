@@ -8,7 +8,7 @@ B and C are summed in registers and then over few blocks, in a fixed order (no a
 """
 
 # Kernels are Triton's language: what is written at a parameter says how Triton compiles it.
-# mypy: disallow-untyped-defs=False
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
 
 from __future__ import annotations
 
