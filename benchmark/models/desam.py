@@ -50,6 +50,7 @@ class DeSAM(PromptedSam):
         statistics: apply SAM's pixel statistics, as the release does.
     """
 
+    mask_decoder: DecoupledDecoder
     unused_parameters: tuple[str, ...] = (
         "mask_decoder.output_upscaling.*",
         "mask_decoder.output_hypernetworks_mlps.*",
@@ -85,8 +86,9 @@ class DeSAM(PromptedSam):
         self.unused_parameters += tuple(f"{name}.conv3.*" for name, part in blocks if not part.widens)
 
     def encode(self, images: Tensor) -> Embedding:
+        height, width = images.shape[2:]
         features, layers = self.embed(self.prepare(images), self.kept)
-        return Embedding(features, [layer.permute(0, 3, 1, 2) for layer in layers], tuple(images.shape[2:]))
+        return Embedding(features, [layer.permute(0, 3, 1, 2) for layer in layers], (height, width))
 
     def decode(
         self,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from monai.networks.nets import DiNTS, TopologyInstance
@@ -60,7 +61,7 @@ class Topology(TopologyInstance):
                 arch_code=[active, operations], channel_mul=channel_mul, num_blocks=len(rows), num_depths=DEPTHS
             )
         for cell in self.cell_tree.values():  # functions that chose its operation, of which no copy can be pickled
-            cell.OPS = cell.OPS2D = cell.OPS3D = {}
+            vars(cell).update(OPS={}, OPS2D={}, OPS3D={})
         self.checkpointing = checkpointing
         ends = list(enumerate(zip(self.arch_code2in, self.arch_code2out, strict=True)))
         self.paths = [[(str((b, p)), *path) for p, path in ends if row[p]] for b, row in enumerate(active.tolist())]
@@ -71,12 +72,12 @@ class Topology(TopologyInstance):
             outputs: list[Tensor | float] = [0.0] * self.num_depths
             for cell, start, end in block:
                 outputs[end] = outputs[end] + maybe_checkpoint(self.checkpointing, self.cell_tree[cell], x[start], None)
-            x = outputs
+            x = cast("list[Tensor]", outputs)  # a zero stays where no cell leads to, and no cell reads it
         return x
 
 
 @register("dints", demo={"channel_mul": 0.125, "num_blocks": 4})
-class Dints(PadToMultiple, DiNTS):
+class Dints(PadToMultiple[Tensor], DiNTS):
     """[B, in, D, H, W] → logits [B, out, D, H, W].
 
     Args:
@@ -87,7 +88,8 @@ class Dints(PadToMultiple, DiNTS):
         checkpointing: recompute each cell in the backward pass instead of keeping its activations.
     """
 
-    multiple, several = (DIVISOR,) * 3, True
+    multiple: Sequence[int] = (DIVISOR,) * 3
+    several = True
     unused_parameters = ("stem_down.3.*",)
 
     def __init__(

@@ -126,14 +126,14 @@ class DoDNet(nn.Module):
     def forward(self, image: Tensor, task: Tensor | None = None) -> Tensor:
         features = self.conv1(pad_to_multiple(image, (DIVISOR,) * 3))
         padded, skips = features.shape[2:], []
-        for stage in (self.layer0, self.layer1, self.layer2, self.layer3, self.layer4):
-            features = stage(features)
+        for level in range(len(BLOCKS)):
+            features = self.get_submodule(f"layer{level}")(features)
             skips.append(features)
         features = self.fusionConv(skips.pop())
         head = self._head(features, task)
-        for stage in (self.x8_resb, self.x4_resb, self.x2_resb, self.x1_resb):
+        for level in (8, 4, 2, 1):
             features = functional.interpolate(features, scale_factor=2, mode="trilinear", align_corners=False)
-            features = stage(features + skips.pop())
+            features = self.get_submodule(f"x{level}_resb")(features + skips.pop())
         logits = dynamic_head(self.precls_conv(features), head, self.head_widths, chunk=1)
         if self.organs:
             logits = functional.pad(logits, (0, 0) * 3 + (1, 0))

@@ -31,6 +31,13 @@ INERT_HIDDEN = 2048
 DEMO = {"size": {**DEMO_SIZE, "channels": 64}, "inert_hidden": 32, "rank": 2}
 
 
+class TwoDecoders(SegmentAnything):
+    """SAM's parts with a second decoder, and with another name of the prompt encoder, as released."""
+
+    mask_decoder2: SecondDecoder
+    prompt_encoder2: PromptEncoder
+
+
 @register("h_sam", demo=DEMO, spatial_dims=(2,), decoder="sam.image_encoder.neck")
 class HSam(nn.Module):
     """[B, in, H, W] in 0 … 1 -> logits [B, out, H, W], H and W no larger than the built shape.
@@ -78,7 +85,7 @@ class HSam(nn.Module):
         freeze(encoder)
         add_lora(encoder, rank)
         self.rank, self.noise, self.deep_supervision = rank, noise, deep_supervision
-        self.sam = SegmentAnything(
+        self.sam = TwoDecoders(
             sizes,
             spatial_shape,
             image_encoder=encoder,
@@ -86,7 +93,7 @@ class HSam(nn.Module):
             mask_decoder=MaskDecoder(sizes, out_channels, CrossFirstBlock),
         )
         self.sam.mask_decoder2 = SecondDecoder(sizes, out_channels, grid, inert_hidden)
-        self.sam.prompt_encoder2 = self.sam.prompt_encoder  # another name of the same, as released
+        self.sam.prompt_encoder2 = self.sam.prompt_encoder
 
     def forward(self, images: Tensor) -> Tensor | list[Tensor]:
         shape, built = images.shape[2:], self.sam.built_shape

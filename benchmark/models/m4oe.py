@@ -69,7 +69,7 @@ class Experts(nn.Module):
 
     def add_expert(self) -> None:
         """One more expert; the parameters of the others stay as they are, the written gate gets one more output."""
-        device = self.experts[0][0].weight.device
+        device = next(self.experts.parameters()).device
         self.experts.append(self._make_expert().to(device).apply(init_linear))
         if self.gate == "as_written":
             old = self.gating_network
@@ -143,7 +143,7 @@ class M4oE(SwinUNet):
     @property
     def classes(self) -> tuple[int, ...]:
         """Of each head."""
-        return tuple(head.out_channels for head in self.outputs.values())
+        return tuple(len(weight) for weight in self.outputs.parameters())
 
     @property
     def unused_parameters(self) -> tuple[str, ...]:
@@ -271,8 +271,8 @@ class M4oE(SwinUNet):
 class _Unrouted(Perceptron):
     """A perceptron in the place of experts."""
 
-    def forward(self, grid: Tensor, route: Sequence[int]) -> Tensor:
-        return super().forward(grid)
+    def forward(self, features: Tensor, *route: Sequence[int]) -> Tensor:
+        return super().forward(features)
 
 
 def _as_list(indices: Sequence[int] | Tensor | None, default: Sequence[int] = ()) -> list[int]:

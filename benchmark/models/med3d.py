@@ -18,7 +18,6 @@ are not multiples of 8 are zero-padded at the end and cropped again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -98,7 +97,11 @@ class Bottleneck(nn.Module):
 class DilatedResNet(nn.Module):
     """The network on sides that are multiples of 8; see `Med3D`."""
 
-    multiple = (8, 8, 8)
+    multiple: Sequence[int] = (8, 8, 8)
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(
         self,
@@ -150,9 +153,8 @@ class DilatedResNet(nn.Module):
 
     def parameters_added(self, classes: int) -> int:
         """By a second head, on the shared encoder."""
-        last = self.conv_seg[-1]
-        before = sum(parameter.numel() for part in self.conv_seg[:-1] for parameter in part.parameters())
-        return before + classes * last.in_channels * prod(last.kernel_size)
+        *before, last = self.conv_seg.parameters()  # the weight of a convolution without bias, of `out_channels` rows
+        return sum(parameter.numel() for parameter in before) + classes * last[0].numel()
 
     def forward(self, image: Tensor) -> Tensor:
         features = functional.relu(self.bn1(self.conv1(image)))
@@ -166,7 +168,7 @@ class DilatedResNet(nn.Module):
 
 
 @register("med3d", demo={"depth": 10, "width": 12})
-class Med3D(PadToMultiple, DilatedResNet):
+class Med3D(PadToMultiple[Tensor], DilatedResNet):
     """[B, in_channels, *S] -> [B, out_channels, *S], or a quarter of each side without `upsample`.
 
     Args:

@@ -109,6 +109,8 @@ class Head(nn.Module):
 class ConvNeXtUNet(nn.Module):
     """The network on sides that are multiples of 16; see `MedNeXt`."""
 
+    out_0: Head
+
     def __init__(
         self,
         *,
@@ -128,7 +130,7 @@ class ConvNeXtUNet(nn.Module):
             raise ValueError(f"kernel_size must be odd, not {kernel_size}")
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
         dimensions = len(spatial_shape)
-        self.multiple = (2**LEVELS,) * dimensions
+        self.multiple: Sequence[int] = (2**LEVELS,) * dimensions
         expansions, depths = SIZES[size]
         widths = [width * 2**level for level in range(LEVELS + 1)]
 
@@ -180,7 +182,7 @@ def _resize_kernel(kernel: Tensor, shape: torch.Size) -> Tensor:
 
 
 @register("mednext", demo={"size": "S", "width": 4}, spatial_dims=(2, 3), decoder="up_3")
-class MedNeXt(PadToMultiple, ConvNeXtUNet):
+class MedNeXt(PadToMultiple[Tensor | list[Tensor]], ConvNeXtUNet):
     """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first, in
     training and evaluation.
 

@@ -96,20 +96,31 @@ class MoESAM(SegmentAnything):
             raise ValueError(f"lpeg_input is embedding or fused, not {lpeg_input!r}")
         sizes, (shape, grid) = sam_size(size), built_for(spatial_shape)
         prompts = (sizes.channels, grid, shape)
-        routing = {"top_k": top_k, "top_k_batch": top_k_batch, "noise_at_test": noise_at_test}
-        around = {"heads": feb_heads, "routing_at_test": routing_at_test, "unused_layers": unused_layers}
+        encoder = make_encoder(sizes, grid, tuning, rank)
+        prompt_encoder = SelfPromptEncoder(*prompts, lpeg_hidden) if lpeg else PromptEncoder(*prompts)
+        decoder, enhancing = MaskDecoder(sizes, out_channels), None
+        if feb:
+            enhancing = FeatureEnhancing(
+                sizes,
+                heads=feb_heads,
+                routing_at_test=routing_at_test,
+                unused_layers=unused_layers,
+                top_k=top_k,
+                top_k_batch=top_k_batch,
+                noise_at_test=noise_at_test,
+            )
         super().__init__(
             sizes,
             spatial_shape,
-            image_encoder=make_encoder(sizes, grid, tuning, rank),
-            prompt_encoder=SelfPromptEncoder(*prompts, lpeg_hidden) if lpeg else PromptEncoder(*prompts),
-            mask_decoder=MaskDecoder(sizes, out_channels),
-            fusion=FeatureEnhancing(sizes, **around, **routing) if feb else None,
+            image_encoder=encoder,
+            prompt_encoder=prompt_encoder,
+            mask_decoder=decoder,
+            fusion=enhancing,
             statistics=statistics,
         )
-        self.lpeg, self.lpeg_input, self.tuning, self.rank = lpeg, lpeg_input, tuning, rank
+        self.lpeg_input, self.tuning, self.rank = lpeg_input, tuning, rank
         self.deep_supervision = deep_supervision
-        self.unused_parameters = ("mask_decoder.iou_prediction_head.*",)
+        self.unused_parameters: tuple[str, ...] = ("mask_decoder.iou_prediction_head.*",)
         if feb and unused_layers:
             self.unused_parameters += ("fusion.moe_encoder.*", "fusion.norm.*")
         self._choose_trained(train_lpeg)
@@ -119,7 +130,7 @@ class MoESAM(SegmentAnything):
             self.unused_parameters += tuple(f"prompt_encoder.{name}" for name in NOT_ASKED)
             return
         freeze(self.prompt_encoder)
-        if self.lpeg and train_lpeg:
+        if isinstance(self.prompt_encoder, SelfPromptEncoder) and train_lpeg:
             for part in self.prompt_encoder.generator():
                 part.requires_grad_()
 
@@ -142,9 +153,9 @@ class MoESAM(SegmentAnything):
         return layers, neck, neck if self.fusion is None else neck + self.fusion(layers, draw)
 
     def _prompts(self, neck: Tensor, fused: Tensor) -> Prompts:
-        if not self.lpeg:
-            return self.prompt_encoder()
-        return self.prompt_encoder.self_prompt(neck if self.lpeg_input == "embedding" else fused)
+        if isinstance(self.prompt_encoder, SelfPromptEncoder):
+            return self.prompt_encoder.self_prompt(neck if self.lpeg_input == "embedding" else fused)
+        return self.prompt_encoder()
 
     @torch.no_grad()
     def features(self, images: Tensor) -> dict[str, Tensor]:

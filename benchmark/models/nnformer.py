@@ -32,7 +32,7 @@ from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.nnformer_blocks import DecoderStage, Downsample, EncoderStage, Head, PatchEmbedding
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.transformer import stage_rates
-from benchmark.models.layers.window_block import CrossBlock, WindowBlock
+from benchmark.models.layers.window_block import BlockParts, CrossBlock, WindowBlock
 from benchmark.models.layers.windows import fit_window
 from benchmark.models.registry import register
 
@@ -56,6 +56,7 @@ class Encoder(nn.Module):
         for level, stage in enumerate(self.layers):
             grid = maybe_checkpoint(checkpointing, stage, grid)
             levels.append(self.get_submodule(f"norm{level}")(grid))
+            assert isinstance(stage, EncoderStage)
             if stage.downsample is not None:
                 grid = stage.downsample(grid)
         return levels
@@ -69,7 +70,8 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(stages)
 
     def forward(self, levels: list[Tensor], checkpointing: bool) -> list[Tensor]:
-        grid, outputs = levels[-1], []
+        grid = levels[-1]
+        outputs: list[Tensor] = []
         for stage, skip in zip(reversed(self.layers), reversed(levels[:-1]), strict=True):
             grid = maybe_checkpoint(checkpointing, stage, grid, skip)
             outputs.insert(0, grid)
@@ -85,7 +87,7 @@ def _window_blocks(
     shift: int,
     relative_index: str,
     crossed: bool,
-) -> list[WindowBlock]:
+) -> list[BlockParts]:
     """Blocks of one stage, every second one shifted; a crossed stage begins with a `CrossBlock`."""
     strides = (3 * window - 1, 2 * window - 1, 1) if relative_index == "as_released" else None
     return [
@@ -127,14 +129,21 @@ class InterleavedUNet(nn.Module):
             raise ValueError(f"depths, heads and windows have {STAGES} entries each")
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
         patch = PATCHES[variant]
-        self.multiple = tuple(8 * side for side in patch)
+        self.multiple: Sequence[int] = tuple(8 * side for side in patch)
         finest = [side // length for side, length in zip(round_up(spatial_shape, self.multiple), patch, strict=True)]
         widths = [width * 2**stage for stage in range(STAGES)]
 
-        def blocks(stage: int, heads: int, rates: Sequence[float], crossed: bool) -> list[WindowBlock]:
+        def blocks(stage: int, heads: int, rates: Sequence[float], crossed: bool) -> list[BlockParts]:
             window, shift = fit_window(min(finest) // 2**stage, windows[stage])
-            sizes = {"window": window, "shift": shift, "relative_index": relative_index}
-            return _window_blocks(widths[stage], heads, rates, crossed=crossed, **sizes)
+            return _window_blocks(
+                widths[stage],
+                heads,
+                rates,
+                window=window,
+                shift=shift,
+                relative_index=relative_index,
+                crossed=crossed,
+            )
 
         drops = stage_rates(0, drop_path, depths)
         stages = [
@@ -164,7 +173,7 @@ class InterleavedUNet(nn.Module):
 
 
 @register("nnformer", demo={"width": 12, "heads": (1, 2, 4, 4), "variant": "tumor"})
-class NNFormer(PadToMultiple, InterleavedUNet):
+class NNFormer(PadToMultiple[Tensor | list[Tensor]], InterleavedUNet):
     """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of three, full resolution first.
 
     Args:

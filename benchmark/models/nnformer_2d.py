@@ -20,7 +20,7 @@ from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.layers.swin2d import MULTIPLE, STAGES, SwinStage
 from benchmark.models.layers.transformer import stage_rates
-from benchmark.models.layers.window_block import CrossBlock, WindowBlock
+from benchmark.models.layers.window_block import BlockParts, CrossBlock, WindowBlock
 from benchmark.models.layers.windows import fit_window
 from benchmark.models.registry import register
 
@@ -57,7 +57,7 @@ def make_merging(channels: int) -> nn.Sequential:
 
 
 class DecoderStage(nn.Module):
-    def __init__(self, cross: CrossBlock, rest: Sequence[WindowBlock], channels: int) -> None:
+    def __init__(self, cross: BlockParts, rest: Sequence[BlockParts], channels: int) -> None:
         super().__init__()
         expand = nn.ConvTranspose2d(2 * channels, channels, 2, 2)
         self.upsample = nn.Sequential(nn.LayerNorm(2 * channels), ChannelsLast(expand))
@@ -70,7 +70,14 @@ class DecoderStage(nn.Module):
 class _NNFormer2d(nn.Module):
     """The network on sides that are multiples of 32; see `NNFormer2d`."""
 
-    multiple = MULTIPLE
+    multiple: Sequence[int] = MULTIPLE
+    embedding: nn.Sequential
+    stages: nn.ModuleList
+    norms: nn.ModuleList
+    mergings: nn.ModuleList
+    decoder: nn.ModuleList
+    heads: nn.ModuleList
+    deep_supervision: bool
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         grid, skips = self.embedding(image.permute(0, 2, 3, 1)), []
@@ -78,7 +85,8 @@ class _NNFormer2d(nn.Module):
             grid = stage(grid)
             skips.append(norm(grid))
             grid = grid if merging is None else merging(grid)
-        grid, maps = skips.pop(), []
+        grid = skips.pop()
+        maps: list[Tensor] = []
         for stage in self.decoder:
             grid = stage(grid, skips.pop())
             maps.insert(0, grid.permute(0, 3, 1, 2))
@@ -93,7 +101,7 @@ class _NNFormer2d(nn.Module):
     decoder="decoder.0",
     channels_last=True,
 )
-class NNFormer2d(PadToMultiple, _NNFormer2d):
+class NNFormer2d(PadToMultiple[Tensor | list[Tensor]], _NNFormer2d):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/2, 1/4. Any H and W.
 
     Args:
@@ -126,7 +134,7 @@ class NNFormer2d(PadToMultiple, _NNFormer2d):
         rates = stage_rates(0, drop_path, depths)
         finest = min(round_up(spatial_shape, MULTIPLE)) // PATCH
 
-        def blocks(stage: int, crossed: bool = False) -> list[WindowBlock]:
+        def blocks(stage: int, crossed: bool = False) -> list[BlockParts]:
             window, shift = fit_window(finest // 2**stage, windows[stage])
             return [
                 (CrossBlock if crossed and i == 0 else WindowBlock)(

@@ -20,7 +20,7 @@ from dynamic_network_architectures.architectures.unet import PlainConvUNet, Resi
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD, BottleneckD
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
@@ -30,12 +30,14 @@ WIDEST = {2: 512, 3: 320}  # its UNet_max_features_2d and _3d
 RESIDUAL_BLOCKS = (1, 3, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6)  # its UNet_blocks_per_stage_encoder for ResEnc presets
 
 
-class _PlainUNet(PadToMultiple, PlainConvUNet):
+class _PlainUNet(PadToMultiple[Tensor | list[Tensor]], PlainConvUNet):
     several = True
+    unused_parameters: tuple[str, ...] = ()
 
 
-class _ResidualUNet(PadToMultiple, ResidualEncoderUNet):
+class _ResidualUNet(PadToMultiple[Tensor | list[Tensor]], ResidualEncoderUNet):
     several = True
+    unused_parameters: tuple[str, ...] = ()
 
 
 @register(
@@ -57,7 +59,7 @@ def nnunet(
     strides: Sequence[Sequence[int]] | None = None,
     kernel_sizes: Sequence[Sequence[int]] | None = None,
     deep_supervision: bool = True,
-) -> PlainConvUNet | ResidualEncoderUNet:
+) -> _PlainUNet | _ResidualUNet:
     """Build a U-Net as nnU-Net plans it.
 
     Args:
@@ -91,6 +93,7 @@ def nnunet(
         "nonlin_kwargs": {"inplace": True},
         "deep_supervision": deep_supervision,
     }
+    network: _PlainUNet | _ResidualUNet
     if residual:
         blocks = RESIDUAL_BLOCKS[: len(strides)]
         network = _ResidualUNet(n_blocks_per_stage=blocks, n_conv_per_stage_decoder=1, **shared)
@@ -124,13 +127,13 @@ def plan(
         ValueError: the patch is too small for a second stage.
     """
     _, planned_strides, planned_kernels, _, _ = get_pool_and_conv_props(spacing, shape, SMALLEST_EDGE, 999999)
-    strides = [tuple(stride) for stride in strides or planned_strides]
-    if len(strides) < 2:
+    chosen = [tuple(stride) for stride in strides or planned_strides]
+    if len(chosen) < 2:
         raise ValueError(
             f"a patch of {tuple(shape)} leaves no stage to halve to; its longest side has to be {2 * SMALLEST_EDGE} "
             "or more"
         )
     kernels = [tuple(kernel) for kernel in kernel_sizes or planned_kernels]
-    if len(kernels) != len(strides) and kernel_sizes is None:
-        kernels = [(3,) * len(shape)] * len(strides)
-    return strides, kernels
+    if len(kernels) != len(chosen) and kernel_sizes is None:
+        kernels = [(3,) * len(shape)] * len(chosen)
+    return chosen, kernels

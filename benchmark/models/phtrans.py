@@ -118,10 +118,10 @@ class ParallelUNet(nn.Module):
         if len(depths) < LEVELS - CONV_ONLY:
             raise ValueError(f"depths has at least {LEVELS - CONV_ONLY} entries, not {tuple(depths)}")
         self.deep_supervision, self.checkpointing = deep_supervision, checkpointing
-        self.multiple = tuple(2 ** (LEVELS - 1) * side for side in window)
+        self.multiple: Sequence[int] = tuple(2 ** (LEVELS - 1) * side for side in window)
         self.unused_parameters = () if deep_supervision else tuple(f"seg_outputs.{i}.*" for i in range(1, LEVELS - 1))
         widths = [min(width * 2**level, width_limit) for level in range(LEVELS)]
-        rates = [[]] * CONV_ONLY + stage_rates(0, drop_path, depths)
+        rates: list[list[float]] = [[]] * CONV_ONLY + stage_rates(0, drop_path, depths)
 
         def blocks(level: int) -> list[WindowBlock]:
             return [
@@ -153,7 +153,7 @@ class ParallelUNet(nn.Module):
             features = maybe_checkpoint(self.checkpointing, stage, features)
             skips.append(features)
         skips.pop()
-        levels = []
+        levels: list[Tensor] = []
         for stage in self.up_layers:
             features = maybe_checkpoint(self.checkpointing, stage, features, skips.pop())
             levels.insert(0, features)
@@ -171,7 +171,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 @register("phtrans", demo={"width": 4, "width_limit": 32, "window": (2, 2, 2), "heads": 2})
-class PHTrans(PadToMultiple, ParallelUNet):
+class PHTrans(PadToMultiple[Tensor | list[Tensor]], ParallelUNet):
     """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of four, full resolution first.
 
     The defaults are those of the fine stage; the coarse one has `window=(4, 4, 4)`.

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmark.errors import InputError, did_you_mean
 from benchmark.own import load_module, own_files, refuse_taken
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from benchmark.settings import RunConfig
+
+Builder = TypeVar("Builder", bound="Callable[..., nn.Module]")
 
 NOT_NETWORKS = {"__init__", "registry", "released", "checkpoint_files", "weights_at_hand"}
 
@@ -63,14 +65,14 @@ def register(
     channels_last: bool = False,
     prompted: bool = False,
     joint: bool = False,
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+) -> Callable[[Builder], Builder]:
     """Class or function decorator that enters a network under `name`; the keywords are those of `ModelEntry`.
 
     Raises:
         ValueError: `name` is taken by another builder.
     """
 
-    def enter(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def enter(builder: Builder) -> Builder:
         if name in _entries and _entries[name].builder.__module__ != builder.__module__:
             raise ValueError(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
@@ -155,7 +157,7 @@ def build(
         raise InputError(
             f"{name} cannot be built: {error}", found=f"options {options}", remedy=f"see benchmark/models/{name}.py"
         ) from error
-    network.registered_name = name
+    setattr(network, "registered_name", name)  # noqa: B010 (declared attributes of a module are tensors and modules)
     return network
 
 
@@ -172,7 +174,8 @@ def _signatures(builder: Callable[..., nn.Module]) -> Iterator[inspect.Signature
     is_class = isinstance(builder, type)
     built = builder if is_class else builder.__globals__.get(inspect.signature(builder).return_annotation)
     bases = built.__mro__ if isinstance(built, type) else ()
-    for call in [*([] if is_class else [builder]), *(base.__init__ for base in bases if "__init__" in vars(base))]:
+    constructors = (vars(base)["__init__"] for base in bases if "__init__" in vars(base))
+    for call in [*([] if is_class else [builder]), *constructors]:
         signature = inspect.signature(call)
         yield signature
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):

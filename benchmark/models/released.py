@@ -14,7 +14,7 @@ tuple of key patterns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from functools import cache
@@ -167,13 +167,19 @@ def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Se
 
 
 def _adapt(model: nn.Module, published: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    if not hasattr(model, "adapt_released"):
+    adapt: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = getattr(model, "adapt_released", None)
+    if adapt is None:
         return published
     try:
-        return model.adapt_released(published)
+        return adapt(published)
     except InputError as error:
-        details = {"expected": error.expected, "found": error.found, "remedy": error.remedy}
-        raise InputError(error.problem, where=error.where or path, **details) from error
+        raise InputError(
+            error.problem,
+            where=error.where or path,
+            expected=error.expected,
+            found=error.found,
+            remedy=error.remedy,
+        ) from error
 
 
 def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:
@@ -203,19 +209,23 @@ def _compare(
     derived = getattr(model, "recomputed", ())
     recomputed |= {key for key in set(adapted) - set(own) if any(fnmatch(key, pattern) for pattern in derived)}
 
-    def both_shapes(keys: set[str], left: dict[str, Tensor], right: dict[str, Tensor]):
-        return tuple((key, tuple(left[key].shape), tuple(right[key].shape)) for key in sorted(keys))
-
-    before = {key: published.get(key, published.get(key.partition(".")[2])) for key in usable}  # or in a part's file
-    reshaped = {key for key, value in before.items() if value is not None and value.shape != own[key].shape}
+    found = {key: published.get(key, published.get(key.partition(".")[2])) for key in usable}  # or in a part's file
+    before = {key: value for key, value in found.items() if value is not None}
+    reshaped = {key for key, value in before.items() if value.shape != own[key].shape}
     return LoadReport(
         loaded=tuple(sorted(usable)),
         missing=tuple(sorted(set(own) - set(adapted))),
         unexpected=tuple(sorted(set(adapted) - set(own) - recomputed)),
-        reshaped=both_shapes(reshaped, before, own),
-        mismatched=both_shapes(mismatched, adapted, own),
+        reshaped=_both_shapes(reshaped, before, own),
+        mismatched=_both_shapes(mismatched, adapted, own),
         recomputed=tuple(sorted(recomputed)),
     ), usable
+
+
+def _both_shapes(
+    keys: Iterable[str], left: Mapping[str, Tensor], right: Mapping[str, Tensor]
+) -> tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]:
+    return tuple((key, tuple(left[key].shape), tuple(right[key].shape)) for key in sorted(keys))
 
 
 def _equal(published: Tensor, computed: Tensor) -> bool:

@@ -41,7 +41,7 @@ def frequency_matrix(kernel_size: int, alpha: float) -> Tensor:
     return alpha / (distance + alpha)
 
 
-def depthwise_fft(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def depthwise_fft(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """Depth-wise correlation with zero padding, same size; [B, C, *S] with kernel [C, 1, k, k, k]."""
     with torch.autocast(image.device.type, enabled=False):
         side = kernel.shape[-1]
@@ -54,7 +54,9 @@ def depthwise_fft(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         result = torch.fft.irfftn(product, s=shape, dim=axes)
     for axis, length in enumerate(image.shape[2:], start=2):
         result = result.narrow(axis, 0, length)
-    return (result + bias.view(-1, 1, 1, 1)).to(image.dtype)
+    if bias is not None:
+        result = result + bias.view(-1, 1, 1, 1)
+    return result.to(image.dtype)
 
 
 def _centred(kernel: Tensor, shape: Sequence[int]) -> Tensor:
@@ -69,6 +71,8 @@ def _centred(kernel: Tensor, shape: Sequence[int]) -> Tensor:
 
 class RepUXBlock(nn.Module):
     """Depth-wise convolution with frequency-scaled taps, BatchNorm, GELU."""
+
+    frequency_matrix: Tensor
 
     def __init__(self, channels: int, *, kernel_size: int, alpha: float, frequency: str, convolution: str):
         super().__init__()

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.models.layers.sam.image_encoder import RelativeAttention
 from benchmark.models.layers.sam.network import check_channels, freeze
 from benchmark.models.layers.sam.prompt_encoder import PromptEncoder
 from benchmark.models.layers.sam.prompted import PromptedSam
@@ -71,9 +72,8 @@ class SAMUS(PromptedSam):
         for name, parameter in self.image_encoder.named_parameters():
             parameter.requires_grad_(any(part in name for part in TRAINED))
         for number in sizes.global_blocks:
-            attention = self.image_encoder.blocks[number].attn
-            attention.rel_pos_h.requires_grad_()
-            attention.rel_pos_w.requires_grad_()
+            for table in RelativeAttention.tables:
+                self.image_encoder.get_parameter(f"blocks.{number}.attn.{table}").requires_grad_()
         if train_decoder:
             self.mask_decoder.requires_grad_()
             self.unused_parameters = ("mask_decoder.iou_prediction_head.*",)

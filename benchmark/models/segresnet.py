@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monai.networks.nets import SegResNet as MonaiSegResNet
+from torch import Tensor
 
 from benchmark.models.layers.padding import PadToMultiple
 from benchmark.models.registry import register
 
 
 @register("segresnet", demo={"width": 8}, spatial_dims=(2, 3), decoder="up_samples.0")
-class SegResNet(PadToMultiple, MonaiSegResNet):
+class SegResNet(PadToMultiple[Tensor], MonaiSegResNet):
     """[B, in, *spatial] -> [B, out, *spatial], any size.
 
     Args:
@@ -44,4 +45,4 @@ class SegResNet(PadToMultiple, MonaiSegResNet):
             blocks_down=tuple(blocks_down),
             blocks_up=tuple(blocks_up),
         )
-        self.multiple = [2 ** (len(blocks_down) - 1)] * len(spatial_shape)
+        self.multiple: Sequence[int] = [2 ** (len(blocks_down) - 1)] * len(spatial_shape)

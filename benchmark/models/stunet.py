@@ -38,13 +38,15 @@ RELEASED_POOLINGS = ((2, 2, 2),) * 4 + ((1, 1, 2),)  # the plan of the published
 class ResidualBlock(nn.Module):
     """conv - norm - LeakyReLU - conv - norm, plus the input (through a 1x1x1 convolution where `project`)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: Sequence[int] = (1, 1, 1), project: bool = False):
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: tuple[int, int, int] = (1, 1, 1), project: bool = False
+    ):
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=tuple(stride), padding=1)
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
         self.norm1 = nn.InstanceNorm3d(out_channels, affine=True)
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
         self.norm2 = nn.InstanceNorm3d(out_channels, affine=True)
-        self.conv3 = nn.Conv3d(in_channels, out_channels, 1, stride=tuple(stride)) if project else None
+        self.conv3 = nn.Conv3d(in_channels, out_channels, 1, stride=stride) if project else None
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = features if self.conv3 is None else self.conv3(features)
@@ -65,7 +67,8 @@ class Upsample(nn.Module):
 
 
 def _stage(in_channels: int, out_channels: int, depth: int, stride: Sequence[int] = (1, 1, 1)) -> nn.Sequential:
-    first = ResidualBlock(in_channels, out_channels, stride, project=True)
+    along_depth, along_height, along_width = stride
+    first = ResidualBlock(in_channels, out_channels, (along_depth, along_height, along_width), project=True)
     return nn.Sequential(first, *(ResidualBlock(out_channels, out_channels) for _ in range(depth - 1)))
 
 
@@ -102,7 +105,7 @@ class ResidualUNet(nn.Module):
         self.unused_parameters = (
             () if deep_supervision else tuple(f"seg_outputs.{i}.*" for i in range(len(poolings) - 1))
         )
-        self.multiple = tuple(prod(pooling[axis] for pooling in poolings) for axis in range(3))
+        self.multiple: Sequence[int] = tuple(prod(pooling[axis] for pooling in poolings) for axis in range(3))
         strides = [(1, 1, 1), *poolings]
         self.conv_blocks_context = nn.ModuleList(
             _stage(before, width, depth, stride)
@@ -139,11 +142,12 @@ class ResidualUNet(nn.Module):
 def _he_initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 @register("stunet", demo={"widths": (4, 8, 16, 32, 32, 32), "poolings": ((2, 2, 2),) * 3 + ((1, 1, 1),) * 2})
-class STUNet(PadToMultiple, ResidualUNet):
+class STUNet(PadToMultiple[Tensor | list[Tensor]], ResidualUNet):
     """[B, in_channels, *S] -> [B, out_channels, *S]; with deep supervision a list of five, full resolution first.
 
     Args:

@@ -84,10 +84,16 @@ class SwinMAE(nn.Module):
         rates = stage_rates(0, drop_path, depths)
 
         def blocks(stage: int) -> list[WindowBlock]:
-            shared = {"window": (1, window, window), "eps": EPS}
             shifts = ((0, 0, 0), (0, window // 2, window // 2))
             return [
-                WindowBlock(widths[stage], heads[stage], shift=shifts[i % 2], drop_path=rate, **shared)
+                WindowBlock(
+                    widths[stage],
+                    heads[stage],
+                    window=(1, window, window),
+                    shift=shifts[i % 2],
+                    drop_path=rate,
+                    eps=EPS,
+                )
                 for i, rate in enumerate(rates[stage])
             ]
 

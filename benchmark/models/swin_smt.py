@@ -72,15 +72,25 @@ def swin_smt(
         feature_size=feature_size,
         **options,
     )
-    shared = {"num_experts": num_experts, "expert_ratio": expert_ratio, "form": soft_moe}
     for stage in range(STAGES + 1 - num_layers_with_moe, STAGES + 1):
         dim = feature_size * 2 ** (stage - 1)
         for block in network.stage_blocks(stage):
             if router == "dynamic":
-                block.mlp = DynamicSoftMoE(dim, mask_padding=mask_padding, **shared)
+                block.mlp = DynamicSoftMoE(
+                    dim,
+                    num_experts=num_experts,
+                    expert_ratio=expert_ratio,
+                    mask_padding=mask_padding,
+                    form=soft_moe,
+                )
             else:
                 block.mlp = StaticSoftMoE(
-                    dim, num_slots=slots(spatial_shape, stage, num_experts), norm="none", **shared
+                    dim,
+                    num_slots=slots(spatial_shape, stage, num_experts),
+                    num_experts=num_experts,
+                    expert_ratio=expert_ratio,
+                    norm="none",
+                    form=soft_moe,
                 )
     return network
 

@@ -14,23 +14,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from monai.networks.blocks import UnetOutBlock
 from torch import Tensor, nn
 
 from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.unetr_blocks import unetr_block, unetr_up_block
 from benchmark.models.layers.vss import VSSMEncoder, strided_stem
 from benchmark.models.layers.vss_weights import begin_from_encoder, check_patch_embed, vmamba_to_network
 from benchmark.models.registry import register
 from benchmark.models.released import LoadReport
 
 LEVELS = 5  # skips: the image, the stem's output and the encoder's first three stages
-BLOCK = {"spatial_dims": 2, "kernel_size": 3, "norm_name": "instance", "res_block": True}
 
 
 class _SwinUMamba(nn.Module):
     """The network on sides that are multiples of 32; see `SwinUMamba`."""
 
-    multiple = (32, 32)
+    multiple: Sequence[int] = (32, 32)
+    deep_supervision: bool
 
     def __init__(
         self, in_channels: int, out_channels: int, width: int, depths: Sequence[int], drop_path: float
@@ -40,12 +41,10 @@ class _SwinUMamba(nn.Module):
         self.stem = strided_stem(in_channels, width)
         self.vssm_encoder = VSSMEncoder(width, patch=2, dims=widths[1:], depths=depths, drop_path=drop_path)
         for level, (before, after) in enumerate(zip([in_channels, *widths[:-1]], widths, strict=True), start=1):
-            skip = UnetrBasicBlock(in_channels=before, out_channels=after, stride=1, **BLOCK)
-            self.add_module(f"encoder{level}", skip)
+            self.add_module(f"encoder{level}", unetr_block(2, before, after))
         for level, (before, after) in enumerate(zip([*widths[1:], widths[-1]], widths, strict=True), start=2):
-            up = UnetrUpBlock(in_channels=before, out_channels=after, upsample_kernel_size=2, **BLOCK)
-            self.add_module(f"decoder{level}", up)
-        self.decoder1 = UnetrBasicBlock(in_channels=width, out_channels=width, stride=1, **BLOCK)
+            self.add_module(f"decoder{level}", unetr_up_block(2, before, after))
+        self.decoder1 = unetr_block(2, width, width)
         self.out_layers = nn.ModuleList(UnetOutBlock(2, channels, out_channels) for channels in widths[:-1])
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
@@ -68,7 +67,7 @@ class _SwinUMamba(nn.Module):
     spatial_dims=(2,),
     decoder="decoder6",
 )
-class SwinUMamba(PadToMultiple, _SwinUMamba):
+class SwinUMamba(PadToMultiple[Tensor | list[Tensor]], _SwinUMamba):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/2, 1/4, 1/8. Any H and W.
 
     Args:

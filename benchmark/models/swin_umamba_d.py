@@ -65,7 +65,10 @@ class VSSDecoder(nn.Module):
 class _SwinUMambaD(nn.Module):
     """The network on sides that are multiples of 32; see `SwinUMambaD`."""
 
-    multiple = (32, 32)
+    multiple: Sequence[int] = (32, 32)
+    vssm_encoder: VSSMEncoder
+    decoder: VSSDecoder
+    deep_supervision: bool
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         maps = self.decoder(self.vssm_encoder(image))
@@ -82,7 +85,7 @@ class _SwinUMambaD(nn.Module):
     decoder="decoder",
     channels_last=True,
 )
-class SwinUMambaD(PadToMultiple, _SwinUMambaD):
+class SwinUMambaD(PadToMultiple[Tensor | list[Tensor]], _SwinUMambaD):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list at 1, 1/4, 1/8, 1/16. Any H and W.
 
     Args:

@@ -24,7 +24,8 @@ from benchmark.models.registry import register
 class _SwinUnet(SwinUNet):
     """The network on sides that are multiples of 32; see `SwinUnet`."""
 
-    multiple = MULTIPLE
+    multiple: Sequence[int] = MULTIPLE
+    output: nn.Module
 
     def forward(self, image: Tensor) -> Tensor:
         return self.output(self.features(image).permute(0, 3, 1, 2))
@@ -37,7 +38,7 @@ class _SwinUnet(SwinUNet):
     decoder="layers_up.0",
     channels_last=True,
 )
-class SwinUnet(PadToMultiple, _SwinUnet):
+class SwinUnet(PadToMultiple[Tensor], _SwinUnet):
     """[B, in, H, W] -> [B, out, H, W]. Any H and W.
 
     Args:

@@ -85,14 +85,20 @@ class HybridResNet(nn.Module):
         x = self.root(image)
         skips = [x]
         x = functional.max_pool2d(x, 3, 2)  # not padded, so that what follows is one row and column short
-        for level, block in enumerate(self.body[:-1], start=2):
+        *before, last = self.body
+        for level, block in enumerate(before, start=2):
             x = block(x)
             missing = height // 2**level - x.shape[2], width // 2**level - x.shape[3]
             skips.append(functional.pad(x, (0, missing[1], 0, missing[0])))
-        return self.body[-1](x), skips
+        return last(x), skips
 
 
 class Attention(nn.Module):
+    query: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    out: nn.Linear
+
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         if channels % heads:
@@ -164,6 +170,18 @@ class Encoder(nn.Module):
 def conv_norm_relu(in_channels: int, out_channels: int) -> nn.Sequential:
     convolution = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+
+class VisionTransformer(nn.Module):
+    """Image -> tokens [B, rows columns, channels] after all blocks, and the skips."""
+
+    def __init__(self, embeddings: Embeddings, encoder: Encoder) -> None:
+        super().__init__()
+        self.embeddings, self.encoder = embeddings, encoder
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        tokens, skips = self.embeddings(image)
+        return self.encoder(tokens), skips
 
 
 class DecoderBlock(nn.Module):
@@ -238,16 +256,16 @@ class TransUNet(nn.Module):
         self.built_shape = round_up(spatial_shape, (PATCH, PATCH), several=True)
         self.grid = tuple(side // PATCH for side in self.built_shape)
         blocks = [TransformerBlock(hidden_size, num_heads, mlp_dim, dropout) for _ in range(num_layers)]
-        self.transformer = nn.Module()
-        self.transformer.embeddings = Embeddings(width, layers, hidden_size, self.grid, dropout)
-        self.transformer.encoder = Encoder(blocks, hidden_size)
+        self.transformer = VisionTransformer(
+            Embeddings(width, layers, hidden_size, self.grid, dropout), Encoder(blocks, hidden_size)
+        )
         self.decoder = Decoder(hidden_size, decoder_channels, (8 * width, 4 * width, width, 0))
         self.segmentation_head = nn.Sequential(nn.Conv2d(decoder_channels[-1], out_channels, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
         padded = pad_to_shape(image, self.built_shape)
-        tokens, skips = self.transformer.embeddings(padded.expand(-1, 3, -1, -1))
-        grid = self.transformer.encoder(tokens).transpose(1, 2).unflatten(2, self.grid)
+        tokens, skips = self.transformer(padded.expand(-1, 3, -1, -1))
+        grid = tokens.transpose(1, 2).unflatten(2, self.grid)
         logits = self.segmentation_head(self.decoder(grid, skips[::-1]))
         return crop_to_shape(logits, self.built_shape, image.shape[2:])
 

@@ -66,6 +66,12 @@ class MambaEncoder(ResidualEncoder):
 class _UMamba(nn.Module):
     """The network on sides that the strides divide; see `UMamba`."""
 
+    variant: str
+    encoder: nn.Module
+    ln: nn.LayerNorm  # these two at the variant "bot"
+    mamba: Mamba
+    decoder: nn.Module
+
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         skips = self.encoder(x)
         if self.variant == "bot":
@@ -79,7 +85,7 @@ class _UMamba(nn.Module):
     spatial_dims=(2,),
     decoder="decoder",
 )
-class UMamba(PadToMultiple, _UMamba):
+class UMamba(PadToMultiple[Tensor | list[Tensor]], _UMamba):
     """[B, in, H, W] -> [B, out, H, W]; with deep supervision a list of all decoder levels, full resolution first.
 
     Args:
@@ -112,7 +118,7 @@ class UMamba(PadToMultiple, _UMamba):
         self.variant = variant
         strides, kernel_sizes = plan(spatial_shape, (1.0, 1.0), strides, None)
         features = list(features or [min(base_features * 2**i, max_features) for i in range(len(strides))])
-        self.multiple = [prod(stride[axis] for stride in strides) for axis in range(2)]
+        self.multiple: Sequence[int] = [prod(stride[axis] for stride in strides) for axis in range(2)]
         self.encoder = (MambaEncoder if variant == "enc" else ResidualEncoder)(
             input_channels=in_channels,
             n_stages=len(strides),

@@ -20,7 +20,7 @@ from typing import Literal
 
 import torch
 from dynamic_network_architectures.building_blocks.regularization import DropPath
-from monai.networks.blocks import Convolution, UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from monai.networks.blocks import Convolution, UnetOutBlock
 from monai.networks.blocks.dynunet_block import get_conv_layer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,6 +28,7 @@ from torch.nn import functional
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.fit import crop_to_shape, pad_to_shape, round_up
 from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
+from benchmark.models.layers.unetr_blocks import unetr_block, unetr_up_block
 from benchmark.models.layers.windows import from_windows, to_windows
 from benchmark.models.registry import register
 
@@ -128,13 +129,13 @@ class NestedTransformer(nn.Module):
         super().__init__()
         self.patch_embed = PatchEmbedding(in_channels, widths[0])
         rates = stage_rates(0, drop_path, depths)
-        block = [side // (PATCH * BLOCKS[0]) for side in shape]  # the same at every level
+        self.block = tuple(side // (PATCH * BLOCKS[0]) for side in shape)  # the same at every level
         self.levels = nn.ModuleList(
             Level(
                 widths[level],
                 heads[level],
                 rates[level],
-                block,
+                self.block,
                 BLOCKS[level],
                 widths[level - 1] if level else None,
             )
@@ -154,9 +155,12 @@ class PatchUpsample(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        options = {"conv_only": True, "is_transposed": True}
-        self.transp_conv_init = get_conv_layer(3, in_channels, out_channels, kernel_size=2, stride=2, **options)
-        last = get_conv_layer(3, out_channels, out_channels, kernel_size=1, stride=1, **options)
+        self.transp_conv_init = get_conv_layer(
+            3, in_channels, out_channels, kernel_size=2, stride=2, conv_only=True, is_transposed=True
+        )
+        last = get_conv_layer(
+            3, out_channels, out_channels, kernel_size=1, stride=1, conv_only=True, is_transposed=True
+        )
         self.blocks = nn.ModuleList([last])
 
     def forward(self, features: Tensor) -> Tensor:
@@ -209,18 +213,10 @@ class UNesT(nn.Module):
         self.nestViT = NestedTransformer(in_channels, self.shape, widths, depths, heads, drop_path)
         self.nestViT.apply(_initialise)
         first = widths[0] // 4
-        shared = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
-
-        def residual(inputs: int, outputs: int) -> nn.Module:
-            return UnetrBasicBlock(in_channels=inputs, out_channels=outputs, stride=1, **shared)
-
-        def up(inputs: int, outputs: int) -> nn.Module:
-            return UnetrUpBlock(in_channels=inputs, out_channels=outputs, upsample_kernel_size=2, **shared)
-
-        self.encoder1 = residual(in_channels, first)
+        self.encoder1 = unetr_block(3, in_channels, first)
         self.encoder2 = PatchUpsample(widths[0], 2 * first)
-        self.encoder3 = residual(widths[0], widths[0])
-        self.encoder4 = residual(widths[1], widths[1])
+        self.encoder3 = unetr_block(3, widths[0], widths[0])
+        self.encoder4 = unetr_block(3, widths[1], widths[1])
         self.encoder10 = Convolution(
             spatial_dims=3,
             in_channels=widths[2],
@@ -229,11 +225,11 @@ class UNesT(nn.Module):
             adn_ordering="ADN",
             dropout=0.0,
         )
-        self.decoder5 = up(2 * widths[2], widths[2])
-        self.decoder4 = up(widths[2], widths[1])
-        self.decoder3 = up(widths[1], widths[0])
-        self.decoder2 = up(widths[0], 2 * first)
-        self.decoder1 = up(2 * first, first)
+        self.decoder5 = unetr_up_block(3, 2 * widths[2], widths[2])
+        self.decoder4 = unetr_up_block(3, widths[2], widths[1])
+        self.decoder3 = unetr_up_block(3, widths[1], widths[0])
+        self.decoder2 = unetr_up_block(3, widths[0], 2 * first)
+        self.decoder1 = unetr_up_block(3, 2 * first, first)
         self.out = UnetOutBlock(spatial_dims=3, in_channels=first, out_channels=out_channels)
 
     def _run(self, block: nn.Module, *features: Tensor) -> Tensor:
@@ -259,7 +255,7 @@ class UNesT(nn.Module):
         return adapted
 
     def _resize_positions(self, table: Tensor, level: int) -> Tensor:
-        block = self.nestViT.levels[level].block
+        block = self.nestViT.block
         side = round(table.shape[2] ** (1 / 3))  # the released networks are cubic
         if table.shape[2] == prod(block) or side**3 != table.shape[2]:
             return table

@@ -33,7 +33,7 @@ from torch.nn import functional
 from benchmark.errors import InputError
 from benchmark.models.layers.dynamic_head import dynamic_head, parameter_count
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
-from benchmark.models.layers.swin_pyramid import DIVISOR, SwinPyramid
+from benchmark.models.layers.swin_pyramid import DIVISOR, PyramidParts
 from benchmark.models.registry import register
 
 TEXT_SIZE, GROUPS = 512, 16
@@ -41,11 +41,26 @@ HEAD = (8, 8, 8, 1)
 FROM_CHECKPOINT = "from_checkpoint"
 
 
-class Backbone(SwinPyramid):
-    """SwinUNETR without its output layer: bottleneck [B, 16 w, *S / 32] and features [B, w, *S]."""
+class Backbone(PyramidParts):
+    """SwinUNETR without its output layer: bottleneck [B, 16 w, *S / 32] and features [B, w, *S].
 
-    def __init__(self, in_channels: int, **options: object):
-        super().__init__(in_channels=in_channels, out_channels=1, spatial_dims=3, **options)
+    Args:
+        in_channels: image channels.
+        feature_size, num_heads, window_size, checkpointing: of `PyramidParts`.
+    """
+
+    def __init__(
+        self, in_channels: int, *, feature_size: int, num_heads: Sequence[int], window_size: int, checkpointing: bool
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=1,
+            spatial_dims=3,
+            feature_size=feature_size,
+            num_heads=num_heads,
+            window_size=window_size,
+            checkpointing=checkpointing,
+        )
         del self.out
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from safetensors.torch import save_file
@@ -208,7 +208,7 @@ class _HashingFile:
 def _write(state: dict[str, Any], path: Path) -> str:
     file = _HashingFile(path)
     try:
-        torch.save(state, file)
+        torch.save(state, cast("IO[bytes]", file))  # of which it only writes and flushes
         if file.error is None:
             file.flush()
             os.fsync(file.stream.fileno())

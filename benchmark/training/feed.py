@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def _collate(samples: list) -> tuple[Tensor, Tensor] | SampleError:
 
 def micro_batches(
     samples: Dataset, share: Share, *, start: int, stop: int, workers: int, pin: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
+) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yield (images [b, C, *patch], labels [b, *patch]) of steps start … stop - 1 in order.
 
     Args:

@@ -7,14 +7,18 @@ import io
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmark.files import write_text
 from benchmark.progress import LOG_INTERVAL_SECONDS, say
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 STEP_FIELDS = (
     "step",
@@ -38,7 +42,7 @@ class CsvLog:
 
     def __init__(self, path: str | Path, fields: Sequence[str]) -> None:
         self.path, self.fields = Path(path), tuple(fields)
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[Mapping[str, object]] = []
 
     def truncate(self, step: int) -> None:
         """Keep whole rows of steps below `step`; start the file if there is none."""
@@ -52,7 +56,7 @@ class CsvLog:
                 writer.writerows(row for row in whole if int(row["step"]) < step)
         write_text(self.path, kept.getvalue())
 
-    def add(self, row: dict[str, object]) -> None:
+    def add(self, row: Mapping[str, object]) -> None:
         self._rows.append(row)
 
     def flush(self) -> None:
@@ -80,7 +84,7 @@ class Journal:
         self.validations = CsvLog(folder / "validation.csv", VALIDATION_FIELDS)
         self.selections = CsvLog(folder / "selection.csv", SELECTION_FIELDS) if selects else None
         self._bar: Progress | None = None
-        self._events = None
+        self._events: SummaryWriter | None = None
         self._last_line = time.monotonic()
 
     def start(self, step: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +198,7 @@ class TrainingLoop:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate * group.get("rate_factor", 1.0)
 
-    def _batches(self, start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, start: int) -> Generator[tuple[Tensor, Tensor], None, None]:
         return micro_batches(
             self.samples,
             self.share,

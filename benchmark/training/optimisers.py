@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -35,14 +35,8 @@ DECAYS: dict[str, Callable[[str, nn.Parameter], bool]] = {
 
 def _groups(network: nn.Module, optimiser: settings.Optimiser) -> list[dict[str, Any]]:
     """Parameter groups, which have the factor of their rate as `rate_factor` (read by the loop)."""
-    if optimiser.head_rate != 1 and not hasattr(network, "head"):
-        raise InputError(
-            f"{type(network).__name__} does not say what its head is",
-            expected="a method head() of the network",
-            found=f"training.optimiser.head_rate = {optimiser.head_rate}",
-            remedy="set head_rate: 1, or add the method",
-        )
-    head = {id(parameter) for parameter in network.head().parameters()} if optimiser.head_rate != 1 else set()
+    parts = () if optimiser.head_rate == 1 else _head(network, optimiser).parameters()
+    head = {id(parameter) for parameter in parts}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         decays = DECAYS[optimiser.decay](name, parameter)
@@ -52,6 +46,18 @@ def _groups(network: nn.Module, optimiser: settings.Optimiser) -> list[dict[str,
         {"params": parameters, "rate_factor": factor, **({} if decays else {"weight_decay": 0.0})}
         for (factor, decays), parameters in groups.items()
     ]
+
+
+def _head(network: nn.Module, optimiser: settings.Optimiser) -> nn.Module:
+    head: Callable[[], nn.Module] | None = getattr(network, "head", None)
+    if head is None:
+        raise InputError(
+            f"{type(network).__name__} does not say what its head is",
+            expected="a method head() of the network",
+            found=f"training.optimiser.head_rate = {optimiser.head_rate}",
+            remedy="set head_rate: 1, or add the method",
+        )
+    return head()
 
 
 def frozen_parameters(network: nn.Module, *, freeze_epochs: int) -> list[nn.Parameter]:
@@ -65,11 +71,12 @@ def frozen_parameters(network: nn.Module, *, freeze_epochs: int) -> list[nn.Para
     """
     if not freeze_epochs:
         return []
-    if not hasattr(network, "pretrained_parameters"):
+    pretrained: Callable[[], Iterable[nn.Parameter]] | None = getattr(network, "pretrained_parameters", None)
+    if pretrained is None:
         raise InputError(
             f"{type(network).__name__} cannot be frozen",
             expected="a method pretrained_parameters() of the network",
             found=f"training.freeze_epochs = {freeze_epochs}",
             remedy="set freeze_epochs: 0, or add the method",
         )
-    return list(network.pretrained_parameters())
+    return list(pretrained())

@@ -180,7 +180,7 @@ class TrainedNetwork(nn.Module):
         super().__init__()
         self.module = network.to(processes.device)
         self.autocast = processes.autocast
-        self.parallel: nn.Module | None = None
+        self.parallel: DistributedDataParallel | None = None
         if processes.world > 1:
             devices = [processes.device] if processes.device.type == "cuda" else None
             self.parallel = DistributedDataParallel(
@@ -230,12 +230,13 @@ def set_up_network(processes: Processes, network: nn.Module, training: Training)
 
 
 def mean_in_rank_order(state, bucket):
-    """DDP hook for CPUs, (None, GradBucket) -> Future[Tensor]: gradients are summed rank by rank.
+    # type: (None, distributed.GradBucket) -> Future[Tensor]
+    """DDP hook for CPUs: gradients are summed rank by rank.
 
     DDP regroups its buckets after the first step, and gloo's ring adds in an order that depends on the position in the
     bucket; so a resumed run of more than two ranks would differ in the last bit from an uninterrupted one.
     """
-    # (DDP inspects annotations and refuses those that are strings, as they are in this file, so there are none.)
+    # (DDP inspects annotations and refuses those that are strings, as they are in this file; hence the comment.)
     gradient = bucket.buffer()
     parts = [torch.empty_like(gradient) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, gradient)

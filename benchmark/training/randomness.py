@@ -15,7 +15,8 @@ def make_deterministic(*, threads: int) -> None:
     """Two CPU runs with the same thread count are equal bit by bit."""
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time and hides nothing we rely on
+    # It costs time and hides nothing we rely on. (A property that torch gives its module while it is running.)
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010
 
 
 def seed_everything(seed: int, *, rank: int = 0, step: int = 0) -> None:

@@ -35,7 +35,8 @@ class Selector:
         if count < 1:
             raise InputError("weights are to be selected without validation samples", remedy="set selection to null")
         self.settings, self.samples, self.count, self.batch, self.objective = settings, samples, count, batch, objective
-        self.looks, self.without_gain, self.lowest, self.step = 0, 0, math.inf, None
+        self.looks, self.without_gain, self.lowest = 0, 0, math.inf
+        self.step: int | None = None
         self.weights: dict[str, Tensor] = {}
 
     def is_due(self, epoch: int) -> bool:

@@ -38,12 +38,15 @@ def _contexts(norms: list[_BatchNorm]) -> tuple[AbstractContextManager, Abstract
 @contextmanager
 def _statistics_kept(norms: list[_BatchNorm]) -> Iterator[None]:
     """With momentum 0 a running mean stays what it is; the count of batches is put back."""
-    before = [(norm, norm.momentum, norm.num_batches_tracked.clone()) for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+    before = [count.clone() for count in counts]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum, batches in before:
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(batches)
+        for count, batches in zip(counts, before, strict=True):
+            count.copy_(batches)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from monai.networks.blocks import UnetOutBlock
 from torch import Tensor, nn
 
 from benchmark.models.layers.channel_norm import ChannelNorm
 from benchmark.models.layers.checkpointing import maybe_checkpoint
 from benchmark.models.layers.padding import PadToMultiple
+from benchmark.models.layers.unetr_blocks import unetr_block, unetr_up_block
 
 
 class Pyramid(nn.Module):
@@ -47,7 +48,7 @@ class Pyramid(nn.Module):
 class PyramidUNet(nn.Module):
     """UNETR's decoder (instance norm without affine) over a `Pyramid`, on sides that are multiples of 16."""
 
-    multiple = (16, 16, 16)
+    multiple: Sequence[int] = (16, 16, 16)
 
     def __init__(
         self,
@@ -67,19 +68,12 @@ class PyramidUNet(nn.Module):
             raise ValueError(f"four widths and four depths are needed, not {tuple(widths)} and {tuple(depths)}")
         self.pyramid_name, self.checkpointing = pyramid_name, checkpointing
         self.add_module(pyramid_name, Pyramid(in_channels, widths, depths, block))
-        shared = {"spatial_dims": 3, "kernel_size": 3, "norm_name": "instance", "res_block": True}
-        options = shared | {"stride": 1}
         outputs = [*widths, hidden_size]  # of encoder1 (full resolution) to encoder5 (1/16)
         for level, (before, after) in enumerate(zip([in_channels, *widths], outputs, strict=True), start=1):
-            self.add_module(f"encoder{level}", UnetrBasicBlock(in_channels=before, out_channels=after, **options))
+            self.add_module(f"encoder{level}", unetr_block(3, before, after))
         for level in (5, 4, 3, 2):
-            self.add_module(
-                f"decoder{level}",
-                UnetrUpBlock(
-                    in_channels=outputs[level - 1], out_channels=outputs[level - 2], upsample_kernel_size=2, **shared
-                ),
-            )
-        self.decoder1 = UnetrBasicBlock(in_channels=widths[0], out_channels=widths[0], **options)
+            self.add_module(f"decoder{level}", unetr_up_block(3, outputs[level - 1], outputs[level - 2]))
+        self.decoder1 = unetr_block(3, widths[0], widths[0])
         self.out = UnetOutBlock(spatial_dims=3, in_channels=widths[0], out_channels=out_channels)
 
     def _run(self, block: str, *features: Tensor) -> Tensor:
@@ -94,7 +88,7 @@ class PyramidUNet(nn.Module):
         return self.out(self._run("decoder1", features))
 
 
-class LargeKernelUNet(PadToMultiple, PyramidUNet):
+class LargeKernelUNet(PadToMultiple[Tensor], PyramidUNet):
     """[B, in_channels, *S] -> [B, out_channels, *S]; other sides are zero-padded at the end and cropped again.
 
     Args:

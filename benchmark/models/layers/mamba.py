@@ -43,6 +43,13 @@ class Mamba(nn.Module):
         bidirectional: a second convolution and scan run from the end (Vim, "v2"); the two results are averaged.
     """
 
+    conv1d: nn.Conv1d
+    x_proj: nn.Linear
+    dt_proj: nn.Linear
+    conv1d_b: nn.Conv1d  # these three where bidirectional
+    x_proj_b: nn.Linear
+    dt_proj_b: nn.Linear
+
     def __init__(
         self, channels: int, *, state: int = 16, kernel: int = 4, expand: int = 2, bidirectional: bool = False
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.models.layers.window_block import WindowBlock
+from benchmark.models.layers.window_block import BlockParts
 
 
 def channels_first(features: Tensor) -> Tensor:
@@ -21,9 +21,9 @@ def channels_last(features: Tensor) -> Tensor:
 class Embedding(nn.Module):
     """Strided conv - GELU - norm - conv, then GELU - norm again where `more` follows. Channels last at both ends."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: Sequence[int], more: bool):
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int, int], more: bool):
         super().__init__()
-        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=tuple(stride), padding=1)
+        self.conv1 = nn.Conv3d(in_channels, out_channels, 3, stride=stride, padding=1)
         self.conv2 = nn.Conv3d(out_channels, out_channels, 3, padding=1)
         self.norm1 = nn.LayerNorm(out_channels)
         if more:
@@ -74,7 +74,7 @@ class Upsample(nn.Module):
 
 
 class EncoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[WindowBlock], downsample: Downsample | None):
+    def __init__(self, blocks: Sequence[BlockParts], downsample: Downsample | None):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
@@ -86,7 +86,7 @@ class EncoderStage(nn.Module):
 
 
 class DecoderStage(nn.Module):
-    def __init__(self, blocks: Sequence[WindowBlock], channels: int):
+    def __init__(self, blocks: Sequence[BlockParts], channels: int):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.Upsample = Upsample(2 * channels)  # capital as in the released keys
@@ -99,9 +99,9 @@ class DecoderStage(nn.Module):
 
 
 class Head(nn.Module):
-    def __init__(self, channels: int, classes: int, patch: Sequence[int]):
+    def __init__(self, channels: int, classes: int, patch: tuple[int, int, int]):
         super().__init__()
-        self.up = nn.ConvTranspose3d(channels, classes, tuple(patch), stride=tuple(patch))
+        self.up = nn.ConvTranspose3d(channels, classes, patch, stride=patch)
 
     def forward(self, grid: Tensor) -> Tensor:
         return self.up(channels_first(grid))

@@ -23,7 +23,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol, overload
 
 import torch
 import torch.nn.functional as F
@@ -66,6 +66,40 @@ class ScanCall(NamedTuple):
 
 observers: list[Callable[[ScanCall], None]] = []
 """Called once per scan, before it runs; `benchmark.cost` counts operations with it."""
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    return_last_state: Literal[False] = False,
+    *,
+    backend: str = "auto",
+) -> Tensor: ...
+
+
+@overload
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    *,
+    return_last_state: Literal[True],
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]: ...
 
 
 def selective_scan(
@@ -216,7 +250,9 @@ def _forward(
 
 
 @_forward.register_fake
-def _(u, delta, A, B, C, keep, backend):
+def _(
+    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
     steps = _backend(backend).STEPS
     marks = u.new_empty(u.shape[0], (u.shape[2] + steps - 1) // steps if keep else 0, A.shape[1], A.shape[0])
     return torch.empty_like(u), u.new_empty(*u.shape[:2], A.shape[1]), marks
@@ -238,16 +274,41 @@ def _backward(
 
 
 @_backward.register_fake
-def _(u, delta, A, B, C, marks, dy, dlast, backend):
+def _(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    marks: Tensor,
+    dy: Tensor,
+    dlast: Tensor,
+    backend: str,
+) -> tuple[Tensor, ...]:
     return tuple(torch.empty_like(tensor) for tensor in (u, delta, A, B, C))
 
 
-def _save(ctx, inputs, output) -> None:
+class _Context(Protocol):
+    """What torch hands from the forward pass to the backward pass."""
+
+    backend: str
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]: ...
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
+def _save(
+    ctx: _Context,
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, bool, str],
+    output: tuple[Tensor, Tensor, Tensor],
+) -> None:
     *tensors, _, ctx.backend = inputs
     ctx.save_for_backward(*tensors, output[2])
 
 
-def _gradients(ctx, dy, dlast, _) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: _Context, dy: Tensor, dlast: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     gradients = _backward(*ctx.saved_tensors, dy.contiguous(), dlast.contiguous(), ctx.backend)
     return (*gradients, None, None)
 

@@ -37,6 +37,8 @@ def _exp(x: float) -> float:
 
 @overload(_exp, inline="always")
 def _exp_overload(x):
+    # type: (types.Type) -> Callable[[np.float32], np.float32] | Callable[[float], float]
+    # (numba asks that annotations here and there agree, which they cannot; hence the comments.)
     if x is not types.float32:
         return lambda x: math.exp(x)
     log2_e, ln2_high, ln2_low = np.float32(1.44269504), np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -47,6 +49,7 @@ def _exp_overload(x):
     bias, mantissa = np.int32(127), np.int32(23)
 
     def exp32(x):
+        # type: (np.float32) -> np.float32
         x = low if x < low else x
         x = high if x > high else x
         k = np.floor(x * log2_e + half)
@@ -58,7 +61,19 @@ def _exp_overload(x):
 
 
 @_jit
-def _forward_tasks(u, delta, A, B, C, y, last, marks, parts, first, stop):
+def _forward_tasks(
+    u: np.ndarray,
+    delta: np.ndarray,
+    A: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    y: np.ndarray,
+    last: np.ndarray,
+    marks: np.ndarray,
+    parts: int,
+    first: int,
+    stop: int,
+) -> None:
     groups, state, length = B.shape[1:]
     per_group = u.shape[1] // groups
     a, h = np.empty((state, BLOCK), u.dtype), np.empty((state, BLOCK), u.dtype)
@@ -94,7 +109,17 @@ def _forward_tasks(u, delta, A, B, C, y, last, marks, parts, first, stop):
 
 
 @_jit
-def _replay(dt, x, a, B, marks, decay, states, steps, width):
+def _replay(
+    dt: np.ndarray,
+    x: np.ndarray,
+    a: np.ndarray,
+    B: np.ndarray,
+    marks: np.ndarray,
+    decay: np.ndarray,
+    states: np.ndarray,
+    steps: int,
+    width: int,
+) -> None:
     """States and decays of up to STEPS time steps, from the state stored before them."""
     states[0, :, :width] = marks
     for k in range(steps):
@@ -106,7 +131,24 @@ def _replay(dt, x, a, B, marks, decay, states, steps, width):
 
 
 @_jit
-def _backward_tasks(u, delta, A, B, C, marks, dy, dlast, du, ddelta, dA, dB, dC, parts, first, stop):
+def _backward_tasks(
+    u: np.ndarray,
+    delta: np.ndarray,
+    A: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    marks: np.ndarray,
+    dy: np.ndarray,
+    dlast: np.ndarray,
+    du: np.ndarray,
+    ddelta: np.ndarray,
+    dA: np.ndarray,
+    dB: np.ndarray,
+    dC: np.ndarray,
+    parts: int,
+    first: int,
+    stop: int,
+) -> None:
     groups, state, length = B.shape[1:]
     per_group = u.shape[1] // groups
     decay = np.empty((STEPS, state, BLOCK), u.dtype)
@@ -199,7 +241,8 @@ def backward(
     batch, channels, length = u.shape
     groups, state = B.shape[1:3]
     if u.numel() == 0:
-        return tuple(torch.zeros_like(tensor) for tensor in (u, delta, A, B, C))
+        du, ddelta, dA, dB, dC = (torch.zeros_like(tensor) for tensor in (u, delta, A, B, C))
+        return du, ddelta, dA, dB, dC
     parts = _parts(batch, groups, channels // groups)
     du, ddelta, dA = torch.empty_like(u), torch.empty_like(u), u.new_empty(batch, channels, state)
     dB, dC = (u.new_zeros(parts, batch, groups, state, length) for _ in range(2))

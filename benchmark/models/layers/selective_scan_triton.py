@@ -7,6 +7,9 @@ first, after which all chunks are independent; a block of channels of one chunk 
 B and C are summed in registers and then over few blocks, in a fixed order (no atomic additions).
 """
 
+# Kernels are Triton's language: what is written at a parameter says how Triton compiles it.
+# mypy: disallow-untyped-defs=False, disallow-incomplete-defs=False
+
 from __future__ import annotations
 
 import math
@@ -145,7 +148,8 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, delta, A, B, C."""
     if u.numel() == 0:
-        return tuple(torch.zeros_like(tensor) for tensor in (u, delta, A, B, C))
+        du, ddelta, dA, dB, dC = (torch.zeros_like(tensor) for tensor in (u, delta, A, B, C))
+        return du, ddelta, dA, dB, dC
     batch, channels, length = u.shape
     groups, state = B.shape[1:3]
     per_group = channels // groups

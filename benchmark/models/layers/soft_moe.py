@@ -13,6 +13,7 @@ Sources: Puigcerver et al., "From Sparse to Soft Mixtures of Experts"; Swin SMT 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
@@ -40,6 +41,8 @@ class RMSNorm(nn.Module):
 
 class GainLayerNorm(nn.Module):
     """Layer norm with a learned gain and a constant zero shift (a buffer, as released)."""
+
+    beta: Tensor
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -145,6 +148,8 @@ def choose_form(form: Form, tokens: Tensor, slots: Tensor) -> Form:
 class SoftMoE(nn.Module):
     """What both routers share: `route` gives the tokens that slots read and the slots; the rest is the same."""
 
+    norm: nn.Module
+
     def __init__(self, *, form: Form) -> None:
         super().__init__()
         if form not in get_args(Form):
@@ -214,6 +219,14 @@ class DynamicSoftMoE(SoftMoE):
         return tokens, self.to_slot_embeds(groups.sum(dim=2) / sizes).flatten(1, 2)
 
 
+class Experts(nn.Module):
+    """Only holds them, one level deeper, as the released keys have it."""
+
+    def __init__(self, experts: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+
+
 class StaticSoftMoE(SoftMoE):
     """Soft MoE with learned slot vectors Φ, as the paper's equations 2 to 4 describe it.
 
@@ -246,8 +259,7 @@ class StaticSoftMoE(SoftMoE):
         scale = 1 / math.sqrt(dim) if norm == "none" else 1.0
         self.slot_embeds = nn.Parameter(scale * torch.randn(num_experts, num_slots, dim))
         experts = (make_expert(dim, ratio=expert_ratio, dropout=dropout, geglu=geglu) for _ in range(num_experts))
-        self.experts = nn.Module()
-        self.experts.experts = nn.ModuleList(experts)
+        self.experts = Experts(experts)
 
     def expert_list(self) -> nn.ModuleList:
         return self.experts.experts

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.models.layers.fit import round_up
 from benchmark.models.layers.patches import PatchEmbed, PatchExpand, PatchMerging
 from benchmark.models.layers.transformer import Perceptron, init_linear, stage_rates
-from benchmark.models.layers.window_block import WindowBlock
+from benchmark.models.layers.window_block import BlockParts, WindowBlock
 from benchmark.models.layers.windows import fit_window
 
 PATCH = 4
@@ -26,7 +26,7 @@ MASKS = "*.attn_mask"  # keys of the attention masks that the releases store
 class SwinStage(nn.Module):
     """Blocks, every second one shifted, and a change of resolution called `resample` as in the released keys."""
 
-    def __init__(self, blocks: Sequence[WindowBlock], **resample: nn.Module) -> None:
+    def __init__(self, blocks: Sequence[BlockParts], **resample: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         for name, module in resample.items():

@@ -8,14 +8,16 @@ scale), the patch merging of MONAI up to 1.4, and a mixture of experts in place 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from monai.networks.blocks import UnetOutBlock, UnetrBasicBlock, UnetrUpBlock
+from monai.networks.blocks import UnetOutBlock
 from monai.networks.nets.swin_unetr import PatchMerging, PatchMergingV2, SwinTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
+from benchmark.models.layers.unetr_blocks import unetr_block, unetr_up_block
 
 # Offsets (depth, height, width) that the "merging" layer of MONAI <= 1.4.0 reads, in order: (0, 1, 0) and (0, 0, 1)
 # twice, (1, 1, 0) and (0, 1, 1) never. MONAI 1.5.0 corrected it without a change of the state dict.
@@ -38,10 +40,8 @@ DIVISOR = 32
 MERGING = {"legacy": LegacyPatchMerging, "corrected": PatchMerging}
 
 
-class SwinPyramid(nn.Module):
-    """Swin encoder of four stages and convolutional decoder, [B, in, *spatial] → logits [B, out, *spatial].
-
-    Sides that are no multiples of 32 are padded with zeros inside.
+class PyramidParts(nn.Module):
+    """Swin encoder of four stages, convolutional decoder and output layer.
 
     Args:
         in_channels, out_channels: image channels; classes including background.
@@ -94,14 +94,7 @@ class SwinPyramid(nn.Module):
         self._add_convolutions(spatial_dims, in_channels, out_channels, feature_size)
 
     def _add_convolutions(self, dims: int, in_channels: int, out_channels: int, width: int) -> None:
-        def basic(inputs: int, outputs: int) -> nn.Module:
-            return UnetrBasicBlock(dims, inputs, outputs, kernel_size=3, stride=1, norm_name="instance", res_block=True)
-
-        def up(inputs: int, outputs: int) -> nn.Module:
-            return UnetrUpBlock(
-                dims, inputs, outputs, kernel_size=3, upsample_kernel_size=2, norm_name="instance", res_block=True
-            )
-
+        basic, up = partial(unetr_block, dims), partial(unetr_up_block, dims)
         self.encoder1 = basic(in_channels, width)
         self.encoder2 = basic(width, width)
         self.encoder3 = basic(2 * width, 2 * width)
@@ -114,6 +107,23 @@ class SwinPyramid(nn.Module):
         self.decoder1 = up(width, width)
         self.out = UnetOutBlock(dims, width, out_channels)
 
+    def stage_blocks(self, stage: int) -> nn.ModuleList:
+        """The transformer blocks of stage 1, 2, 3 or 4."""
+        return getattr(self.swinViT, f"layers{stage}")[0].blocks
+
+    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The self-supervised encoder (`model_swinvit.pt`) in this network's names; a whole network as it is."""
+        if any(key.startswith("swinViT.") for key in state):
+            return state
+        return {f"swinViT.{key}".replace(".mlp.fc", ".mlp.linear"): value for key, value in state.items()}
+
+
+class SwinPyramid(PyramidParts):
+    """[B, in, *spatial] → logits [B, out, *spatial]; built as `PyramidParts`.
+
+    Sides that are no multiples of 32 are padded with zeros inside.
+    """
+
     def forward(self, x: Tensor) -> Tensor:
         """The fourth hidden state goes to the decoder as it is; only the other four pass an encoder block."""
         shape = x.shape[2:]
@@ -124,13 +134,3 @@ class SwinPyramid(nn.Module):
         y = self.decoder3(y, self.encoder3(quarter))
         y = self.decoder2(y, self.encoder2(half))
         return crop_to_shape(self.out(self.decoder1(y, self.encoder1(x))), x.shape[2:], shape)
-
-    def stage_blocks(self, stage: int) -> nn.ModuleList:
-        """The transformer blocks of stage 1, 2, 3 or 4."""
-        return getattr(self.swinViT, f"layers{stage}")[0].blocks
-
-    def adapt_released(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The self-supervised encoder (`model_swinvit.pt`) in this network's names; a whole network as it is."""
-        if any(key.startswith("swinViT.") for key in state):
-            return state
-        return {f"swinViT.{key}".replace(".mlp.fc", ".mlp.linear"): value for key, value in state.items()}

@@ -61,7 +61,7 @@ def vmamba_to_network(network: nn.Module, state: dict[str, Tensor], patch_embed:
 
 def _fitting(network: nn.Module, encoder: dict[str, Tensor], embedding: set[str]) -> set[str]:
     """The whole patch embedding if its images have as many channels, else nothing."""
-    own = network.vssm_encoder.patch_embed.proj.weight
+    own = network.get_parameter(f"{PREFIX}patch_embed.proj.weight")
     found = encoder.get("patch_embed.proj.weight")
     return embedding if found is not None and found.shape == own.shape else set()
 
@@ -104,7 +104,7 @@ def begin_from_encoder(network: nn.Module, part: str, state: dict[str, Tensor], 
     )
 
 
-def check_patch_embed(choice: str) -> str:
+def check_patch_embed(choice: PatchEmbedding) -> PatchEmbedding:
     """What of VMamba's patch embedding is taken: "as_released" or "as_written".
 
     Raises:

@@ -12,8 +12,8 @@ from benchmark.models.layers.transformer import Perceptron
 from benchmark.models.layers.windows import WindowAttention, attend_in_windows
 
 
-class WindowBlock(nn.Module):
-    """Attention in (shifted) windows, then a feed-forward module, both pre-normalised and residual.
+class BlockParts(nn.Module):
+    """What the two blocks below are made of.
 
     Where the window does not divide the grid, the normalised grid is padded with zeros behind each axis.
 
@@ -53,14 +53,25 @@ class WindowBlock(nn.Module):
         queries = None if queries is None else queries.unsqueeze(1)
         return attend_in_windows(self.attn, grid.unsqueeze(1), self.window, self.shift, queries).squeeze(1)
 
+
+class WindowBlock(BlockParts):
+    """Attention in (shifted) windows, then a feed-forward module, both pre-normalised and residual.
+
+    Built as `BlockParts`.
+    """
+
     def forward(self, grid: Tensor, *route: Sequence[int]) -> Tensor:
         """`route` goes to the feed-forward module."""
         grid = grid + self.drop_path(self.attend(self.norm1(grid)))
         return grid + self.drop_path(self.mlp(self.norm2(grid), *route))
 
 
-class CrossBlock(WindowBlock):
-    """A block whose queries are the up-sampled features, unprojected, and whose keys and values come from the skip."""
+class CrossBlock(BlockParts):
+    """A block whose queries are the up-sampled features, unprojected, and whose keys and values come from the skip.
+
+    Args:
+        channels, heads, **options: of `BlockParts`.
+    """
 
     def __init__(self, channels: int, heads: int, **options: Any) -> None:
         super().__init__(channels, heads, external_queries=True, **options)

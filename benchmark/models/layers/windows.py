@@ -107,6 +107,8 @@ class WindowAttention(nn.Module):
         external_queries: project only keys and values; the queries come unprojected to `forward`.
     """
 
+    relative_position_index: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -138,6 +140,8 @@ class WindowAttention(nn.Module):
 
     def forward(self, windows: Tensor, mask: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
         if self.external_queries:
+            if queries is None:
+                raise ValueError("an attention with external queries projects none of its own")
             (query,), (key, value) = self._split(queries), self._split(self.kv(windows))
         else:
             query, key, value = self._split(self.qkv(windows))

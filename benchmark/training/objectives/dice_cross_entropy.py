@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import interpolate
 
 from benchmark.data.resizing import zoomed_positions
@@ -20,6 +22,19 @@ from benchmark.errors import InputError
 from benchmark.settings import Loss
 
 CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}  # about 1 MB stays in a core's cache; a GPU wants few large kernels
+
+
+class _Context(Protocol):
+    """What autograd hands from the forward pass to the backward pass."""
+
+    squared: bool
+    unlabelled: bool
+    massless: bool
+
+    @property
+    def saved_tensors(self) -> tuple[Tensor, ...]: ...
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
 
 
 class _SoftmaxStatistics(torch.autograd.Function):
@@ -30,7 +45,7 @@ class _SoftmaxStatistics(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, logits: Tensor, targets: Tensor, squared: bool, unlabelled: bool, massless: bool
+        ctx: _Context, logits: Tensor, targets: Tensor, squared: bool, unlabelled: bool, massless: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         batch, classes, voxels = logits.shape
         log_normaliser = logits.new_empty((batch, voxels), dtype=torch.float32)
@@ -56,12 +71,15 @@ class _SoftmaxStatistics(torch.autograd.Function):
         return log_likelihood.float(), intersection.float(), mass.float()
 
     @staticmethod
-    def backward(ctx, slope_likelihood: Tensor, slope_intersection: Tensor, slope_mass: Tensor):
+    def backward(
+        ctx: _Context, slope_likelihood: Tensor, slope_intersection: Tensor, slope_mass: Tensor
+    ) -> tuple[Tensor, None, None, None, None]:
         # With p the softmax, t the true class and g = dL/dp: dL/dz_j = p_j (g_j - sum_k g_k p_k), where
         # g_k = slope_mass_k (times 2 p_k if squared) + slope_intersection_k [k = t]; the likelihood adds [j = t] - p_j.
         logits, targets, log_normaliser = ctx.saved_tensors
         gradient = torch.empty_like(logits)
-        for sample, part in _chunks(*logits.shape, logits.device):
+        batch, classes, voxels = logits.shape
+        for sample, part in _chunks(batch, classes, voxels, logits.device):
             truth, known = _truth(targets[sample, part], ctx.unlabelled)
             probabilities = (logits[sample, :, part].float() - log_normaliser[sample, part]).exp_()
             slope = slope_mass[sample]
@@ -108,13 +126,13 @@ class _SumOverRanks(torch.autograd.Function):
     """Sum over processes. Every process derives the same loss from it and DDP averages gradients, hence the factor."""
 
     @staticmethod
-    def forward(ctx, values: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
         total = values.clone()
         torch.distributed.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx, slope: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, slope: Tensor) -> Tensor:
         return slope * torch.distributed.get_world_size()
 
 
@@ -148,7 +166,7 @@ def dice_cross_entropy(logits: Tensor, targets: Tensor, loss: Loss) -> Tensor:
         )
     logits, targets = logits.flatten(start_dim=2), targets.flatten(start_dim=1)
     unlabelled = loss.ignore is not None
-    if unlabelled:
+    if loss.ignore is not None:
         targets = targets.long()  # before the comparison: as uint8, -1 would be 255
         targets = targets.masked_fill(targets == loss.ignore, -1)
     log_likelihood, intersection, mass = _SoftmaxStatistics.apply(

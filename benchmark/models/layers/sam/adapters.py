@@ -65,8 +65,8 @@ class ConvolutionAdapter(nn.Module):
             nn.ReLU(),
         )
         self.norm = nn.LayerNorm(width)
-        for layer in (self.channel[0], self.channel[2], self.spatial[0], self.spatial[2]):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        for weight in (*self.channel.parameters(), *self.spatial.parameters()):
+            nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, grid: Tensor) -> Tensor:
         gated = grid * self.channel(grid.mean(dim=(1, 2), keepdim=True))

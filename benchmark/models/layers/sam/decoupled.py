@@ -20,15 +20,15 @@ SQUEEZE = 16
 EXCITATION = 0.5
 
 
-def nested(name: str, layer: nn.Module) -> nn.Module:
-    """A module that only holds `layer` under `name`, as the released keys have it."""
-    holder = nn.Module()
-    holder.add_module(name, layer)
-    return holder
+class Convolution(nn.Module):
+    """[B, in_channels, H, W] -> [B, out_channels, H, W]; nested one level deep as in the released keys."""
 
+    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False)
 
-def convolution(in_channels: int, out_channels: int, kernel: int) -> nn.Module:
-    return nested("conv", nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=False))
+    def forward(self, features: Tensor) -> Tensor:
+        return self.conv(features)
 
 
 class Up(nn.Module):
@@ -52,18 +52,19 @@ class ResidualExcitation(nn.Module):
         super().__init__()
         if out_channels < SQUEEZE:
             raise ValueError(f"a residual block of DeSAM has {SQUEEZE} channels at least, not {out_channels}")
-        self.conv1 = convolution(in_channels, out_channels, 3)
-        self.conv2 = convolution(out_channels, out_channels, 3)
-        self.conv3 = convolution(in_channels, out_channels, 1)
+        self.conv1 = Convolution(in_channels, out_channels, 3)
+        self.conv2 = Convolution(out_channels, out_channels, 3)
+        self.conv3 = Convolution(in_channels, out_channels, 1)
         squeezed = out_channels // SQUEEZE
         layers = [nn.Linear(out_channels, squeezed, bias=False), nn.ReLU()]
-        self.se = nested("fc", nn.Sequential(*layers, nn.Linear(squeezed, out_channels, bias=False)))
+        self.se = nn.Module()
+        self.se.add_module("fc", nn.Sequential(*layers, nn.Linear(squeezed, out_channels, bias=False)))
         self.widens = in_channels != out_channels
 
     def forward(self, features: Tensor) -> Tensor:
-        x = functional.leaky_relu(functional.instance_norm(self.conv1.conv(features), eps=EPS), SLOPE)
-        x = EXCITATION * functional.instance_norm(self.conv2.conv(x), eps=EPS)
-        shortcut = functional.instance_norm(self.conv3.conv(features), eps=EPS) if self.widens else features
+        x = functional.leaky_relu(functional.instance_norm(self.conv1(features), eps=EPS), SLOPE)
+        x = EXCITATION * functional.instance_norm(self.conv2(x), eps=EPS)
+        shortcut = functional.instance_norm(self.conv3(features), eps=EPS) if self.widens else features
         return functional.leaky_relu(x + shortcut, SLOPE)
 
 

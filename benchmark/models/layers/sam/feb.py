@@ -86,8 +86,7 @@ class ExpertChoice(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.share = isinstance(top_k, float)
-        if top_k <= 0 or (self.share and top_k > 1):
+        if top_k <= 0 or (isinstance(top_k, float) and top_k > 1):
             raise ValueError(f"top_k is a whole number of tokens, or a share of them up to 1.0, not {top_k}")
         self.top_k, self.top_k_batch, self.noise_at_test = top_k, top_k_batch, noise_at_test
         self.router = Router(width, experts)
@@ -95,7 +94,7 @@ class ExpertChoice(nn.Module):
 
     def tokens_per_expert(self, tokens: int, images: int) -> int:
         """k for a group of so many tokens, of so many images."""
-        if self.share:
+        if isinstance(self.top_k, float):
             return max(1, int(self.top_k * tokens))
         return min(tokens, self.top_k * (self.top_k_batch or images))
 
@@ -173,4 +172,4 @@ class FeatureEnhancing(nn.Module):
 
 def unused_upscaling(channels: int) -> nn.Sequential:
     """Like the decoder's, with a second norm."""
-    return nn.Sequential(*make_upscaling(channels)[:-1], ChannelNorm(channels // 8))
+    return nn.Sequential(*list(make_upscaling(channels))[:-1], ChannelNorm(channels // 8))

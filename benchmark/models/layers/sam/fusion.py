@@ -28,7 +28,7 @@ class LayerSum(nn.Module):
         self.neck = make_neck(size.width, size.channels)
 
     def forward(self, layers: Sequence[Tensor]) -> Tensor:
-        return self.neck(sum(layers).permute(0, 3, 1, 2))
+        return self.neck(sum(layers[1:], start=layers[0]).permute(0, 3, 1, 2))
 
 
 FUSIONS: dict[str, Callable[[SamSize], nn.Module]] = {"add": LayerSum, "feb": FeatureEnhancing}

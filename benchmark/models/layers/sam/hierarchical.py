@@ -14,7 +14,9 @@ from torch.nn import functional
 from benchmark.models.layers.channel_norm import ChannelNorm
 from benchmark.models.layers.sam.image_encoder import Perceptron
 from benchmark.models.layers.sam.mask_decoder import (
+    BlockParts,
     Head,
+    Projections,
     TokenAttention,
     TwoWayBlock,
     TwoWayTransformer,
@@ -41,7 +43,7 @@ class CrossFirstBlock(TwoWayBlock):
         return tokens, image
 
 
-class GatedAttention(TokenAttention):
+class GatedAttention(Projections):
     """Attention whose weights are multiplied after the softmax, and not brought back to a sum of one."""
 
     def __init__(self, channels: int) -> None:
@@ -55,7 +57,7 @@ class GatedAttention(TokenAttention):
         return self.out_proj((weights @ value).transpose(1, 2).flatten(2))
 
 
-class GatedBlock(TwoWayBlock):
+class GatedBlock(BlockParts):
     """As `CrossFirstBlock`, with gated cross attentions as wide as the tokens."""
 
     def __init__(self, channels: int, hidden: int, first: bool) -> None:
@@ -77,17 +79,10 @@ class GatedBlock(TwoWayBlock):
 
 
 class GatedTransformer(TwoWayTransformer):
-    """Two gated blocks and a last look of the tokens at the image, which is not gated."""
+    """Two gated blocks and a last look of the tokens at the image, which is not gated; `forward` takes a gate."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__(channels, hidden, GatedBlock)
-
-    def forward(self, tokens: Tensor, image: Tensor, image_code: Tensor, gate: Tensor) -> tuple[Tensor, Tensor]:
-        code = tokens
-        for layer in self.layers:
-            tokens, image = layer(tokens, image, code, image_code, gate)
-        attended = self.final_attn_token_to_image(tokens + code, image + image_code, image)
-        return self.norm_final_attn(tokens + attended), image
 
 
 class SecondDecoder(nn.Module):

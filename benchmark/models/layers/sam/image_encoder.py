@@ -8,7 +8,6 @@ methods `attended` and `transformed`, a projection inside it (`lora.add_lora`), 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
@@ -50,7 +49,7 @@ class RelativeAttention(nn.Module):
         self.heads = heads
         for name, side in zip(self.tables, area, strict=True):
             self.register_parameter(name, nn.Parameter(torch.zeros(2 * side - 1, width // heads)))
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv: nn.Module = nn.Linear(width, 3 * width)  # low-rank updates wrap it
         self.proj = nn.Linear(width, width)
 
     def table(self, name: str, side: int) -> Tensor:
@@ -134,6 +133,17 @@ def make_neck(width: int, channels: int) -> nn.Sequential:
     )
 
 
+class PatchEmbedding(nn.Module):
+    """Images [B, 3, H, W] -> [B, width, H / 16, W / 16]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, width, PATCH, stride=PATCH)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(images)
+
+
 class Encoded(NamedTuple):
     """What an image encoder gives.
 
@@ -165,7 +175,7 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(1, *(positions or grid), size.width))
-        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, size.width, PATCH, stride=PATCH)))
+        self.patch_embed = PatchEmbedding(size.width)
         windows = [None if number in size.global_blocks else size.window for number in range(size.depth)]
         self.blocks = nn.ModuleList(block(size.width, size.heads, tuple(grid), window) for window in windows)
         self.neck = make_neck(size.width, size.channels)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from benchmark.models.layers.sam.image_encoder import ImageEncoder
+from benchmark.models.layers.sam.image_encoder import ImageEncoder, RelativeAttention
 
 
 class LowRankQueryValue(nn.Module):
@@ -37,5 +37,6 @@ class LowRankQueryValue(nn.Module):
 
 def add_lora(encoder: ImageEncoder, rank: int) -> None:
     """Wrap the projection of every block, in place. Its key `attn.qkv` becomes `attn.qkv.qkv`."""
-    for block in encoder.blocks:
-        block.attn.qkv = LowRankQueryValue(block.attn.qkv, rank)
+    for attention in [part for part in encoder.blocks.modules() if isinstance(part, RelativeAttention)]:
+        assert isinstance(attention.qkv, nn.Linear)  # wrapped once
+        attention.qkv = LowRankQueryValue(attention.qkv, rank)

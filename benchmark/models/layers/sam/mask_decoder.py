@@ -22,8 +22,13 @@ DEPTH = 2
 EPS = 1e-5  # of the token norms
 
 
-class TokenAttention(nn.Module):
-    """Attention of queries to keys, [N, tokens, channels] each, inside a projection to `inner` channels."""
+class Projections(nn.Module):
+    """What queries, keys and values, [N, tokens, channels] each, pass before and after an attention.
+
+    Args:
+        channels, inner: outside and inside the projections.
+        heads: that `inner` is divided among.
+    """
 
     def __init__(self, channels: int, inner: int, heads: int = HEADS) -> None:
         super().__init__()
@@ -31,10 +36,15 @@ class TokenAttention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, inner) for _ in range(3))
         self.out_proj = nn.Linear(inner, channels)
 
-    def split(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+    def split(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Projected, [N, heads, tokens, inner / heads] each."""
         projected = (self.q_proj(query), self.k_proj(key), self.v_proj(value))
-        return tuple(part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)
+        return query, key, value
+
+
+class TokenAttention(Projections):
+    """Attention of queries to keys, [N, tokens, channels] each, inside `Projections`, whose arguments it takes."""
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         attended = functional.scaled_dot_product_attention(*self.split(query, key, value))
@@ -42,17 +52,21 @@ class TokenAttention(nn.Module):
 
 
 def attention_weights(query: Tensor, key: Tensor) -> Tensor:
-    """How much of each key a query takes, [N, heads, queries, keys], of what `TokenAttention.split` gives."""
+    """How much of each key a query takes, [N, heads, queries, keys], of what `Projections.split` gives."""
     return (query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(dim=-1)
 
 
-class TwoWayBlock(nn.Module):
-    """Tokens attend to themselves and to the image, and the image to the tokens; every norm after its residual sum.
+class BlockParts(nn.Module):
+    """What the blocks of a two-way transformer are made of.
 
     Args:
         channels, hidden: of the tokens and of their perceptron.
         first: the first block's self-attention replaces the tokens, without position code and residual.
     """
+
+    cross_attn_token_to_image: nn.Module
+    mlp: nn.Module
+    cross_attn_image_to_token: nn.Module
 
     def __init__(self, channels: int, hidden: int, first: bool) -> None:
         super().__init__()
@@ -63,18 +77,25 @@ class TwoWayBlock(nn.Module):
         self.cross_attn_image_to_token = TokenAttention(channels, channels // 2)
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(channels, eps=EPS) for _ in range(4))
 
+    def among_tokens(self, tokens: Tensor, code: Tensor) -> Tensor:
+        """The tokens after their self-attention and its norm."""
+        if self.first:
+            return self.norm1(self.self_attn(tokens, tokens, tokens))
+        return self.norm1(tokens + self.self_attn(tokens + code, tokens + code, tokens))
+
+
+class TwoWayBlock(BlockParts):
+    """Tokens attend to themselves and to the image, and the image to the tokens; every norm after its residual sum.
+
+    Built as `BlockParts`.
+    """
+
     def forward(self, tokens: Tensor, image: Tensor, token_code: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
         tokens = self.among_tokens(tokens, token_code)
         tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_code, image + image_code, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
         image = self.norm4(image + self.cross_attn_image_to_token(image + image_code, tokens + token_code, tokens))
         return tokens, image
-
-    def among_tokens(self, tokens: Tensor, code: Tensor) -> Tensor:
-        """The tokens after their self-attention and its norm."""
-        if self.first:
-            return self.norm1(self.self_attn(tokens, tokens, tokens))
-        return self.norm1(tokens + self.self_attn(tokens + code, tokens + code, tokens))
 
 
 class TwoWayTransformer(nn.Module):
@@ -91,10 +112,11 @@ class TwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = TokenAttention(channels, channels // 2)
         self.norm_final_attn = nn.LayerNorm(channels, eps=EPS)
 
-    def forward(self, tokens: Tensor, image: Tensor, image_code: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, image: Tensor, image_code: Tensor, *gate: Tensor) -> tuple[Tensor, Tensor]:
+        """`gate` goes to every block."""
         code = tokens
         for layer in self.layers:
-            tokens, image = layer(tokens, image, code, image_code)
+            tokens, image = layer(tokens, image, code, image_code, *gate)
         attended = self.final_attn_token_to_image(tokens + code, image + image_code, image)
         return self.norm_final_attn(tokens + attended), image
 

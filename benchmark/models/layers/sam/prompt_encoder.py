@@ -33,6 +33,8 @@ class Prompts(NamedTuple):
 class FourierPositions(nn.Module):
     """Places (x, y) in 0 … 1 -> [..., channels], all sines before all cosines; computed in 32 bits at least."""
 
+    positional_encoding_gaussian_matrix: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, channels // 2))
@@ -88,7 +90,7 @@ class PromptEncoder(nn.Module):
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
     ) -> Prompts:
-        """Each prompt may be absent.
+        """Each prompt may be absent; points and labels come together.
 
         Args:
             points: [N, P, 2], pixels (x, y); without boxes a point of label -1 is appended.
@@ -100,9 +102,11 @@ class PromptEncoder(nn.Module):
         count = given[0].shape[0] if given else 1
         tokens = [self.no_mask_embed.weight.new_empty(count, 0, self.no_mask_embed.embedding_dim)]
         if points is not None:
+            if labels is None:
+                raise ValueError("points come with their labels")
             tokens.append(self._points(points, labels, pad=boxes is None))
         if boxes is not None:
-            corners = torch.cat([embedding.weight for embedding in self.point_embeddings[-2:]])
+            corners = torch.cat(list(self.point_embeddings[-2:].parameters()))
             tokens.append(self._code(boxes.reshape(-1, 2, 2)) + corners)
         if masks is not None:
             dense = self.mask_downscaling(masks)
@@ -112,7 +116,7 @@ class PromptEncoder(nn.Module):
 
     def point_vectors(self) -> Tensor:
         """[1 + labels, channels]: what is added to a point, by label from -1 up."""
-        return torch.cat([self.not_a_point_embed.weight, *(kind.weight for kind in self.point_embeddings[:-2])])
+        return torch.cat([self.not_a_point_embed.weight, *self.point_embeddings[:-2].parameters()])
 
     def _points(self, points: Tensor, labels: Tensor, *, pad: bool) -> Tensor:
         code = self._code(points)

@@ -104,7 +104,8 @@ class PromptedSam(SegmentAnything):
 
     def encode(self, images: Tensor) -> Embedding:
         """[B, 1 or 3, H, W] in 0 … 1 -> what `decode` takes."""
-        return Embedding(*self.embed(self.prepare(images)), shape=tuple(images.shape[2:]))
+        height, width = images.shape[2:]
+        return Embedding(*self.embed(self.prepare(images)), shape=(height, width))
 
     def encode_prompts(
         self, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmark.errors import InputError
-from benchmark.models.layers.sam.image_encoder import ImageEncoder
+from benchmark.models.layers.sam.image_encoder import Block, ImageEncoder
 from benchmark.models.layers.sam.mask_decoder import MaskDecoder
 from benchmark.models.layers.sam.sizes import SIZES
 
@@ -34,7 +34,7 @@ def fit_released(state: dict[str, Tensor], encoder: ImageEncoder) -> dict[str, T
             continue
         if key == f"{ENCODER}pos_embed":
             fitted[key] = resize_grid(value, wanted.shape[1:3])
-        elif ".attn.rel_" in key and _block(encoder, key).window is None:
+        elif ".attn.rel_" in key and _attends_globally(encoder, key):
             fitted[key] = resize_table(value, len(wanted))
     return fitted
 
@@ -102,7 +102,7 @@ def check_size(state: dict[str, Tensor], encoder: ImageEncoder) -> None:
     key = f"{ENCODER}patch_embed.proj.weight"
     if key not in state:
         return
-    numbers = [int(found[1]) for name in state if (found := re.match(rf"{ENCODER}blocks\.(\d+)\.", name))]
+    numbers = [int(block[1]) for name in state if (block := re.match(rf"{ENCODER}blocks\.(\d+)\.", name))]
     found = len(state[key]), max(numbers, default=-1) + 1
     own = len(encoder.patch_embed.proj.weight), len(encoder.blocks)
     if found != own:
@@ -119,5 +119,6 @@ def _describe(width: int, depth: int) -> str:
     return f"width {width}, {depth} blocks" + (f" ({named[0]})" if named else "")
 
 
-def _block(encoder: ImageEncoder, key: str):
-    return encoder.blocks[int(key.split(".")[2])]
+def _attends_globally(encoder: ImageEncoder, key: str) -> bool:
+    block = encoder.blocks[int(key.split(".")[2])]
+    return isinstance(block, Block) and block.window is None
