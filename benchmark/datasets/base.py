@@ -231,11 +231,11 @@ class Dataset:
 
     def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """One image file as `verify` looks at it: ([*spatial] or [*spatial, C], affine [4, 4]; pictures: identity)."""
-        from benchmark.datasets.nifti import read_nifti
-        from benchmark.images.files import NIFTI, ending_of
+        from benchmark.datasets.nifti import read_volume
+        from benchmark.images.files import VOLUMES, ending_of
         from benchmark.images.pictures import read_picture
 
-        return read_nifti(path) if ending_of(path) in (*NIFTI, None) else (read_picture(path), np.eye(4))
+        return read_volume(path) if ending_of(path) in (*VOLUMES, None) else (read_picture(path), np.eye(4))
 
     def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """One label file as every command reads it: (unsigned numbers [*spatial], affine [4, 4]; pictures: identity).

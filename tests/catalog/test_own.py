@@ -14,6 +14,7 @@ import yaml
 from benchmark import lineage
 from benchmark.catalog import load_catalog
 from benchmark.cli import main
+from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT, InputError
 from benchmark.models.registry import available_models, build
@@ -190,3 +191,30 @@ def test_a_file_that_cannot_be_imported_and_one_that_registers_another_name(fold
 def test_given_once_more_our_own_tables_change_nothing(folder):
     use_folders(["paper_tables", folder])
     assert set(load_catalog().papers) == {"mine", "m4oe", "moe_sam", "swin_smt", "swin_umamba", "swin_umamba_dagger"}
+
+
+@pytest.mark.parametrize("ending", [".nii", ".mha", ".nrrd"])
+def test_raw_data_sets_in_every_format_hold_the_same(ending, tmp_path):
+    import SimpleITK
+
+    folder, roots = tmp_path / "mine", {}
+    for kind in (".nii.gz", ending):
+        roots[kind] = write_raw(tmp_path / f"Set{kind.replace('.', '_')}", cases=2)
+        for path in sorted(roots[kind].rglob("*.nii.gz")):
+            image = SimpleITK.ReadImage(str(path))
+            image.SetSpacing((0.7, 1.3, 5.0))
+            image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, -1))
+            path.unlink()
+            SimpleITK.WriteImage(image, str(path.with_name(path.name.replace(".nii.gz", kind))))
+        assert new("dataset", roots[kind], "--in", folder) == 0
+    use_folders([folder])
+    found = []
+    for kind, root in roots.items():
+        dataset = get_dataset(f"set{kind.replace('.', '_')}")
+        case = dataset.find_cases(root)[0]
+        (fault,) = verify(dataset, root, processes=1)
+        assert fault.problem == "duplicate image"  # write_raw writes one image under two names
+        found.append([*dataset.load_image(case), *dataset.load_labels(case)])
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other) and one.dtype == other.dtype
+    assert found[0][1][2, 2] == -5
