@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import yaml
@@ -105,7 +105,10 @@ class Dataset:
             person have one `patient` in all of them.
         frame_suffix: regular expression of what a case id ends in behind its patient, where the layout does not say who
             is who; empty: every case counts as its own patient.
+        chosen_split: whether its user chooses who trains, so that what a case is prepared to does not depend on it.
     """
+
+    chosen_split: ClassVar[bool] = False
 
     name: str
     title: str
@@ -184,6 +187,19 @@ class Dataset:
             if not isinstance(names, list):
                 raise InputError(f"group {group} is no list", where=path, found=repr(names)[:120])
         return facts
+
+    def of_fold(self, fold: int) -> Dataset:
+        """The same cases with the parts of one of several folds; raises InputError where there are no folds."""
+        raise InputError(
+            f"{self.name} has no folds",
+            expected="a data set of one's own in nnU-Net's raw layout",
+            remedy="leave out cross_validate of the protocol",
+        )
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds there are; raises InputError where there are none."""
+        return self.of_fold(0).fold_count
 
     @property
     def instances(self) -> bool:
