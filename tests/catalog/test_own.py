@@ -22,7 +22,7 @@ from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT, InputError
 from benchmark.evidence.resolve import cell_sources
-from benchmark.jobs.trainings import Trainings
+from benchmark.jobs.trainings import TrainingJobs
 from benchmark.jobs.wiring import Wiring
 from benchmark.models.registry import available_models, build
 from benchmark.own import VARIABLE, use_folders
@@ -303,7 +303,7 @@ def test_folds_share_raw_files_and_a_store_that_is_not_planned(crossed):
     assert len(planned) == 3  # what is planned from training cases differs
     with_fixed_spacing(crossed)
     wiring = Wiring(words)
-    trainings = Trainings(wiring)
+    trainings = TrainingJobs(wiring)
     jobs = [SimpleNamespace(run=run, dataset=f"blobs.fold{fold}") for fold, run in enumerate(runs)]
     assert len({path for job in jobs for path in trainings.prepared(job)}) == 1
     assert [trainings.splits(job) for job in jobs] == [
