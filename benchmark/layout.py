@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.settings import RunConfig, Scale
+from benchmark.settings.folds import whole_of
 
 CONTROLS = ("oracle", "empty", "class_prior")  # predictions that need no network; scored beside every table
 POINT_CONTROL = "point_disc"  # of networks that are asked by points: a disc around each
@@ -60,10 +61,10 @@ class Layout:
     # Stages
 
     def source(self, dataset: str) -> str:
-        return f"{self.root}/data/{dataset}/source.json"
+        return f"{self.root}/data/{whole_of(dataset)}/source.json"
 
     def verified(self, dataset: str) -> str:
-        return f"{self.root}/data/{dataset}/verified.json"
+        return f"{self.root}/data/{whole_of(dataset)}/verified.json"
 
     def split(self, dataset: str) -> str:
         return f"{self.root}/data/{dataset}/split.json"
@@ -75,7 +76,7 @@ class Layout:
         return f"{self.root}/data/{dataset}/prepared/{preparation}/prepared.json"
 
     def prepared_for(self, config: RunConfig) -> str:
-        return self.prepared(config.dataset, config.preparation_id)
+        return self.prepared(config.store.dataset, config.preparation_id)
 
     def prompts_for(self, config: RunConfig) -> str:
         """Points of the cases that a run predicts, for networks asked by points: one file for all of a store.

@@ -25,11 +25,16 @@ import yaml
 from benchmark.files import file_digest, read_json, value_digest
 from benchmark.own import Kind, own_files
 from benchmark.settings import RunConfig
+from benchmark.settings.folds import whole_of
 
 PACKAGE = Path(__file__).resolve().parent
 STRICT = "RETABLE_STRICT"
 # How often something is looked at or saved, and on how many GPUs, decides no weight.
 NOT_DECISIVE = {"training.checkpoint_interval", "training.validation_interval", "training.devices"}
+# What the facts of a dataset say to people, and who is tested: no prepared case depends on it.
+NOT_PREPARED = frozenset(
+    ["title", "licence", "homepage", "obtain", "folder", "splits_file", "fold", "folds", "seed", "validation"]
+)
 SHOWN = 3
 
 Made = dict[str, Any]
@@ -217,8 +222,8 @@ def code(kind: str, name: str | None = None) -> Made:
         return {key: _whole_package()}
     listed = result_versions()
     versions = listed[f"{kind}s"] if name else listed["stages"]
-    found = versions.get(name or kind)
-    return {key: found if found is not None else _syntax_of(kind, str(name))}
+    found = versions.get(whole_of(name) if name else kind)
+    return {key: found if found is not None else _syntax_of(kind, whole_of(str(name)))}
 
 
 @cache
@@ -236,7 +241,10 @@ def _syntax_of(kind: str, name: str) -> str:
         own_files(own, ending).get(name, PACKAGE / ours / f"{name}{ending}") for ending in (".py", ".yaml")
     )
     parts = [syntax_digest(module)] if module.is_file() else []
-    return value_digest([*parts, yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.is_file() else None])
+    content = yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.is_file() else None
+    if kind == "dataset" and isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in NOT_PREPARED}
+    return value_digest([*parts, content])
 
 
 @cache

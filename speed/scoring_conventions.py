@@ -21,9 +21,10 @@ from scipy import ndimage
 
 from benchmark.files import write_text
 from benchmark.scoring.conventions import Convention, load_conventions
-from benchmark.scoring.folders import pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
 from benchmark.scoring.images import Geometry, read_geometry, read_labels, write_labels
 from benchmark.scoring.instances import encode_boundaries
+from benchmark.scoring.pairs import pair_cases
 from benchmark.scoring.score import applicable, summary_table
 
 BEGIN, END = "<!-- conventions: begin -->", "<!-- conventions: end -->"

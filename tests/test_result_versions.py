@@ -31,7 +31,8 @@ from benchmark.inference.sliding_window import Window, predict_labels
 from benchmark.lineage import result_versions
 from benchmark.models.registry import available_models, build, full_resolution, model_entry
 from benchmark.scoring.conventions import get_convention
-from benchmark.scoring.folders import pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
+from benchmark.scoring.pairs import pair_cases
 from benchmark.training.checkpoints import write_weights
 
 STORED = Path(__file__).with_name("results.yaml")

@@ -112,7 +112,8 @@ def _ours(target: Target, cell: JudgedCell) -> str:
     if measured.rebuilt is None and not measured.words:
         return "we have nothing"
     cases = f" over {measured.cases} cases" if measured.cases is not None else ""
-    seeds = f" and {measured.rebuilt.runs} seeds" if measured.rebuilt and measured.rebuilt.runs > 1 else ""
+    kind = "folds" if cell.source.folds else "seeds"
+    seeds = f" and {measured.rebuilt.runs} {kind}" if measured.rebuilt and measured.rebuilt.runs > 1 else ""
     return f"we have {_with_unit(target, cell, cell.text)}{cases}{seeds}"
 
 

@@ -17,6 +17,7 @@ from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 from benchmark.own import own_folders, papers_in
 from benchmark.settings import ELSEWHERE, RELEASED, RunConfig, Scale
+from benchmark.settings.folds import fold_name, whole_of
 
 # Inside the package, where a wheel has it; in a clone that is a link to the folder beside benchmark/.
 DEFAULT_FOLDER = (Path(__file__).parents[1] / "paper_tables").resolve()
@@ -55,6 +56,9 @@ class Catalog:
                 if path.name in folders:
                     raise InputError(f"two papers are called {path.name}", where=path, found=folders[path.name])
                 self.papers[path.name] = load_paper(path, folders)
+        for name, folder_ in self.papers.items():
+            for protocol in [one for one in folder_.protocols.values() if one.cross_validate]:
+                folder_.protocols.update(_fold_protocols(protocol, where=self.paper_folder(name) / "protocols.yaml"))
         self.targets: dict[str, Target] = {}
         for folder_ in self.papers.values():
             for target in folder_.targets.values():
@@ -110,7 +114,7 @@ class Catalog:
         for name, model in folder.models.items():
             pick(networks, model.spec.name, "network", f"{path / 'models.yaml'}: {name}")
         for name, protocol in folder.protocols.items():
-            pick(datasets, protocol.dataset, "dataset", f"{path / 'protocols.yaml'}: {name}")
+            pick(datasets, whole_of(protocol.dataset), "dataset", f"{path / 'protocols.yaml'}: {name}")
 
     def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
         """Every entry concerns something, under a name that exists."""
@@ -137,7 +141,7 @@ class Catalog:
                     pick(metrics, str(column.metric).split("@")[0], "metric", where)
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
-        """Run ids that a cell rests on, one per seed; empty for rows of printed text."""
+        """Run ids that a cell rests on, one per seed, and per fold; empty for rows of printed text."""
         spec = target.rows[row]
         return self._row_runs(target, spec, target.columns[column] if column else None)
 
@@ -164,7 +168,9 @@ class Catalog:
         recipe = row.variants.get(variant or self.variant or "", row.recipes.get(protocol, row.recipe))
         protocol += f"-{recipe}" if recipe else ""
         seeds = range(self.seeds) if self.seeds and self.seeds > len(row.seeds) else row.seeds
-        runs = tuple(f"{paper}/{protocol}/{row.model}/seed{seed}" for seed in seeds)
+        settings = self.papers[paper].protocols.get(protocol) if paper in self.papers else None
+        folds = fold_names(settings) if settings and settings.cross_validate else (protocol,)
+        runs = tuple(f"{paper}/{fold}/{row.model}/seed{seed}" for fold in folds for seed in seeds)
         for run in runs:
             self._parts(run, where=self.target_path(target))
         return runs
@@ -306,6 +312,28 @@ class Catalog:
 
     def target_path(self, target: Target) -> Path:
         return self.paper_folder(target.paper) / f"{target.target}.yaml"
+
+
+def fold_names(protocol: Protocol) -> tuple[str, ...]:
+    """Names of the protocols by which a protocol that cross-validates trains, one per fold."""
+    dataset = get_dataset(protocol.dataset)
+    return tuple(f"{protocol.name}-fold{fold}" for fold in range(dataset.fold_count))
+
+
+def _fold_protocols(protocol: Protocol, *, where: Path) -> dict[str, Protocol]:
+    """Name → protocol for every fold: the same, on the fold of the data set."""
+    if protocol.trained_by is not None or protocol.joint or protocol.pretraining:
+        raise InputError(
+            "a protocol that cross-validates trains by itself, and on one data set",
+            where=f"{where}: {protocol.name}",
+            found="trained_by, joint or pretraining",
+        )
+    return {
+        name: protocol.model_copy(
+            update={"name": name, "dataset": fold_name(protocol.dataset, fold), "cross_validate": False}
+        )
+        for fold, name in enumerate(fold_names(protocol))
+    }
 
 
 def load_catalog(

@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if kind == "dataset":
             sub.add_argument("data", type=Path, help="the folder with dataset.json, imagesTr and labelsTr")
             sub.add_argument("--name", help="default: the folder's name, in small letters")
+            sub.add_argument("--folds", type=int, help="train every row once for each of so many folds, and average")
+            sub.add_argument("--splits", help="nnU-Net's splits_final.json, absolute or from the folder")
         else:
             sub.add_argument("name", help="small letters, digits and _")
         if kind == "method":
@@ -54,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.kind == "method":
         target = new_method(name, folder, arguments.target)
     elif arguments.kind == "dataset":
-        target = new_dataset(name, folder, arguments.data)
+        target = new_dataset(name, folder, arguments.data, folds=arguments.folds, splits=arguments.splits)
     else:
         target = new_paper(name, folder)
     say(f"written to {folder}; a first table at demo scale:")
@@ -90,18 +92,26 @@ def new_method(name: str, folder: Path, target: str) -> str:
     return target
 
 
-def new_dataset(name: str, folder: Path, data: Path) -> str:
+def new_dataset(name: str, folder: Path, data: Path, *, folds: int | None = None, splits: str | None = None) -> str:
     """Facts, a protocol and a table for a folder in nnU-Net's raw layout; returns the table's id.
+
+    Args:
+        folds: in how many parts the patients are divided, each of which is tested once; None: one of five is.
+        splits: nnU-Net's file of the folds.
 
     Raises:
         InputError: no dataset.json, one that cannot be read, regions, gaps between label values, no labelled case, or
             one of the files is there already.
     """
     facts = _facts(name, data)
+    if folds is not None and folds < 2:
+        raise InputError("one fold is no cross-validation", where="--folds", expected="2 or more", found=folds)
+    if splits:
+        folds = _folds_of(data / splits, folds)
     _begin(folder)
     written = {key: yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n...\n").strip()
                for key, value in facts.items()}  # fmt: skip
-    written["suffix"] = NnUnetRaw.frame_suffix
+    written |= {"suffix": NnUnetRaw.frame_suffix, "folds": folds or OwnNnUnet.folds, "splits": splits or "''"}
     _write(folder / "datasets" / f"{name}.yaml", "dataset.yaml", **written)
     dataset = OwnNnUnet.from_yaml(str(folder / "datasets" / f"{name}.yaml"))
     cases = [found for found in dataset.find_cases(data) if found.labels]
@@ -117,6 +127,7 @@ def new_dataset(name: str, folder: Path, data: Path) -> str:
         demo_patch=_patch(size, DEMO_PATCH[dimensions]),
         batch=2 if planned else 12,
         batch_dice="false" if planned else "true",
+        cross_validate="true" if folds else "false",
     )
     target = f"{name}_table"
     column = '  {}: {{measure: score, metric: dsc, group: {}, unit: "%", decimals: 2}}'
@@ -128,6 +139,21 @@ def new_dataset(name: str, folder: Path, data: Path) -> str:
         columns="\n".join(column.format(_quoted(f"{label} (%)"), _quoted(label)) for label in dataset.label_names),
     )
     return target
+
+
+def _folds_of(path: Path, asked: int | None) -> int:
+    """How many folds a splits file has.
+
+    Raises:
+        InputError: it has none, or another number than is asked for.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file of splits", where=path, expected="--splits splits_final.json")
+    content = read_structured(path)
+    if not isinstance(content, list) or len(content) < 2 or asked not in (None, len(content)):
+        found = len(content) if isinstance(content, list) else type(content).__name__
+        raise InputError("other folds than asked for", where=path, expected=asked or "a list of folds", found=found)
+    return len(content)
 
 
 def _quoted(text: str) -> str:

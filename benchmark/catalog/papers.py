@@ -54,6 +54,11 @@ class Protocol(Settings):
         "network's released weights as they are (at demo scale, which has none, a training by these settings)",
     )
     joint: tuple[str, ...] = Field((), description="Protocols whose prepared cases a training reads together")
+    cross_validate: bool = Field(
+        False,
+        description="Rows are trained once for each of the data set's folds and tested on it; tables show the mean. Of "
+        "data sets of one's own in nnU-Net's raw layout",
+    )
     convention: str
     preparation: Preparation
     training: Training

@@ -192,8 +192,11 @@ def case_digests(
     made = store_made(store)
     if store.preparation.planned:
         made["planned_from"] = training_content(raw, split)
+    decisive = store.patch is not None or not get_dataset(store.dataset).chosen_split
     return {
-        case: prepared_digests(raw[case], made, part=part, patch=store.patch) for part in SPLITS for case in split[part]
+        case: prepared_digests(raw[case], made, part=part if decisive else "", patch=store.patch)
+        for part in SPLITS
+        for case in split[part]
     }
 
 
@@ -234,7 +237,8 @@ def prepare_case(task: Task) -> int:
         image, labels, grid = to_prepared_grid(
             image, labels, affine, preparation=task.store.preparation, plan=task.plan, multiple_of=task.multiple_of
         )
-        meta |= {**grid, "split": task.split, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
+        meta |= {} if dataset.chosen_split else {"split": task.split}
+        meta |= {**grid, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
         write_case(
             task.folder,
             case.id,

@@ -19,7 +19,7 @@ class RawCase(NamedTuple):
     Attributes:
         stat: of names, sizes and times of its files, and of its ignore label: as long as it is equal, the others are.
         images, labels: of the content of its image and of its label files, of these with the ignore label.
-        about: of what the dataset tells of it (patient, split, attributes).
+        about: of what the dataset tells of it (patient, attributes, and its part where that is no choice of the user).
     """
 
     stat: str
@@ -40,14 +40,15 @@ def raw_cases(dataset: Dataset, root: Path, known: Mapping[str, Any] | None = No
     earlier = {case: RawCase(*digests) for case, digests in (known or {}).items()}
     cases = dataset.find_cases(root)
     with ThreadPoolExecutor(available_processes()) as threads:
-        digests = threads.map(lambda case: _raw_case(case, root, earlier.get(case.id)), cases)
+        part = (lambda case: None) if dataset.chosen_split else (lambda case: case.split)
+        digests = threads.map(lambda case: _raw_case(case, root, earlier.get(case.id), part(case)), cases)
         return {case.id: found for case, found in zip(cases, digests, strict=True)}
 
 
-def _raw_case(case: Case, root: Path, earlier: RawCase | None) -> RawCase:
+def _raw_case(case: Case, root: Path, earlier: RawCase | None, part: str | None) -> RawCase:
     ignore = [] if case.ignore is None else [case.ignore]
     stat = value_digest([*(_stat(path, root) for path in (*case.images, *case.labels)), *ignore])
-    about = value_digest([case.patient, case.split, case.attributes])
+    about = value_digest([case.patient, part, case.attributes])
     if earlier is not None and earlier.stat == stat:
         return earlier._replace(about=about)
     return RawCase(stat, _content(case.images), _content(case.labels, *ignore), about)

@@ -11,6 +11,7 @@ from benchmark.datasets import Dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
 from benchmark.lineage import Made
+from benchmark.settings.folds import whole_of
 
 Kind = Literal["download", "local", "phantom"]
 
@@ -59,7 +60,8 @@ def read_source(path: Path, dataset: str) -> Path:
 
 
 def load_source(path: Path, dataset: str) -> dict[str, Any]:
-    """The content of a source.json; raises as `read_source` does."""
+    """The content of a source.json, of a fold that of its whole data set; raises as `read_source` does."""
+    dataset = whole_of(dataset)
     if not path.is_file():
         raise InputError("there is no source.json", where=path, remedy="run `retable fetch` first")
     try:

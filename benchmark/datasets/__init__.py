@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmark.datasets.base import Archive, Case, Dataset, Fault
 from benchmark.errors import InputError
 from benchmark.own import load_module, own_files, refuse_taken
+from benchmark.settings.folds import fold_of, whole_of
 
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
@@ -26,11 +27,13 @@ def available_datasets() -> list[str]:
 def get_dataset(name: str) -> Dataset:
     """The module-level `dataset` of `benchmark/datasets/<name>.py`, or of a file of one's own.
 
-    A yaml of one's own without a module is a data set in nnU-Net's raw layout.
+    A yaml of one's own without a module is a data set in nnU-Net's raw layout. `<name>.fold<k>` is fold k of one.
 
     Raises:
-        InputError: there is no such data set.
+        InputError: there is no such data set, or it has no such fold.
     """
+    if (fold := fold_of(name)) is not None:
+        return get_dataset(whole_of(name)).of_fold(fold)
     if name not in available_datasets():
         raise InputError(
             f"unknown data set {name!r}",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import yaml
@@ -105,7 +105,10 @@ class Dataset:
             person have one `patient` in all of them.
         frame_suffix: regular expression of what a case id ends in behind its patient, where the layout does not say who
             is who; empty: every case counts as its own patient.
+        chosen_split: whether its user chooses who trains, so that what a case is prepared to does not depend on it.
     """
+
+    chosen_split: ClassVar[bool] = False
 
     name: str
     title: str
@@ -185,6 +188,19 @@ class Dataset:
                 raise InputError(f"group {group} is no list", where=path, found=repr(names)[:120])
         return facts
 
+    def of_fold(self, fold: int) -> Dataset:
+        """The same cases with the parts of one of several folds; raises InputError where there are no folds."""
+        raise InputError(
+            f"{self.name} has no folds",
+            expected="a data set of one's own in nnU-Net's raw layout",
+            remedy="leave out cross_validate of the protocol",
+        )
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds there are; raises InputError where there are none."""
+        return self.of_fold(0).fold_count
+
     @property
     def instances(self) -> bool:
         """Whether predictions are scored against instances, and not against the merged label map."""
@@ -231,11 +247,11 @@ class Dataset:
 
     def read_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """One image file as `verify` looks at it: ([*spatial] or [*spatial, C], affine [4, 4]; pictures: identity)."""
-        from benchmark.datasets.nifti import read_nifti
-        from benchmark.images.files import NIFTI, ending_of
+        from benchmark.datasets.nifti import read_volume
+        from benchmark.images.files import VOLUMES, ending_of
         from benchmark.images.pictures import read_picture
 
-        return read_nifti(path) if ending_of(path) in (*NIFTI, None) else (read_picture(path), np.eye(4))
+        return read_volume(path) if ending_of(path) in (*VOLUMES, None) else (read_picture(path), np.eye(4))
 
     def read_label_file(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
         """One label file as every command reads it: (unsigned numbers [*spatial], affine [4, 4]; pictures: identity).

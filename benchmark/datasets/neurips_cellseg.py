@@ -25,7 +25,7 @@ from scipy import ndimage
 from benchmark.datasets.base import Case, Dataset, Fault
 from benchmark.datasets.nnunet_raw import CHANNEL
 from benchmark.errors import InputError
-from benchmark.images.files import PICTURES, TIFF, ending_of, images_in, stem_of, unread_in
+from benchmark.images.files import ITK, PICTURES, TIFF, ending_of, images_in, stem_of, unread_in
 from benchmark.images.pictures import read_picture
 
 PARTS = {"train": "Training-labeled", "test": "Tuning"}
@@ -111,7 +111,7 @@ class NeuripsCellSeg(Dataset):
                     yield Fault(name, str(path), "label without an image", "an image", "none")
             for path in sorted(set(images_in(images, PICTURES)) - known):
                 yield Fault(_name(path), str(path), "several images of one name", "one", path.name)
-            for path in (path for folder in (images, labels) for path in unread_in(folder)):
+            for path in (path for folder in (images, labels) for path in (*images_in(folder, ITK), *unread_in(folder))):
                 yield Fault(path.stem, str(path), "format is not read", ", ".join(PICTURES), path.name)
 
 

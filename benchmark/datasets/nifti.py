@@ -1,4 +1,4 @@
-"""Images of data sets from NIfTI files: one file per channel, or one that holds all."""
+"""Images of data sets from volumes: one file per channel, or one that holds all."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import InputError
-from benchmark.images import nifti
+from benchmark.images import volumes
 from benchmark.images.geometry import same_affine
 
 
-def read_nifti(path: Path, *, dtype: np.dtype | type | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """(array, affine [4, 4] in mm) of a NIfTI file; scaled to float32 if the header says so, else in its stored type.
+def read_volume(path: Path, *, dtype: np.dtype | type | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """(array, affine [4, 4] in mm) of a volume; scaled to float32 if the header says so, else in its stored type.
 
     Raises:
-        InputError: missing, truncated, damaged, not NIfTI, or without one geometry (benchmark.images).
+        InputError: missing, truncated, damaged, of another format, or without one geometry (benchmark.images).
     """
-    volume = nifti.read_nifti(path)
+    volume = volumes.read_volume(path)
     return (volume.array if dtype is None else volume.array.astype(dtype, copy=False)), volume.grid.affine
 
 
@@ -28,7 +28,7 @@ def read_channels(paths: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: channels differ in shape or affine, or cannot be read.
     """
-    arrays, affines = zip(*(read_nifti(path) for path in paths), strict=True)
+    arrays, affines = zip(*(read_volume(path) for path in paths), strict=True)
     if len(paths) == 1:
         array = arrays[0]
         return (np.moveaxis(array, -1, 0) if array.ndim == 4 else array[None]), affines[0]

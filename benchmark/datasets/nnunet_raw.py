@@ -1,4 +1,4 @@
-"""The raw layout of nnU-Net v2, in which U-Mamba publishes its data sets: NIfTI volumes or pictures.
+"""The raw layout of nnU-Net v2, in which U-Mamba publishes its data sets: volumes (NIfTI, MetaImage, NRRD) or pictures.
 
 `imagesTr/<case>_<channel>.<ending>`, `labelsTr/<case>.<ending>`, and `imagesTs`, `labelsTs` for the test cases. A
 colour picture is one file `<case>_0000.png` with its channels inside. A label called `ignore` in dataset.json is that
@@ -16,7 +16,7 @@ import numpy as np
 from benchmark.datasets.base import IGNORED, Case, Dataset, Fault
 from benchmark.datasets.label_order import order_faults
 from benchmark.errors import InputError
-from benchmark.images.files import IMAGES, NIFTI, ending_of, images_in, stem_of, unread_in
+from benchmark.images.files import IMAGES, VOLUMES, ending_of, images_in, stem_of, unread_in
 from benchmark.images.label_names import LabelNames, read_labels_file
 from benchmark.images.pictures import read_picture
 
@@ -51,7 +51,7 @@ class NnUnetRaw(Dataset):
                 where=root / "imagesTr",
                 expected=", ".join(IMAGES),
                 found=f"{len(unread)} files such as {unread[0].name}",
-                remedy="convert them to NIfTI, e.g. with SimpleITK",
+                remedy="convert them to one of these, e.g. with SimpleITK",
             )
         cases = [case for part in PARTS for case in self._cases_of(root, part)]
         twice = sorted({case.id for case in cases if sum(other.id == case.id for other in cases) > 1})
@@ -74,7 +74,7 @@ class NnUnetRaw(Dataset):
             )
 
     def load_image(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        if ending_of(case.images[0]) in NIFTI:
+        if ending_of(case.images[0]) in VOLUMES:
             return super().load_image(case)
         pictures = [read_picture(path) for path in case.images]
         if len({picture.shape for picture in pictures}) > 1:

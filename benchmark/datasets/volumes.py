@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.datasets.base import Case, Dataset, Fault, unknown_values
 from benchmark.datasets.label_order import order_faults
 from benchmark.errors import InputError
-from benchmark.images.files import NIFTI, images_in, unread_in
+from benchmark.images.files import ITK, NIFTI, images_in, unread_in
 
 Files = dict[str, list[Path]]  # by case id
 
@@ -159,7 +159,7 @@ class LabelledVolumes(Dataset):
         for path in images_in(folder, NIFTI):
             if not any(pattern.fullmatch(path.name) for pattern in known):
                 yield Fault("", str(path), "unknown file name", self.layout, path.name)
-        for path in unread_in(folder):
+        for path in (*images_in(folder, ITK), *unread_in(folder)):
             yield Fault("", str(path), "format is not read", ", ".join(NIFTI), path.name)
 
 

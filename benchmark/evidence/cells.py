@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Decimal
 
 import numpy as np
@@ -25,7 +25,8 @@ class CellSource:
     """What a cell rests on, resolved from the catalog.
 
     Attributes:
-        runs: run ids, one per seed; empty for rows of printed text.
+        runs: run ids, one per seed (and fold); empty for rows of printed text.
+        folds: fold → its runs, of a cross-validation; its value is the mean over folds of the mean over seeds.
         without_scores: why there may be no scores of the runs.
         dataset, convention, order: what is scored and how it is averaged.
         classes: structures averaged; None for all scored ones.
@@ -38,6 +39,7 @@ class CellSource:
     """
 
     runs: tuple[str, ...] = ()
+    folds: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     without_scores: str = "not run"
     dataset: str = ""
     convention: str = ""
@@ -52,8 +54,13 @@ class CellSource:
 
     @property
     def protocol(self) -> str:
-        """`<paper>/<protocol>` of the runs; empty without runs."""
+        """`<paper>/<protocol>` of the runs; empty without runs. Of a cross-validation, that of its first fold."""
         return "/".join(self.runs[0].split("/")[:2]) if self.runs else ""
+
+    @property
+    def by_fold(self) -> dict[int, CellSource]:
+        """Fold → the source of what is tested on it alone; empty where there are no folds."""
+        return {fold: replace(self, runs=runs, folds={}) for fold, runs in self.folds.items()}
 
 
 @dataclass(frozen=True)
@@ -218,7 +225,12 @@ def _score(column: Column, source: CellSource, evidence: Evidence, published: Pu
     if not matrices:
         return Measured(mode="score", not_attempted=f"not scored: {column.metric} under {source.convention}")
     unit = UNITS[column.unit]
-    values = [_statistic(matrix, column.statistic, source.order) / unit for matrix in matrices]
+    groups = [matrices_of(part, str(column.metric), evidence) for part in source.by_fold.values()]
+    values = [
+        float(np.mean([_statistic(matrix, column.statistic, source.order) for matrix in group])) / unit
+        for group in groups or [[matrix] for matrix in matrices]
+        if group
+    ]
     per_case = np.array(list(case_scores(matrices).values()))
     present = per_case[~np.isnan(per_case)]
     rebuilt, over = with_interval(
@@ -227,11 +239,16 @@ def _score(column: Column, source: CellSource, evidence: Evidence, published: Pu
     return Measured(
         mode="score",
         rebuilt=rebuilt,
-        interval_over=over,
+        interval_over=over.replace("seeds", "folds") if source.folds else over,
         spread=float(present.std(ddof=1) / unit) if len(present) > 1 and np.isfinite(present).all() else math.nan,
         cases=len(present),
         band=band_of(
-            values, published, cases=len(present), dataset=source.dataset, metric=str(column.metric), unit=unit
+            () if source.folds else values,
+            published,
+            cases=len(present),
+            dataset=source.dataset,
+            metric=str(column.metric),
+            unit=unit,
         ),
         not_comparable=_not_comparable(source, evidence, matrices),
     )
@@ -247,6 +264,9 @@ def _not_comparable(source: CellSource, evidence: Evidence, matrices: Sequence[S
         return DEMO
     if evidence.scale == "pilot" or "pilot" in scales:
         return f"{evidence.share:.0%} of the steps"
+    scored = [fold for fold, runs in source.folds.items() if any(run in evidence.scores for run in runs)]
+    if len(scored) < len(source.folds):
+        return f"{len(scored)} of {len(source.folds)} folds"
     worst = max(matrices, key=lambda matrix: len(matrix.left_out))
     lost = len(worst.left_out)
     return f"no prediction of {lost} of {len(worst.cases)} cases" if lost else ""

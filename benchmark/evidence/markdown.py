@@ -28,6 +28,11 @@ TOLD_NOTE = (
     "and nothing of structures that it does not show, so that they cannot predict one there. The control `point disc` "
     "knows as much: a disc of the structure's median size around each point."
 )
+FOLDS_NOTE = (
+    "Each fold is tested by networks that have seen none of its patients; the table above has the mean over folds. ± "
+    "is the standard deviation over folds. Trainings of two folds share most of their patients, so that it does not "
+    "say how much the mean would vary."
+)
 FAILURES = (
     ("cases without prediction", "missing"),
     ("present structures missed", "missed"),
@@ -51,6 +56,8 @@ def table_markdown(table: Table) -> str:
     if table.scale in BANNERS:
         parts.append(BANNERS[table.scale])
     parts += [_main_table(table), _legend(table)]
+    if table.folds:
+        parts += ["## Folds", FOLDS_NOTE, _folds(table)]
     if table.significance:
         parts += ["## Significance, as published and recomputed"]
         parts += significance_text(table.significance, table.target)
@@ -60,6 +67,17 @@ def table_markdown(table: Table) -> str:
         parts += ["## Cases and failures", _failures(table)]
     parts += ["## Footnotes", _footnotes(table)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _folds(table: Table) -> str:
+    columns = [name for name in table.target.columns if any(name in item.columns for item in table.folds)]
+    rows = [["row and fold", *columns]]
+    for item in table.folds:
+        *folds, deviation = item.lines(dict.fromkeys(columns))
+        means = [table.cells[item.row, name].text for name in columns]
+        spread = [f"{mean} ± {sd}" if sd else mean for mean, sd in zip(means, deviation[1:], strict=True)]
+        rows += [*folds, [f"**{item.row}: mean ± sd**", *spread]]
+    return aligned(rows)
 
 
 def _main_table(table: Table) -> str:
@@ -117,7 +135,7 @@ def _by_count(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def _failures(table: Table) -> str:
-    rows = [["row", "cases", "seeds", *(words for words, _ in FAILURES)]]
+    rows = [["row", "cases", "runs" if table.folds else "seeds", *(words for words, _ in FAILURES)]]
     for item in table.failures:
         shares = [_share([getattr(rates, name) for rates in item.rates]) for _, name in FAILURES]
         rows.append([item.row, str(item.cases), str(len(item.rates)), *shares])

@@ -20,6 +20,7 @@ from benchmark.evidence.cells import (
     matrices_of,
 )
 from benchmark.evidence.comparisons import significance_of
+from benchmark.evidence.folds import FoldRow, control_source, fold_rows
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport
 from benchmark.files import csv_text
@@ -56,7 +57,7 @@ COMPARE_COLUMNS = (
 
 @dataclass(frozen=True)
 class FailureRates:
-    """How often a row's predictions failed, one entry per seed, and how many cases were scored."""
+    """How often a row's predictions failed, one entry per run, and how many cases were scored."""
 
     row: str
     cases: int
@@ -72,6 +73,7 @@ class Table:
         controls: control predictors under the score columns.
         canonical: the score cells once more, under our own convention.
         significance: comparisons of rows of which two have scores.
+        folds: of cross-validated rows, what each fold gives.
         also: (row, column) → the value by the conventions beside the cell's own, with their names.
     """
 
@@ -83,6 +85,7 @@ class Table:
     failures: tuple[FailureRates, ...]
     significance: tuple[SignificanceReport, ...]
     also: dict[tuple[str, str], str] = field(default_factory=dict)
+    folds: tuple[FoldRow, ...] = ()
 
     @property
     def control_rows(self) -> tuple[str, ...]:
@@ -134,6 +137,7 @@ def build_table(
         failures=tuple(_failures(target, sources, evidence)),
         significance=significance_of(target, sources, cells, evidence, unit),
         also=_beside(target, sources, evidence),
+        folds=fold_rows(target, sources, evidence),
     )
 
 
@@ -154,13 +158,14 @@ def build_cells(
 
 
 def table_csv(table: Table) -> str:
-    """The paper's rows and columns with rebuilt values; a cell without one says why."""
+    """The paper's rows and columns with rebuilt values; a cell without one says why. Controls and folds come last."""
     columns = list(table.target.columns)
     rows = [[row, *(table.cells[row, name].text for name in columns)] for row in table.target.rows]
     rows += [
         [row, *(table.controls[row, name].text if (row, name) in table.controls else "" for name in columns)]
         for row in table.control_rows
     ]
+    rows += [line for item in table.folds for line in item.lines(table.target.columns)]
     return csv_text([["row", *columns], *rows])
 
 
@@ -241,10 +246,9 @@ def _control_cells(
     for label, by_protocol in controls.items():
         for name, column in target.columns.items():
             source = _first_source(target, sources, name, by_protocol)
-            scores = by_protocol.get(source.protocol) if source else None
-            if column.measure == "score" and source and scores:
-                shown = replace(evidence, scores={scores.run: scores})
-                own = replace(source, runs=(scores.run,))
+            if column.measure == "score" and source:
+                own, scores = control_source(source, by_protocol)
+                shown = replace(evidence, scores=scores)
                 cells[label, name] = build_cell(label, name, column, None, own, shown)
     return cells
 
@@ -304,7 +308,7 @@ def _failures(
         if matrices:
             runs = [evidence.scores[run] for run in source.runs if run in evidence.scores]
             rates = tuple(scores.rates(metric, source.convention) for scores in runs)
-            yield FailureRates(row, max(len(matrix.cases) for matrix in matrices), rates)
+            yield FailureRates(row, len({case for matrix in matrices for case in matrix.cases}), rates)
 
 
 def _number(value: float | None, decimals: int) -> str:

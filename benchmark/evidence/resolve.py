@@ -13,6 +13,7 @@ from benchmark.errors import InputError
 from benchmark.evidence.cells import CellSource
 from benchmark.scoring.conventions import get_convention
 from benchmark.settings import RunConfig, Scale
+from benchmark.settings.folds import fold_of, whole_of
 
 DIMENSION = "dimension"  # the setting that no single key holds: sides of the patch
 NO_PHANTOM = "no phantom of this dataset; give roots"
@@ -42,8 +43,9 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
     dataset = get_dataset(config.dataset)
     return CellSource(
         runs=tuple(runs),
+        folds=_folds(catalog, runs, scale),
         without_scores=NO_PHANTOM if not dataset.phantom and scale == "demo" else "not run",
-        dataset=config.dataset,
+        dataset=whole_of(config.dataset),
         convention=name,
         order=convention.averaging,
         classes=group_classes(config, column.group),
@@ -53,6 +55,16 @@ def _source(catalog: Catalog, column: Column, runs: Sequence[str], scale: Scale)
         setting=_setting(column, catalog.run(runs[0], "paper")),
         words=_words(column, catalog.run(runs[0], "paper")),
     )
+
+
+def _folds(catalog: Catalog, runs: Sequence[str], scale: Scale) -> dict[int, tuple[str, ...]]:
+    """Fold → the runs that are tested on it, where the runs are those of a cross-validation."""
+    found: dict[int, tuple[str, ...]] = {}
+    for run in runs:
+        fold = fold_of(catalog.run(run, scale).dataset)
+        if fold is not None:
+            found[fold] = (*found.get(fold, ()), run)
+    return found
 
 
 def group_classes(config: RunConfig, group: str | None) -> tuple[str, ...] | None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from benchmark.errors import InputError
 
 NIFTI = (".nii.gz", ".nii")
+ITK = (".mha", ".nrrd")
+VOLUMES = (*NIFTI, *ITK)
 TIFF = (".tif", ".tiff")
 JPEG = (".jpg", ".jpeg")
 PICTURES = (".png", ".bmp", *JPEG, *TIFF)
-IMAGES = (*NIFTI, *PICTURES)
+IMAGES = (*VOLUMES, *PICTURES)
 # Formats that other programs write and no command here reads: named where they lie, so that nothing vanishes.
 UNREAD = (
-    ".mha",
     ".mhd",
-    ".nrrd",
     ".nhdr",
     ".img",
     ".hdr",

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import InputError
-from benchmark.images.files import NIFTI, ending_of
-from benchmark.images.nifti import Volume, read_nifti
+from benchmark.images.files import VOLUMES, ending_of
+from benchmark.images.nifti import Volume
 from benchmark.images.pictures import read_picture_labels
+from benchmark.images.volumes import read_volume
 
 LARGEST_LABEL = 2**22  # counts take room for every value up to the largest one
 LARGEST_ROUNDING = 0.1
@@ -17,13 +18,13 @@ FLOAT32_STEP = 1e-6  # relative
 
 
 def read_label_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(labels [*spatial] in an unsigned type, affine [4, 4] in mm; pictures: identity) of a NIfTI file or picture.
+    """(labels [*spatial] in an unsigned type, affine [4, 4] in mm; pictures: identity) of a volume or picture.
 
     Raises:
         InputError: unreadable, lossy, several channels, or values that are not whole numbers from 0 on.
     """
-    if ending_of(path) in NIFTI:
-        volume = read_nifti(path)
+    if ending_of(path) in VOLUMES:
+        volume = read_volume(path)
         return as_labels(volume.array, path, tolerance=rounding_of(volume)), volume.grid.affine
     return as_labels(read_picture_labels(path), path), np.eye(4)
 

@@ -26,7 +26,10 @@ class Chain(DataChain):
 
     def _trained(self, training: str) -> State:
         config = self.catalog.run(training, self.scale)
-        data = {store.id: self._data(store, ("train",), "case") for store in config.stores}
+        data = {
+            store.id: self._data(store, ("train",), "case", dataset=store.dataset if config.joint else config.dataset)
+            for store in config.stores
+        }
         beginnings = {beginning.part: self.trained(beginning.training) for beginning in config.begins_from}
         begins_from = {part: state.digest for part, state in beginnings.items()}
         for part, name in zip(lineage.released_parts(config), config.model.released, strict=True):
@@ -53,7 +56,7 @@ class Chain(DataChain):
 
     def _prompts(self, run: str, path: str) -> State:
         config = self.catalog.run(run, self.scale)
-        references = self._data(config.store, config.inference.splits, "reference")
+        references = self._data(config.store, config.inference.splits, "reference", dataset=config.dataset)
         made = lineage.prompts(config, references=references)
         return self._compare("draw_prompts", path, made, inputs=(self.prepared(config.store),))
 
@@ -65,7 +68,7 @@ class Chain(DataChain):
             return self._handed_in(run)
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image")
+        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
         told = self.prompts(run) if config.inference.method == "prompted" else None
         made = lineage.predicted(
             config, weights=weights.digest, data=data, prompts=None if told is None else told.digest
@@ -101,7 +104,7 @@ class Chain(DataChain):
             return State(lineage.recorded_digest(path), exists=True, record=path)
         config = self.catalog.run(run, self.scale)
         predicted, store = self.predicted(run), self.prepared(config.store)
-        references = self._data(config.store, config.inference.splits, "reference")
+        references = self._data(config.store, config.inference.splits, "reference", dataset=config.dataset)
         rules = convention_digests(config.convention)
         made = lineage.scored(predictions=predicted.digest, references=references, conventions=rules)
         record = self.layout.scores_record(run)
@@ -112,7 +115,7 @@ class Chain(DataChain):
 
     def _controls(self, paper: str, protocol: str, run: str) -> State:
         config = self.catalog.run(run, self.scale)
-        references = self._data(config.store, ("train", *config.inference.splits), "reference")
+        references = self._data(config.store, ("train", *config.inference.splits), "reference", dataset=config.dataset)
         rules = convention_digests(config.convention)
         made = lineage.scored(predictions="controls", references=references, conventions=rules)
         made |= lineage.code("controls")
@@ -135,7 +138,7 @@ class Chain(DataChain):
     def _receptive_field(self, run: str, options: str) -> State:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image")
+        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
         made = lineage.receptive_field(config, weights=weights.digest, data=data, options=options)
         record = str(Path(self.layout.receptive_field(run)).with_suffix(".json"))
         return self._compare("measure_receptive_field", record, made, inputs=(store,), follows=(weights,))
@@ -146,7 +149,7 @@ class Chain(DataChain):
     def _features(self, run: str, options: str) -> State:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image")
+        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
         made = lineage.features(config, weights=weights.digest, data=data, options=options)
         record = str(Path(self.layout.features(run)).with_suffix(".json"))
         return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))

@@ -19,6 +19,7 @@ from benchmark.files import read_json
 from benchmark.layout import Layout
 from benchmark.lineage import Made
 from benchmark.settings import PreparedData, Scale
+from benchmark.settings.folds import whole_of
 
 UNKNOWN = "?"  # of a dataset that is not here yet: what is recorded counts
 
@@ -71,7 +72,7 @@ class DataChain:
         self._digests: dict[str, dict[str, PreparedDigests] | None] = {}
 
     def source(self, dataset: str) -> State:
-        return self._state("source", dataset, self._source)
+        return self._state("source", whole_of(dataset), self._source)
 
     def _source(self, dataset: str) -> State:
         record = self.layout.source(dataset)
@@ -94,6 +95,7 @@ class DataChain:
 
         Where the raw files have gone since, what they were counts.
         """
+        dataset = whole_of(dataset)
         if dataset not in self._raw:
             self._raw[dataset] = self._read_raw(dataset)
         return self._raw[dataset]
@@ -112,10 +114,10 @@ class DataChain:
 
     def _root(self, dataset: str, source: Mapping[str, Any]) -> Path:
         """Where the raw files are: in the folder given today, else where source.json says."""
-        return Path(self.roots.get(dataset) or Path(self.layout.source(dataset)).parent / source["root"])
+        return Path(self.roots.get(whole_of(dataset)) or Path(self.layout.source(dataset)).parent / source["root"])
 
     def verified(self, dataset: str) -> State:
-        return self._state("verified", dataset, self._verified)
+        return self._state("verified", whole_of(dataset), self._verified)
 
     def _verified(self, dataset: str) -> State:
         source = self.source(dataset)
@@ -173,9 +175,10 @@ class DataChain:
                 self._digests[store.id] = case_digests(store, raw, parts)
         return self._digests[store.id]
 
-    def _data(self, store: PreparedData, parts: Iterable[str], kind: str) -> str:
-        """Digest of the cases of some parts of a split: as images, whole cases or references."""
-        digests, split = self.digests(store), self._parts(store.dataset)
+    def _data(self, store: PreparedData, parts: Iterable[str], kind: str, *, dataset: str) -> str:
+        """Digest of the cases of some parts of the split of `dataset`, which may be a fold: as images, whole cases or
+        references."""
+        digests, split = self.digests(store), self._parts(dataset)
         if digests is None or split is None:
             return UNKNOWN
         return digest_of_cases({case: digests[case] for part in parts for case in split[part]}, kind)

@@ -20,8 +20,9 @@ from benchmark.images.label_names import LabelNames, read_labels_file
 from benchmark.layout import CONTROLS, NETWORK_GRID, POINT_CONTROL
 from benchmark.scoring.controls import median_radii, paint_discs, write_control
 from benchmark.scoring.conventions import Convention, convention_digests, scored_conventions
-from benchmark.scoring.folders import CaseFiles, NetworkGrid, pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
 from benchmark.scoring.images import find_cases, read_geometry, write_labels
+from benchmark.scoring.pairs import CaseFiles, NetworkGrid, pair_cases
 from benchmark.scoring.score import applicable
 from benchmark.settings import RunConfig
 from benchmark.version import code_version

@@ -33,7 +33,15 @@ class TrainingJobs:
         return [self._layout.prepared(store.dataset, store.id) for store in self._config(wildcards).stores]
 
     def splits(self, wildcards: Wildcards) -> list[str]:
-        return [self._layout.split(store.dataset) for store in self._config(wildcards).stores]
+        """Of each store; folds that share one differ in their split."""
+        config = self._config(wildcards)
+        datasets = [store.dataset for store in config.joint] or [config.dataset]
+        return [self._layout.split(dataset) for dataset in datasets]
+
+    def checked(self, wildcards: Wildcards) -> list[str]:
+        """That no patient is in two parts of a fold; of every other split, preparation has waited for it."""
+        config = self._config(wildcards)
+        return [self._layout.split_checked(config.dataset)] if config.dataset != config.store.dataset else []
 
     def beginnings(self, wildcards: Wildcards) -> list[str]:
         """Records of the weights that it begins from: other trainings', in their order, then released files'."""

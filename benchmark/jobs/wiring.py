@@ -23,6 +23,7 @@ from benchmark.layout import CONTROLS, Layout
 from benchmark.lineage import STRICT
 from benchmark.own import own_files, use_folders
 from benchmark.settings import PreparedData, RunConfig
+from benchmark.settings.folds import whole_of
 from benchmark.version import REPOSITORY
 
 
@@ -192,13 +193,13 @@ class Wiring:
         for target in self.catalog.targets.values():
             for run in self.ready_runs(target):
                 config = self._run(run, self.settings.scale)
-                kind = config.preparation_id, config.inference.method, config.inference.point
-                if kind == (wildcards.preparation, "prompted", wildcards.point):
+                kind = config.dataset, config.preparation_id, config.inference.method, config.inference.point
+                if kind == (wildcards.dataset, wildcards.preparation, "prompted", wildcards.point):
                     return run
         raise InputError("no run is told these points", found=f"{wildcards.preparation}-{wildcards.point}")
 
     def store_told(self, wildcards: Wildcards) -> str:
-        return self.layout.prepared(wildcards.dataset, wildcards.preparation)
+        return self.layout.prepared_for(self._run(self.run_told(wildcards), self.settings.scale))
 
     def split_told(self, wildcards: Wildcards) -> str:
         return self.layout.split(wildcards.dataset)
@@ -233,7 +234,7 @@ class Wiring:
     def _has_data(self, dataset: str) -> bool:
         """Whether there is anything to begin with: in the demo a given folder or a phantom. At the papers' scale
         always: what can be neither downloaded nor found in `roots` stops at `fetch`, which says where to get it."""
-        return not self.is_demo or dataset in self.roots or get_dataset(dataset).phantom
+        return not self.is_demo or whole_of(dataset) in self.roots or get_dataset(dataset).phantom
 
     @cached_property
     def roots(self) -> dict[str, str]:
@@ -242,6 +243,12 @@ class Wiring:
         return {**{name: folder for name, folder in own.items() if folder}, **self.settings.roots}
 
     # What a dataset reads
+
+    def source_of(self, wildcards: Wildcards) -> str:
+        return self.layout.source(wildcards.dataset)
+
+    def verified_of(self, wildcards: Wildcards) -> str:
+        return self.layout.verified(wildcards.dataset)
 
     def source_argument(self, wildcards: Wildcards) -> list[str]:
         """Where a dataset comes from: a configured folder, the phantom (demo) or a download (paper scale)."""

@@ -15,11 +15,15 @@ from PIL import Image
 from scipy import ndimage
 
 from benchmark.errors import InputError
-from benchmark.images.files import JPEG, NIFTI, ending_of, images_in, stem_of
+from benchmark.images.files import ITK, JPEG, NIFTI, VOLUMES, ending_of, images_in, stem_of
 from benchmark.images.geometry import AFFINE_TOLERANCE, SHEAR_IGNORED, directions, shear
+from benchmark.images.itk import write_volume
 from benchmark.images.labels import as_labels, rounding_of
-from benchmark.images.nifti import Grid, read_grid, read_nifti
+from benchmark.images.nifti import Grid
 from benchmark.images.pictures import label_picture_shape, read_picture_labels
+from benchmark.images.volumes import read_grid, read_volume
+
+WRITTEN = "NIfTI, MetaImage, NRRD, PNG, BMP or TIFF"
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Geometry:
 
     Attributes:
         shape: without the axis of length 1 of a volume of one slice.
-        spacing: voxel sides per axis of `shape`, mm for NIfTI, 1 for pictures.
-        affine: for NIfTI voxel → mm in RAS [4, 4].
+        spacing: voxel sides per axis of `shape`, mm for volumes, 1 for pictures.
+        affine: for volumes voxel → mm in RAS [4, 4].
         file_shape: as the file has it; empty: as `shape`.
     """
 
@@ -83,11 +87,15 @@ class LabelMap:
     geometry: Geometry
 
 
+def case_of(path: Path) -> str:
+    """The file name without its ending and without a final `_label` (NeurIPS CellSeg's), in Unicode's composed form."""
+    return stem_of(path).removesuffix("_label")
+
+
 def find_cases(folder: Path) -> dict[str, Path]:
     """Case id → file for every label map in a folder, sorted by id.
 
-    The id is the file name without its suffix and without a final `_label` (the NeurIPS CellSeg naming), in Unicode's
-    composed form. A JPEG counts only where nothing else has its name, and reading it says what is wrong with it.
+    A JPEG counts only where nothing else has its name, and reading it says what is wrong with it.
 
     Raises:
         InputError: if the folder is absent or two files have one id.
@@ -96,7 +104,7 @@ def find_cases(folder: Path) -> dict[str, Path]:
         raise InputError("There is no such folder", where=folder, remedy="check the path")
     cases: dict[str, Path] = {}
     for path in images_in(folder):
-        case = stem_of(path).removesuffix("_label")
+        case = case_of(path)
         if case in cases and ending_of(path) in JPEG:
             continue  # a preview beside the label map
         if case in cases and ending_of(cases[case]) not in JPEG:
@@ -107,7 +115,7 @@ def find_cases(folder: Path) -> dict[str, Path]:
 
 def read_geometry(path: Path) -> Geometry:
     """Shape, spacing and affine of a label map without reading its voxels; raises InputError if it is unreadable."""
-    if ending_of(path) in NIFTI:
+    if ending_of(path) in VOLUMES:
         return _geometry_of(read_grid(path), path)
     shape = label_picture_shape(path)
     return Geometry(shape=shape, spacing=(1.0, 1.0), file_shape=shape)
@@ -116,13 +124,13 @@ def read_geometry(path: Path) -> Geometry:
 def read_labels(path: Path) -> LabelMap:
     """Read a label map.
 
-    A NIfTI volume of a single slice along any axis is taken as an image. Whole numbers stored as float are accepted.
+    A volume of a single slice along any axis is taken as an image. Whole numbers stored as float are accepted.
 
     Raises:
         InputError: if the file is unreadable, has more than one channel, or holds anything but integers from 0 on.
     """
-    if ending_of(path) in NIFTI:
-        volume = read_nifti(path)
+    if ending_of(path) in VOLUMES:
+        volume = read_volume(path)
         geometry = _geometry_of(volume.grid, path)
         array = as_labels(volume.array, path, tolerance=rounding_of(volume)).reshape(geometry.shape)
     else:
@@ -205,9 +213,11 @@ def write_labels(path: Path, array: np.ndarray, *, geometry: Geometry) -> None:
     ending = ending_of(path.with_name(path.name.lstrip(".")))
     if ending in NIFTI:
         nib.save(nib.Nifti1Image(array.reshape(geometry.file_shape or geometry.shape), geometry.affine), path)
+    elif ending in ITK:
+        write_volume(path, array.reshape(geometry.file_shape or geometry.shape), geometry.affine)
     elif ending in (".png", ".bmp"):
         Image.fromarray(array).save(path)
     elif ending in (".tif", ".tiff"):
         tifffile.imwrite(path, array)
     else:
-        raise InputError("label maps cannot be written in this format", where=path, expected="NIfTI, PNG, BMP or TIFF")
+        raise InputError("label maps cannot be written in this format", where=path, expected=WRITTEN)

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import InputError
-from benchmark.images.label_names import read_labels_file, with_ignore
 from benchmark.progress import say
 from benchmark.scoring.aggregate import Summary, format_value, read_scores, summaries
 from benchmark.scoring.cases import choose_metrics, counts_pixels, spacing_of
-from benchmark.scoring.conventions import BUILT_IN, Convention, get_convention, load_conventions
-from benchmark.scoring.folders import CaseFiles, pair_cases, score_folders
+from benchmark.scoring.conventions import BUILT_IN, CANONICAL, Convention, get_convention, load_conventions
+from benchmark.scoring.folders import score_folders
 from benchmark.scoring.images import Geometry, LabelMap, read_geometry
+from benchmark.scoring.inputs import label_names, method_names, places_of
 from benchmark.scoring.methods import (
     compare_methods,
     conventions_table,
@@ -26,21 +26,23 @@ from benchmark.scoring.methods import (
     per_class,
 )
 from benchmark.scoring.outputs import check_out, write_scores
+from benchmark.scoring.pairs import CaseFiles, pair_cases
 
 PLOTS = (".svg", ".pdf", ".png")
 COMPARED_METRICS = ("dsc", "nsd", "hd95")  # what `--convention all` compares unless --metrics says otherwise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reference", type=Path, required=True, help="folder of NIfTI / PNG / TIFF label maps")
     parser.add_argument(
-        "--prediction",
+        "maps",
         type=Path,
-        nargs="+",
-        required=True,
-        metavar="FOLDER",
-        help="label maps with the same file names; several folders are compared as methods, with the first",
+        nargs="*",
+        metavar="MAPS",
+        help="references and predictions: two folders of label maps with the same names, or two files; further "
+        "predictions are compared as methods, with the first",
     )
+    parser.add_argument("--reference", type=Path, help="the references, where they do not stand first")
+    parser.add_argument("--prediction", type=Path, nargs="+", metavar="MAPS", help="the predictions, likewise")
     parser.add_argument(
         "--labels",
         type=Path,
@@ -49,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ignore-label", type=int, help="value of voxels that nobody labelled (default: `ignore` of dataset.json)"
     )
-    parser.add_argument("--convention", required=True, help="name of a scoring convention, or all to compare them")
+    parser.add_argument(
+        "--convention", default=CANONICAL, help="scoring convention, or all to compare them (%(default)s)"
+    )
     parser.add_argument("--conventions-file", type=Path, default=BUILT_IN, help="your own conventions.yaml")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="default: all that the convention defines")
     parser.add_argument(
@@ -68,13 +72,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int | None:
     check_out(arguments.out)
     check_plot(arguments.plot)
-    path = arguments.labels or find_labels(arguments.reference)
-    names = with_ignore(read_labels_file(path), arguments.ignore_label, where=path)
-    methods = method_names(arguments.prediction, arguments.run)
-    cases = {
-        method: pair_cases(arguments.reference, folder)
-        for method, folder in zip(methods, arguments.prediction, strict=True)
-    }
+    reference, predictions = places_of(arguments.maps, arguments.reference, arguments.prediction)
+    methods = method_names(predictions, arguments.run)
+    cases = {method: pair_cases(reference, place) for method, place in zip(methods, predictions, strict=True)}
+    names = label_names(reference, arguments.labels, arguments.ignore_label)
     conventions, metrics = chosen_conventions(arguments, names.names, next(iter(cases.values())))
     with tempfile.TemporaryDirectory() as folder:
         scores = {}
@@ -96,46 +97,10 @@ def main(arguments: argparse.Namespace) -> int | None:
     return None
 
 
-def find_labels(reference: Path) -> Path:
-    """nnU-Net's dataset.json in the folder of references, or beside it.
-
-    Raises:
-        InputError: there is none, so that class names are not known.
-    """
-    places = [folder / "dataset.json" for folder in (reference, reference.resolve().parent)]
-    found = next((path for path in places if path.is_file()), None)
-    if found is None:
-        raise InputError(
-            "the names of the classes are not known",
-            where=reference,
-            expected="--labels, or nnU-Net's dataset.json in or beside the folder",
-        )
-    return found
-
-
 def check_plot(path: Path | None) -> None:
     """Raise InputError unless a plot is asked for in a format that is drawn."""
     if path is not None and path.suffix.lower() not in PLOTS:
         raise InputError("box plots are drawn in other formats", where=path, expected=" or ".join(PLOTS))
-
-
-def method_names(folders: Sequence[Path], given: Sequence[str] | None) -> list[str]:
-    """A name for each folder of predictions: those given, else the folders' own, with their parents' where two agree.
-
-    Raises:
-        InputError: there are more or fewer names than folders, or one stands twice.
-    """
-    parts = [folder.resolve().parts for folder in folders]
-    names = list(given or (path[-1] for path in parts))
-    if given is None and len(set(names)) < len(names):
-        names = ["/".join(path[-2:]) for path in parts]
-    if len(names) != len(folders) or len(set(names)) < len(names):
-        raise InputError(
-            "every folder of predictions needs a name of its own",
-            expected=f"--run with {len(folders)} different names",
-            found=", ".join(names),
-        )
-    return names
 
 
 def chosen_conventions(

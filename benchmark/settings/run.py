@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from benchmark.files import value_digest
 from benchmark.settings.base import RELEASED, Scale, Settings
+from benchmark.settings.folds import whole_of
 from benchmark.settings.inference import Inference
 from benchmark.settings.preparation import Preparation
 from benchmark.settings.training import Training
@@ -121,11 +122,12 @@ class RunConfig(Settings):
 
     @property
     def store(self) -> PreparedData:
-        """What the run is predicted and scored on."""
+        """What the run is predicted and scored on. Folds share a store that does not depend on who trains."""
         patch = self.training.patch if self.preparation.pad_to_patch_multiple else None
         planes = self.inference.slice_axis if len(self.training.patch) == 2 else None
+        dataset = self.dataset if patch or self.preparation.planned else whole_of(self.dataset)
         return PreparedData(
-            dataset=self.dataset, labels=self.labels, preparation=self.preparation, patch=patch, planes=planes
+            dataset=dataset, labels=self.labels, preparation=self.preparation, patch=patch, planes=planes
         )
 
     @property

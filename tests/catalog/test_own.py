@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel
 import numpy as np
@@ -14,10 +15,18 @@ import yaml
 from benchmark import lineage
 from benchmark.catalog import load_catalog
 from benchmark.cli import main
+from benchmark.data.prepare import case_digests, store_made
+from benchmark.data.raw_files import content_digest, raw_cases
+from benchmark.data.split import check_split, make_split
+from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT, InputError
+from benchmark.evidence.resolve import cell_sources
+from benchmark.jobs.trainings import TrainingJobs
+from benchmark.jobs.wiring import Wiring
 from benchmark.models.registry import available_models, build
 from benchmark.own import VARIABLE, use_folders
+from benchmark.settings import PreparedData
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +199,144 @@ def test_a_file_that_cannot_be_imported_and_one_that_registers_another_name(fold
 def test_given_once_more_our_own_tables_change_nothing(folder):
     use_folders(["paper_tables", folder])
     assert set(load_catalog().papers) == {"mine", "m4oe", "moe_sam", "swin_smt", "swin_umamba", "swin_umamba_dagger"}
+
+
+@pytest.mark.parametrize("ending", [".nii", ".mha", ".nrrd"])
+def test_raw_data_sets_in_every_format_hold_the_same(ending, tmp_path):
+    import SimpleITK
+
+    folder, roots = tmp_path / "mine", {}
+    for kind in (".nii.gz", ending):
+        roots[kind] = write_raw(tmp_path / f"Set{kind.replace('.', '_')}", cases=2)
+        for path in sorted(roots[kind].rglob("*.nii.gz")):
+            image = SimpleITK.ReadImage(str(path))
+            image.SetSpacing((0.7, 1.3, 5.0))
+            image.SetDirection((1, 0, 0, 0, -1, 0, 0, 0, -1))
+            path.unlink()
+            SimpleITK.WriteImage(image, str(path.with_name(path.name.replace(".nii.gz", kind))))
+        assert new("dataset", roots[kind], "--in", folder) == 0
+    use_folders([folder])
+    found = []
+    for kind, root in roots.items():
+        dataset = get_dataset(f"set{kind.replace('.', '_')}")
+        case = dataset.find_cases(root)[0]
+        (fault,) = verify(dataset, root, processes=1)
+        assert fault.problem == "duplicate image"  # write_raw writes one image under two names
+        found.append([*dataset.load_image(case), *dataset.load_labels(case)])
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other) and one.dtype == other.dtype
+    assert found[0][1][2, 2] == -5
+
+
+@pytest.fixture
+def crossed(tmp_path) -> Path:
+    """A data set of five patients that is cross-validated over three folds."""
+    folder = tmp_path / "mine"
+    assert new("dataset", write_raw(tmp_path / "Blobs"), "--in", folder, "--folds", "3") == 0
+    use_folders([folder])
+    return folder
+
+
+def with_fixed_spacing(folder: Path) -> None:
+    """A preparation that plans nothing from the training cases."""
+    path = folder / "protocols.yaml"
+    path.write_text(path.read_text().replace("spacing: planned", "spacing: null").replace("ct_global", "zscore"))
+    load_catalog.__globals__["_loaded"].cache_clear()
+
+
+def test_a_row_is_trained_once_per_fold_and_seed(crossed):
+    catalog = load_catalog(seeds=2)
+    runs = catalog.cell_runs(catalog.target("blobs_table"), "nnU-Net")
+    assert runs == tuple(f"mine/blobs-fold{fold}/nnunet/seed{seed}" for fold in range(3) for seed in range(2))
+    source = cell_sources(catalog, catalog.target("blobs_table"), "paper")["nnU-Net", "Mean (%)"]
+    assert source.folds == {fold: runs[2 * fold : 2 * fold + 2] for fold in range(3)} and source.dataset == "blobs"
+
+
+def test_folds_test_every_patient_once_and_part_none(crossed):
+    root, tested = Path(get_dataset("blobs").folder), []
+    for fold in range(3):
+        dataset = get_dataset(f"blobs.fold{fold}")
+        split = make_split(dataset, dataset.find_cases(root), kind="local")
+        check_split(split)
+        tested += split["test"]
+    assert sorted(tested) == [f"p{number // 2}_scan{number % 2}" for number in range(10)]
+    with pytest.raises(InputError, match=r"no fold 3[\s\S]*0 to 2"):
+        get_dataset("blobs.fold3")
+    with pytest.raises(InputError, match="acdc has no folds"):
+        get_dataset("acdc.fold0")
+
+
+def test_folds_leave_out_test_cases_and_need_the_number_of_the_file(crossed):
+    root = Path(get_dataset("blobs").folder)
+    for folder, name in (("imagesTs", "t_0000"), ("labelsTs", "t")):
+        (root / folder).mkdir()
+        shutil.copy(root / "labelsTr/p0_scan0.nii.gz", root / folder / f"{name}.nii.gz")
+    assert {case.id for case in get_dataset("blobs").find_cases(root) if case.split == "test"} == {"t"}
+    assert "t" not in {case.id for case in get_dataset("blobs.fold0").find_cases(root)}
+    ids = [f"p{number // 2}_scan{number % 2}" for number in range(10)]
+    (root / "splits_final.json").write_text(json.dumps([{"train": ids[2:], "val": ids[:2]}] * 2))
+    assert new("dataset", root, "--in", crossed, "--name", "filed", "--splits", "splits_final.json") == 0
+    fold = get_dataset("filed.fold1")
+    assert fold.folds == 2 and {case.id for case in fold.find_cases(root) if case.split == "test"} == set(ids[:2])
+    (root / "splits_final.json").write_text(json.dumps([{"train": ids[2:], "val": ids[:2]}] * 3))
+    with pytest.raises(InputError, match="another number of folds"):
+        fold.find_cases(root)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--folds", "1"), "one fold is no cross-validation"),
+        (("--splits", "nowhere.json"), "no such file of splits"),
+        (("--splits", "dataset.json"), "other folds than asked for"),
+    ],
+)
+def test_folds_that_cannot_be_are_said(words, message, tmp_path, capsys):
+    assert new("dataset", write_raw(tmp_path / "Blobs", cases=2), "--in", tmp_path / "mine", *words) == EXIT_INPUT
+    assert message in capsys.readouterr().err
+
+
+def test_folds_share_raw_files_and_a_store_that_is_not_planned(crossed):
+    runs = [f"mine/blobs-fold{fold}/nnunet/seed0" for fold in range(3)]
+    words = {"scale": "demo", "papers": [str(crossed)], "targets": ["blobs_table"]}
+    planned = {Wiring(words).layout.prepared_for(load_catalog().run(run, "demo")) for run in runs}
+    assert len(planned) == 3  # what is planned from training cases differs
+    with_fixed_spacing(crossed)
+    wiring = Wiring(words)
+    trainings = TrainingJobs(wiring)
+    jobs = [SimpleNamespace(run=run, dataset=f"blobs.fold{fold}") for fold, run in enumerate(runs)]
+    assert len({path for job in jobs for path in trainings.prepared(job)}) == 1
+    assert [trainings.splits(job) for job in jobs] == [
+        [f"results/demo/data/blobs.fold{fold}/split.json"] for fold in range(3)
+    ]
+    assert trainings.checked(jobs[1]) == ["results/demo/data/blobs.fold1/split_checked.json"]
+    assert {wiring.source_of(job) for job in jobs} == {"results/demo/data/blobs/source.json"}
+    assert {wiring.split(job) for job in jobs} == {
+        f"results/demo/data/blobs.fold{fold}/split.json" for fold in range(3)
+    }
+
+
+def test_who_is_tested_changes_no_prepared_case(crossed, tmp_path):
+    """But where something is planned from the training cases."""
+    with_fixed_spacing(crossed)
+    facts, root = crossed / "datasets/blobs.yaml", Path(get_dataset("blobs").folder)
+    store = load_catalog().run("mine/blobs-fold0/nnunet/seed0").store
+    text, found = facts.read_text(), []
+    for change in (("fold: 0", "fold: 1"), ("seed: 0", "seed: 5"), ("title: Blobs", "title: Others"), None):
+        get_dataset.__globals__["_own_nnunet"].cache_clear()
+        lineage._syntax_of.cache_clear()
+        dataset = get_dataset("blobs")
+        split = make_split(dataset, dataset.find_cases(root), kind="local")
+        raw = raw_cases(dataset, root)
+        digests = [case_digests(one, raw, split) for one in (store, planned_from(store))]
+        found.append((split["test"], store_made(store), digests[0], content_digest(raw), digests[1]))
+        if change is not None:
+            facts.write_text(text.replace(*change))
+    tested, made, digests, content, planned = zip(*found, strict=True)
+    assert len({tuple(part) for part in tested}) > 1
+    assert all(one == made[0] for one in made) and all(one == digests[0] for one in digests)
+    assert len(set(content)) == 1 and planned[0] != planned[1]
+
+
+def planned_from(store: PreparedData) -> PreparedData:
+    return store.model_copy(update={"preparation": store.preparation.model_copy(update={"spacing": "planned"})})

@@ -77,21 +77,21 @@ def test_two_files_of_one_name_and_unread_formats_are_faults(tmp_path):
     root = abdomen(tmp_path)
     volume(root / "imagesTr/amos_1_0000.nii", 9, 900, np.int16)
     volume(root / "labelsTr/amos_1.nii", 9)
-    (root / "imagesTr/b_0000.mha").touch()
+    (root / "imagesTr/b_0000.mgz").touch()
     found = problems(ABDOMEN, root)
     assert {
         ("several files of one name", "amos_1_0000.nii.gz"),
         ("several files of one name", "amos_1.nii.gz"),
     } <= found
-    assert ("format is not read", "b_0000.mha") in found
+    assert ("format is not read", "b_0000.mgz") in found
     with pytest.raises(InputError, match=r"not one 3-D image|several label files"):
         prepared(ABDOMEN, root, tmp_path / "store")
 
 
 def test_a_set_in_another_format_is_refused_with_its_name(tmp_path):
     (tmp_path / "imagesTr").mkdir()
-    (tmp_path / "imagesTr/a_0000.nrrd").touch()
-    with pytest.raises(InputError, match=r"a_0000\.nrrd"):
+    (tmp_path / "imagesTr/a_0000.mhd").touch()
+    with pytest.raises(InputError, match=r"a_0000\.mhd"):
         ABDOMEN.find_cases(tmp_path)
 
 

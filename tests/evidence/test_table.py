@@ -24,7 +24,8 @@ from benchmark.evidence.table import read_contradictions, read_controls, read_co
 from benchmark.files import write_json
 from benchmark.layout import Layout
 from benchmark.scoring.conventions import convention_digests, get_convention
-from benchmark.scoring.folders import pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
+from benchmark.scoring.pairs import pair_cases
 
 LABELS = get_dataset("totalseg").label_names
 TABLE = load_catalog().target("table1_totalseg")

@@ -32,9 +32,11 @@ def write_scores(
     metric: str = "dsc",
     config_digest: str = "0123456789abcdef",
     convention: str = "swin_smt",
+    first: int = 0,
 ) -> Path:
-    """A scores.parquet of the values [cases, classes] of one run, as the scoring stage writes it."""
-    cases = [f"s{number:04d}" for number in range(len(values)) for _ in classes]
+    """A scores.parquet of the values [cases, classes] of one run, as the scoring stage writes it; cases are numbered
+    from `first`."""
+    cases = [f"s{first + number:04d}" for number in range(len(values)) for _ in classes]
     table = pa.table(
         {
             "run": [run] * len(cases),

@@ -16,6 +16,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import SimpleITK
 import tifffile
 from PIL import Image
 
@@ -28,11 +29,12 @@ from benchmark.images.label_names import read_labels_file
 from benchmark.images.labels import read_label_file
 from benchmark.images.nifti import read_grid, read_nifti
 from benchmark.images.pictures import label_picture_shape, read_picture
+from benchmark.images.volumes import read_volume
 from benchmark.scoring.conventions import load_conventions
 from benchmark.scoring.images import read_geometry, read_labels
 
 FLIPS, CUTS, NOISE = 40, 12, 8
-IMAGE_FILES = {"a.nii.gz", "a.nii", "a.png", "a.bmp", "a.jpg", "a.tif"}
+IMAGE_FILES = {"a.nii.gz", "a.nii", "a.mha", "a.nrrd", "a.png", "a.bmp", "a.jpg", "a.tif"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ def formats() -> dict[str, Format]:
         "nii": Format("a.nii", _nifti(volume.astype(np.int16), ".nii"), nifti + labels),
         "scaled nii.gz": Format("a.nii.gz", _nifti(volume * 0.5, ".nii.gz", np.int16), nifti, checked=True),
         "nifti2": Format("a.nii", _nifti(volume.astype(np.uint8), ".nii", kind=nibabel.Nifti2Image), nifti + labels),
+        "mha": Format("a.mha", _itk(volume, ".mha", compressed=True), (read_volume, *labels)),
+        "mha raw": Format("a.mha", _itk(volume, ".mha", compressed=False), (read_volume, *labels)),
+        "nrrd": Format("a.nrrd", _itk(volume, ".nrrd", compressed=True), (read_volume, *labels)),
+        "nrrd raw": Format("a.nrrd", _itk(volume, ".nrrd", compressed=False), (read_volume, *labels)),
         "png": Format("a.png", _picture(grey, "PNG"), picture, checked=True),
         "png rgb": Format("a.png", _picture(colour.astype(np.uint8), "PNG"), picture, checked=True),
         "png 16 bit": Format("a.png", _picture(grey.astype(np.uint16) * 300, "PNG"), picture, checked=True),
@@ -161,6 +167,15 @@ def _nifti(array: np.ndarray, ending: str, stored: type | None = None, kind: typ
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"a{ending}"
         image.to_filename(path)
+        return path.read_bytes()
+
+
+def _itk(array: np.ndarray, ending: str, *, compressed: bool) -> bytes:
+    image = SimpleITK.GetImageFromArray(array.astype(np.uint8))
+    image.SetSpacing((1.5, 1.5, 3.0))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"a{ending}"
+        SimpleITK.WriteImage(image, str(path), compressed)
         return path.read_bytes()
 
 

@@ -19,8 +19,9 @@ from benchmark.jobs import score_run
 from benchmark.scoring.aggregate import read_scores, summarise
 from benchmark.scoring.controls import CONTROLS, class_prior, median_radii, paint_discs, spread_prior, write_control
 from benchmark.scoring.conventions import get_convention
-from benchmark.scoring.folders import pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
 from benchmark.scoring.images import find_cases, read_labels
+from benchmark.scoring.pairs import pair_cases
 
 LABELS = {1: "liver", 2: "spleen", 3: "gallbladder"}
 

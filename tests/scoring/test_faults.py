@@ -17,8 +17,8 @@ from benchmark.scoring.aggregate import read_scores
 from benchmark.scoring.cases import score_case
 from benchmark.scoring.controls import class_prior, write_control
 from benchmark.scoring.conventions import get_convention
-from benchmark.scoring.folders import pair_cases
 from benchmark.scoring.images import check_geometry, find_cases, read_geometry, read_labels
+from benchmark.scoring.pairs import pair_cases
 
 AFFINE = np.diag([-1.5, 1.5, 5.0, 1.0])
 
@@ -208,7 +208,7 @@ def test_a_shear_of_less_than_a_thousandth_is_none(tmp_path):
     [
         ("case1/case1_seg.nii.gz", "1 folders (case1)"),
         ("case1_seg.nii.gz", "near each other: case1 and case1_seg"),
-        ("case1.mha", "1 files in formats that are not read (case1.mha)"),
+        ("case1.mgz", "1 files in formats that are not read (case1.mgz)"),
         ("notes.txt", "nothing"),
         ("._case1.nii.gz", "nothing"),
     ],
@@ -226,9 +226,9 @@ def test_nothing_pairs(tmp_path, name, said):
 def test_what_is_not_read_is_said(tmp_path, capsys):
     for side in ("reference", "prediction"):
         write(tmp_path / side / "a.nii.gz", np.ones((4, 4, 4), np.uint8))
-    (tmp_path / "prediction/b.mha").touch()
+    (tmp_path / "prediction/b.mgz").touch()
     assert len(pair_cases(tmp_path / "reference", tmp_path / "prediction")) == 1
-    assert "b.mha" in capsys.readouterr().err
+    assert "b.mgz" in capsys.readouterr().err
 
 
 def test_surplus_predictions_are_said_with_the_nearest_references(tmp_path, capsys):

@@ -16,9 +16,9 @@ from benchmark.errors import InputError
 from benchmark.images.label_names import read_labels_file
 from benchmark.scoring import score
 from benchmark.scoring.aggregate import read_scores
-from benchmark.scoring.folders import pair_cases
 from benchmark.scoring.images import find_cases, read_labels
 from benchmark.scoring.kernels import compiled
+from benchmark.scoring.pairs import pair_cases
 from benchmark.version import code_version
 
 

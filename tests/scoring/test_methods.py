@@ -12,7 +12,7 @@ from scipy import stats
 from benchmark.cli import main
 from benchmark.errors import InputError
 from benchmark.scoring.aggregate import read_scores
-from benchmark.scoring.score import method_names
+from benchmark.scoring.inputs import method_names
 
 METHODS = {"good": 0.02, "fair": 0.15, "poor": 0.4}
 CASES = 6

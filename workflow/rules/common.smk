@@ -48,7 +48,7 @@ container: wiring.settings.container  # in use with --sdm apptainer only
 
 
 wildcard_constraints:
-    dataset="[a-z0-9_]+",
+    dataset=r"[a-z0-9_]+(?:\.fold\d+)?",
     preparation="[0-9a-f]{16}",
     run=r"[\w.+-]+/[\w.+-]+/[\w.+-]+/seed\d+",
     target="|".join(wiring.catalog.targets),

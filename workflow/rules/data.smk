@@ -83,8 +83,8 @@ rule verify_dataset:
 
 rule split_cases:
     input:
-        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.split),
-        verified=kept(f"{RESULTS}/data/{{dataset}}/verified.json", changes.split),
+        source=kept(wiring.source_of, changes.split),
+        verified=kept(wiring.verified_of, changes.split),
         changed=changes.split,
     output:
         split=f"{RESULTS}/data/{{dataset}}/split.json",
@@ -109,7 +109,7 @@ rule split_cases:
 
 rule check_split:
     input:
-        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.split_checked),
+        source=kept(wiring.source_of, changes.split_checked),
         split=kept(f"{RESULTS}/data/{{dataset}}/split.json", changes.split_checked),
         changed=changes.split_checked,
     output:
@@ -135,8 +135,8 @@ rule check_split:
 
 rule prepare_cases:
     input:
-        source=kept(f"{RESULTS}/data/{{dataset}}/source.json", changes.prepared),
-        verified=kept(f"{RESULTS}/data/{{dataset}}/verified.json", changes.prepared),
+        source=kept(wiring.source_of, changes.prepared),
+        verified=kept(wiring.verified_of, changes.prepared),
         split=kept(f"{RESULTS}/data/{{dataset}}/split.json", changes.prepared),
         checked=kept(f"{RESULTS}/data/{{dataset}}/split_checked.json", changes.prepared),
         changed=changes.prepared,

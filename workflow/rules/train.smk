@@ -6,6 +6,7 @@ rule train_run:
     input:
         prepared=kept(trainings.prepared, changes.trained),
         splits=kept(trainings.splits, changes.trained),
+        checked=kept(trainings.checked, changes.trained),
         beginnings=kept(trainings.beginnings, changes.trained),
         changed=changes.trained,
     output:
