@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import platform
+import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -42,5 +44,12 @@ def in_fork(function: Callable[..., Any], *arguments: Any) -> Any:
 
     To be called before this process has computed anything: threads of libraries do not survive a fork.
     """
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
         return pool.submit(function, *arguments).result()
+
+
+def end_with_parent() -> None:
+    """Linux ends this process when its parent is killed, as a script is that takes too long."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
