@@ -1,5 +1,5 @@
 # make demo: finished tables, figures, page and report on a laptop; make demo-all: every row of them, in longer. make test:
-# every test. All begin by making .venv.
+# every test. make speed: what is how fast. All begin by making .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
@@ -7,7 +7,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # make TORCH=cuda: the CUDA build of torch on a machine without a GPU, such as a login node (envs/README.md).
 export TORCH TORCH_INDEX DRIVER
 
-.PHONY: demo demo-all test lint lock clean
+.PHONY: demo demo-all test lint speed lock clean
 
 # A killed Snakemake leaves its lock behind. Under a lock of the system's, which dies with its holder, it may be removed.
 demo: ROWS := --configfile demo/rows.yaml
@@ -29,6 +29,10 @@ lint: .venv/installed-dev
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint
+
+# Every script of speed/ in small form; the table of docs/speed.md. On a quiet machine, or the table says that it was not.
+speed: .venv/installed-dev
+	$(BIN)/python speed/table.py
 
 # The lists of pyproject.toml, resolved to envs/*.lock.
 lock:

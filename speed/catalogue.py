@@ -1,6 +1,6 @@
 """What large catalogues cost before anything runs: time and memory of the DAG, and jobs sent to SLURM.
 
-python speed/catalogue.py [RUNS …]        default: 100 1000 10000
+    python speed/catalogue.py [RUNS …]        default: 100 1000 10000
 
 For each number of runs a folder of papers is generated (a hundred networks, one protocol and one table to a paper, each
 network counted, so that every run has an estimate), and `snakemake --profile slurm -n` is measured on it.
@@ -18,7 +18,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import yaml
+
+from speed.table import Ratio, parse, write_ratios
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS_PER_PAPER = 100
@@ -121,12 +125,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=int, nargs="*", default=[100, 1000, 10000])
     print("| runs | jobs | CPU time | memory | sent to SLURM | all sent after |\n|---|---|---|---|---|---|")
-    for runs in parser.parse_args().runs:
+    arguments, measured = parse(parser, small={"runs": [10, 100]}), []
+    for runs in arguments.runs:
         with tempfile.TemporaryDirectory() as folder:
             one = dry_run(runs, Path(folder))
+        measured.append(one)
         hours = one.sent / sent_per_minute() / 60
         dag = f"{one.jobs:,} | {one.seconds:.1f} s | {one.megabytes:.0f} MB"
         print(f"| {one.runs:,} | {dag} | {one.sent:,} | {hours:.1f} h |", flush=True)
+    few, many = measured[0], measured[-1]
+    name, against = f"planning {many.runs:,} runs (snakemake -n)", f"planning {few.runs:,} runs"
+    kinds = (("CPU time", few.seconds / many.seconds), ("memory", few.megabytes / many.megabytes))
+    write_ratios(arguments, [Ratio(name, against, what, ratio) for what, ratio in kinds])
 
 
 if __name__ == "__main__":

@@ -15,9 +15,13 @@ the papers' convention (interiors alone, no boundary) and under `canonical` (bou
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
@@ -25,6 +29,7 @@ from skimage.filters import threshold_otsu
 
 from benchmark.catalog import load_catalog
 from benchmark.catalog.catalog import DEFAULT_FOLDER
+from benchmark.data import phantoms
 from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
 from benchmark.datasets.neurips_cellseg import three_channels
@@ -35,6 +40,7 @@ from benchmark.progress import track
 from benchmark.scoring.cases import score_case
 from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.images import Geometry, LabelMap
+from speed.table import parse, write_ratios
 
 RUN = "swin_umamba_dagger/neurips_cellseg-scratch/swin_umamba_d-scratch/seed0"
 CELLSEG = get_dataset("neurips_cellseg")
@@ -77,14 +83,26 @@ def score(case: Case, prediction: np.ndarray) -> dict[tuple[str, str], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path)
+    parser.add_argument("root", type=Path, nargs="?", help="with --small, by default a phantom")
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER))
-    arguments = parser.parse_args()
-    cases = [case for case in CELLSEG.find_cases(arguments.root) if case.split == "test"]
+    arguments = parse(parser, small={})
+    write_ratios(arguments, [])  # scores are no speed
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.root is None:
+            if not arguments.small:
+                parser.error("which folder?")
+            phantom = phantoms.get_phantom("neurips_cellseg")
+            phantoms.write(phantom, Path(folder), subjects=phantom.smallest)
+        compare(arguments.root or Path(folder), arguments.paper_tables)
+
+
+def compare(root: Path, paper_tables: str) -> None:
+    """Print the means of every predictor."""
+    cases = [case for case in CELLSEG.find_cases(root) if case.split == "test"]
     predictors: dict[str, Callable[[Case], np.ndarray]] = {
         "otsu": partial(otsu, turn=True),
         "otsu, bright": partial(otsu, turn=False),
-        "untrained": partial(untrained, paper_tables=arguments.paper_tables),
+        "untrained": partial(untrained, paper_tables=paper_tables),
         "classes of the reference": lambda case: CELLSEG.read_labels(case)[0],
     }
     print(f"{'':26}" + "".join(f"{c.name + ' ' + m:>28}" for c in CONVENTIONS for m in METRICS))

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -37,6 +36,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmark.models.registry import available_models, build, model_entry
+from speed.machine import device_name, forget_peak, process_bytes
+from speed.table import Ratio, parse, write_ratios
 
 OURS = "ours"
 FORMS: dict[str, tuple[str, ...]] = {  # of the networks that have more than one
@@ -94,18 +95,13 @@ def held_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    Path("/proc/self/clear_refs").write_text("5")
-    return resident("VmRSS")
+    forget_peak()
+    return process_bytes("VmRSS")
 
 
 def peak_bytes(device: torch.device) -> int:
     """The most that this process held since `held_bytes`."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident("VmHWM")
-
-
-def resident(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_bytes("VmHWM")
 
 
 def synchronise(device: torch.device) -> None:
@@ -174,21 +170,30 @@ def run_cell(network: str, form: str, limit: float) -> dict[str, float] | str:
 
 def machine(device: torch.device) -> str:
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+        return device_name(device.type)
+    return f"{device_name(device.type)}, {torch.get_num_threads()} of {os.cpu_count()} threads"
 
 
 def volumetric() -> list[str]:
     return [name for name in available_models() if 3 in model_entry(name).spatial_dims]
 
 
+def forms_compared(network: str, cells: dict[str, dict[str, float]], arguments: argparse.Namespace) -> list[Ratio]:
+    """Ours against the released formulation, of the networks that have both."""
+    if len(cells) < 2:
+        return []
+    ours, released = FORMS[network]
+    measured = f"{network} ({ours}), {arguments.scale} options, forward and backward, {arguments.size}³"
+    time_key, what = ("processor", "CPU time") if arguments.device == "cpu" else ("both", "time")
+    kinds = ((what, time_key), ("memory", "bytes"))
+    return [Ratio(measured, "released form", kind, cells[released][key] / cells[ours][key]) for kind, key in kinds]
+
+
 def row(network: str, form: str, *cells: str) -> str:
     return f"{network:<18}{form:<10}" + "".join(f"{cell:>14}" for cell in cells)
 
 
-def arguments_from(command_line: Sequence[str] | None = None) -> argparse.Namespace:
+def arguments_from() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", help="some of the registered 3-D networks; by default all")
     parser.add_argument("--scale", choices=("demo", "paper"), default="demo", help="demo or default options")
@@ -202,7 +207,7 @@ def arguments_from(command_line: Sequence[str] | None = None) -> argparse.Namesp
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--limit", type=float, default=300.0, help="seconds that a cell may take")
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args(command_line)
+    arguments = parse(parser, small={"networks": ["universal_model"], "classes": 32, "repeats": 1})
     arguments.classes = arguments.classes or (3 if arguments.scale == "demo" else 118)
     arguments.precision = arguments.precision or ("16-mixed" if arguments.device.startswith("cuda") else "32-true")
     return arguments
@@ -220,14 +225,19 @@ def main() -> None:
     print(
         f"{'network':<18}{'form':<10}{'parameters':>12}{'forward s':>11}{'+backward s':>13}{'CPU s':>9}{'peak GB':>9}"
     )
+    ratios: list[Ratio] = []
     for network in arguments.networks or volumetric():
+        cells = {}
         for form in FORMS.get(network, (OURS,)):
             cell = run_cell(network, form, arguments.limit)
             if isinstance(cell, str):
                 print(row(network, form, cell), flush=True)
                 continue
+            cells[form] = cell
             seconds = [f"{cell[key]:.3f}" for key in ("forward", "both", "processor")]
             print(row(network, form, f"{cell['parameters']:,}", *seconds, f"{cell['bytes'] / 1e9:.3f}"), flush=True)
+        ratios += forms_compared(network, cells, arguments)
+    write_ratios(arguments, ratios)
 
 
 if __name__ == "__main__":

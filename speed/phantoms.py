@@ -9,11 +9,14 @@ structures (of several, the one nearest the middle) as a radiologist sees it, pi
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import matplotlib.pyplot as plt
 import nibabel
@@ -23,6 +26,7 @@ from nibabel.orientations import apply_orientation, io_orientation
 from benchmark.data import phantoms
 from benchmark.datasets import Case, Dataset, available_datasets, get_dataset
 from benchmark.files import atomic_path
+from speed.table import parse, write_ratios
 
 COLUMNS = 5
 MOST = {"acdc": 2, "endovis17": 2, "amos_ct_mri": 2}
@@ -117,13 +121,16 @@ def draw(found: list[Panel]) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs/phantoms.png")
-    arguments = parser.parse_args()
+    arguments = parse(parser, small={"out": None})
     names = sorted(set(phantoms.available_phantoms()) & set(available_datasets()))
+    names = names[:2] if arguments.small else names
     with tempfile.TemporaryDirectory() as folder:
         sheet = draw([shown for name in names for shown in panels(name, Path(folder) / name)])
-    with atomic_path(arguments.out) as temporary:
-        temporary.write_bytes(sheet)
-    print(f"{arguments.out}: {len(sheet) / 1000:.0f} kB")
+    write_ratios(arguments, [])  # a picture has no speed
+    if arguments.out:
+        with atomic_path(arguments.out) as temporary:
+            temporary.write_bytes(sheet)
+    print(f"{arguments.out or 'not kept'}: {len(sheet) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

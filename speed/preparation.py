@@ -28,21 +28,22 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from machine import processor
-
 from benchmark.data.fingerprint import DRAWN_VOXELS, foreground_counts, intensities, merged
-from benchmark.data.geometry import spacing_of
 from benchmark.data.nonzero import as_volume
 from benchmark.data.plan import Plan
 from benchmark.data.planned_grid import restore_scores
 from benchmark.data.prepare import to_prepared_grid
 from benchmark.datasets import get_dataset
 from benchmark.datasets.nifti import read_nifti
+from benchmark.images.geometry import voxel_sides
 from benchmark.settings import Preparation, Resampling
+from speed.machine import forget_peak, process_bytes, processor
+from speed.table import ONE_THREAD, Ratio, parse, write_ratios
 
 DATA = Path(os.environ.get("RETABLE_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
 CASES = ("s9001", "s9002", "ACDC")
 INTENSITIES = "intensities"
+PARTS = {"there": "crop, normalise, resample", "back": "scores back to the raw grid", "drawn": "percentiles"}
 Loaded = tuple[np.ndarray, np.ndarray, np.ndarray]
 ResampledBack = Callable[[np.ndarray], np.ndarray]
 
@@ -88,7 +89,7 @@ def nnunetv2(loaded: Loaded, spacing: tuple[float, ...]) -> tuple[np.ndarray, np
     manager = PlansManager(_plans(target, forward))
     configuration = manager.get_configuration("3d_fullres")
     facts = {"labels": {"background": 0, **{f"class{n}": n for n in range(1, int(labels.max()) + 1)}}}
-    properties: dict[str, Any] = {"spacing": list(spacing_of(affine)[::-1])}
+    properties: dict[str, Any] = {"spacing": list(voxel_sides(affine)[::-1])}
     seg = labels.transpose(2, 1, 0)[None].astype(np.int16)
     prepared, classes, properties = DefaultPreprocessor(verbose=False).run_case_npy(
         image.transpose(0, 3, 2, 1), seg, properties, manager, configuration, facts | {"channel_names": {"0": "MR"}}
@@ -191,19 +192,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 @contextlib.contextmanager
 def measured(cells: dict[str, Any], name: str) -> Iterator[None]:
     """Add seconds, CPU seconds, and the bytes by which this part exceeded what the process held before it."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before, start, cpu = _status("VmRSS"), time.perf_counter(), time.process_time()
+    forget_peak()
+    before, start, cpu = process_bytes("VmRSS"), time.perf_counter(), time.process_time()
     yield
     cells[name] = {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": time.process_time() - cpu,
-        "bytes": max(_status("VmHWM") - before, 0),
+        "bytes": max(process_bytes("VmHWM") - before, 0),
     }
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
 
 
 def main() -> None:
@@ -212,26 +208,30 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=14, help="of the scores that go back")
     parser.add_argument("--case", choices=(*CASES, INTENSITIES), help="one case only")
     parser.add_argument("--cell", choices=("ours", "nnunetv2"), help="measure one cell in this process, print JSON")
-    arguments = parser.parse_args()
+    arguments = parse(parser, small={"case": "ACDC"})
     if arguments.cell:
         print(json.dumps(measure(arguments)))
         return
     versions = f"numpy {np.__version__}, nnunetv2 {version('nnunetv2')}, Python {platform.python_version()}"
     print(f"{processor()}, {os.cpu_count()} CPUs, one thread each, {versions}")
     print(f"to {tuple(arguments.spacing)} mm, back with {arguments.classes} classes")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    ratios: list[Ratio] = []
     for case in [arguments.case] if arguments.case else (*CASES, INTENSITIES):
         cells = {}
         for method in ("nnunetv2", "ours"):
             command = [sys.executable, __file__, *sys.argv[1:], "--case", case, "--cell", method]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | ONE_THREAD)
             cells[method] = json.loads(done.stdout.splitlines()[-1])
-        report(case, cells)
+        ratios += report(case, cells)
+    write_ratios(arguments, ratios)
 
 
-def report(case: str, cells: dict[str, Any]) -> None:
+def report(case: str, cells: dict[str, Any]) -> list[Ratio]:
     theirs, mine = cells["nnunetv2"], cells["ours"]
-    print(f"{case}: what comes out is {'equal' if theirs['equal'] == mine['equal'] else 'DIFFERENT'}")
+    if theirs["equal"] != mine["equal"]:
+        raise SystemExit(f"{case}: what comes out is different, so times cannot be compared")
+    print(f"{case}: what comes out is equal")
+    ratios = []
     for part in (name for name in theirs if name != "equal"):
         for name, cell in (("nnunetv2", theirs[part]), ("ours", mine[part])):
             seconds = f"{cell['seconds']:7.2f} s ({cell['cpu_seconds']:.2f} s CPU)"
@@ -239,6 +239,10 @@ def report(case: str, cells: dict[str, Any]) -> None:
         least = {"cpu_seconds": 1e-3, "bytes": 2**20}
         ratio = {key: theirs[part][key] / max(mine[part][key], low) for key, low in least.items()}
         print("  {0:5} nnunetv2 / ours: CPU time {cpu_seconds:.1f}, memory {bytes:.1f}".format(part, **ratio))
+        measured = f"preparation, {case}, {PARTS[part]}"
+        for what, key in (("CPU time", "cpu_seconds"), ("memory", "bytes")):
+            ratios.append(Ratio(measured, "nnunetv2", what, ratio[key]))
+    return ratios
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nibabel as nib
 import numpy as np
@@ -26,6 +29,7 @@ from benchmark.scoring.images import Geometry, read_geometry, read_labels, write
 from benchmark.scoring.instances import encode_boundaries
 from benchmark.scoring.pairs import pair_cases
 from benchmark.scoring.score import applicable, summary_table
+from speed.table import parse, write_ratios
 
 BEGIN, END = "<!-- conventions: begin -->", "<!-- conventions: end -->"
 Error = Callable[[np.ndarray, int], np.ndarray | None]  # (labels, number of the case) → prediction, None for no file
@@ -155,13 +159,24 @@ def all_tables(data: Path, scratch: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def generated_table(scratch: Path) -> str:
+    """The errors planted in one generated volume: dsc alone."""
+    labels = np.zeros((32, 32, 32), np.uint8)
+    labels[4:14, 4:28, 4:28], labels[16:28, 4:28, 4:28] = 1, 2
+    (scratch / "generated").mkdir()
+    write_labels(scratch / "generated/one.nii.gz", labels, geometry=Geometry(labels.shape, (1.0, 1.0, 1.0)))
+    names = {1: "one", 2: "two"}
+    return "\n".join(table_of(scratch / "generated", label_errors(2), names, "dsc", scratch))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("RETABLE_DATA"))
     parser.add_argument("--docs", type=Path, help="document whose marked part is replaced; default: print")
-    arguments = parser.parse_args()
+    arguments = parse(parser, small={})
     with tempfile.TemporaryDirectory() as scratch:
-        tables = all_tables(Path(arguments.data), Path(scratch))
+        tables = generated_table(Path(scratch)) if arguments.small else all_tables(Path(arguments.data), Path(scratch))
+    write_ratios(arguments, [])  # scores are no speed
     if arguments.docs is None:
         print(tables)
         return

@@ -3,19 +3,17 @@
     python speed/selective_scan.py                      # native against reference on the CPU
     python speed/selective_scan.py --device cuda        # triton against mamba-ssm, and whether they agree
 
-Each backend runs in its own process, so that the peak memory is its own. The peak is what the run adds to the memory
-held before it (imports, compiled kernels, inputs); the time is the fastest of the repeats after one warm-up.
+Peak memory is measured for each backend in its own process: what the first run adds to the memory held before it
+(imports, compiled kernels, inputs). Time is that of the fastest repeat; the backends take turns in one process.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -23,6 +21,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmark.models.layers.selective_scan import selective_scan
+from speed.machine import in_fork, process_bytes
+from speed.table import Ratio, least_in_turn, parse, write_ratios
+
+AGAINST = {"reference": "the recurrence step by step", "mamba_ssm": "mamba-ssm"}
+AGREEMENT = 1e-3
 
 
 def make_inputs(channels: int, length: int, state: int, groups: int, device: str) -> dict[str, torch.Tensor]:
@@ -41,18 +44,13 @@ def make_inputs(channels: int, length: int, state: int, groups: int, device: str
     return {name: value.to(device).requires_grad_() for name, value in inputs.items()}
 
 
-def step(inputs: dict[str, torch.Tensor], backend: str) -> float:
+def step(inputs: dict[str, torch.Tensor], backend: str) -> None:
+    """Forward and backward, to the end."""
     for value in inputs.values():
         value.grad = None
-    begin = time.perf_counter()
     selective_scan(**inputs, delta_softplus=True, backend=backend).square().mean().backward()
     if inputs["u"].is_cuda:
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
-
-
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 class PeakMemory:
@@ -62,7 +60,7 @@ class PeakMemory:
         self.cuda, self.peak, self.stop = device.startswith("cuda"), 0, threading.Event()
 
     def __enter__(self) -> PeakMemory:
-        self.before = torch.cuda.memory_allocated() if self.cuda else resident()
+        self.before = torch.cuda.memory_allocated() if self.cuda else process_bytes("VmRSS")
         if self.cuda:
             torch.cuda.reset_peak_memory_stats()
         else:
@@ -72,7 +70,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self.stop.wait(0.001):
-            self.peak = max(self.peak, resident() - self.before)
+            self.peak = max(self.peak, process_bytes("VmRSS") - self.before)
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
@@ -82,36 +80,49 @@ class PeakMemory:
             self.watcher.join()
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, float | str]:
+def ready_inputs(arguments: argparse.Namespace, backend: str) -> dict[str, torch.Tensor]:
+    """Inputs of the size asked for, with the backend compiled."""
     torch.set_num_threads(arguments.threads)
-    small = make_inputs(8, 40, arguments.state, 1, arguments.device)
-    step(small, arguments.one)  # compiles
-    inputs = make_inputs(arguments.channels, arguments.length, arguments.state, arguments.groups, arguments.device)
+    step(make_inputs(8, 40, arguments.state, 1, arguments.device), backend)
+    return make_inputs(arguments.channels, arguments.length, arguments.state, arguments.groups, arguments.device)
+
+
+def measure(arguments: argparse.Namespace, backend: str) -> dict[str, float]:
+    """Peak bytes of the first step, and a sum that tells whether gradients agree."""
+    inputs = ready_inputs(arguments, backend)
     with PeakMemory(arguments.device) as memory:
-        step(inputs, arguments.one)
-    seconds = min(step(inputs, arguments.one) for _ in range(arguments.repeats))
+        step(inputs, backend)
     checksum = sum(value.grad.double().abs().sum().item() for value in inputs.values())
-    return {"backend": arguments.one, "seconds": seconds, "peak_bytes": memory.peak, "checksum": checksum}
+    return {"peak_bytes": memory.peak, "checksum": checksum}
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace) -> list[Ratio]:
+    """Memory of each backend in a process of its own; time of those that ran, in turn, in this one."""
     backends = ("reference", "native") if arguments.device == "cpu" else ("mamba_ssm", "triton")
-    rows = []
+    cells = {}
     for backend in backends:
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", backend]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False)
-        if finished.returncode:
-            print(f"{backend:10} did not run: {finished.stderr.strip().splitlines()[-1]}")
-            continue
-        rows.append(json.loads(finished.stdout))
-        print(
-            "{backend:10} {seconds:8.3f} s  {0:8.1f} MB  gradients {checksum:.6e}".format(
-                rows[-1]["peak_bytes"] / 1e6, **rows[-1]
-            )
-        )
-    if len(rows) == 2:
-        time_ratio, memory_ratio = (rows[0][key] / rows[1][key] for key in ("seconds", "peak_bytes"))
-        print(f"time {time_ratio:.2f} x, memory {memory_ratio:.2f} x")
+        try:
+            cells[backend] = in_fork(measure, arguments, backend)
+        except (ImportError, RuntimeError) as error:  # no such package, or it does not fit this card
+            print(f"{backend:10} did not run: {error}")
+    clock, what = (time.process_time, "CPU time") if arguments.device == "cpu" else (time.perf_counter, "time")
+    steps = {backend: partial(step, ready_inputs(arguments, backend), backend) for backend in cells}
+    seconds = least_in_turn(steps, arguments.repeats, clock=clock)
+    for backend, cell in cells.items():
+        peak = f"{cell['peak_bytes'] / 1e6:8.1f} MB"
+        print(f"{backend:10} {seconds[backend]:8.3f} s {what}  {peak}  gradients {cell['checksum']:.6e}")
+    if len(cells) < 2:
+        return []
+    theirs, ours = backends
+    first, second = (cells[backend]["checksum"] for backend in backends)
+    if abs(first - second) > AGREEMENT * abs(first):
+        raise SystemExit(f"gradients differ: {first:.6e} and {second:.6e}; times cannot be compared")
+    measured = f"selective scan, {ours}, {arguments.channels} channels × {arguments.length}"
+    peaks = {backend: float(cell["peak_bytes"]) for backend, cell in cells.items()}
+    kinds = ((what, seconds), ("memory", peaks))
+    ratios = [Ratio(measured, AGAINST[theirs], kind, amount[theirs] / amount[ours]) for kind, amount in kinds]
+    print(", ".join(f"{ratio.what} {ratio.ratio:.2f} x" for ratio in ratios))
+    return ratios
 
 
 def main() -> None:
@@ -123,9 +134,8 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=4)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    print(json.dumps(measure(arguments))) if arguments.one else compare(arguments)
+    arguments = parse(parser, small={"channels": 192, "length": 1600})
+    write_ratios(arguments, compare(arguments))
 
 
 if __name__ == "__main__":

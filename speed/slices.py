@@ -1,4 +1,4 @@
-"""How long a 2-D training waits for its slices: `OMP_NUM_THREADS=1 PYTHONPATH=. python speed/slices.py`.
+"""How long a 2-D training waits for its slices: `OMP_NUM_THREADS=1 python speed/slices.py`.
 
 Generated volumes are stored twice: in cubes, as for networks of volumes, and slice by slice, as for 2-D networks. A
 tiny network is trained on whole slices from each store by the real loop. Printed are the median time to read one slice,
@@ -12,9 +12,12 @@ import contextlib
 import csv
 import io
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
@@ -30,6 +33,7 @@ from benchmark.training.checkpoints import Checkpoints
 from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.processes import start_processes
 from benchmark.training.randomness import seed_everything
+from speed.table import Ratio, parse, write_ratios
 
 LAYOUTS = {"cubes": None, "slices": 2}
 
@@ -117,19 +121,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--order", choices=("linear", "1", "3"), default="3", help="how images are resized")
     parser.add_argument("--workers", type=int, nargs="*", default=(0, 1))
-    arguments = parser.parse_args()
+    small = {"volumes": 2, "shape": (256, 256, 64), "batch": 4, "steps": 5, "workers": (0,)}
+    arguments = parse(parser, small=small)
     config = make_config(arguments)
     print(f"{torch.get_num_threads()} threads, {arguments.volumes} volumes of {tuple(arguments.shape)}, ", end="")
     print(f"slices to {arguments.size}², order {arguments.order}, batches of {arguments.batch}")
+    reads, rates = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         for name, planes in LAYOUTS.items():
             place = Path(folder) / name
             store = make_store(place, planes=planes, volumes=arguments.volumes, shape=tuple(arguments.shape))
             megabytes = sum(file.stat().st_size for file in place.rglob("*.b2nd")) / 1e6
-            print(f"{name}: {megabytes:.0f} MB, a slice is read in {1e3 * slice_seconds(store):.1f} ms")
+            reads[name] = slice_seconds(store)
+            print(f"{name}: {megabytes:.0f} MB, a slice is read in {1e3 * reads[name]:.1f} ms")
             for workers in arguments.workers:
                 waiting, rate = train(store, config, Path(folder) / f"{name}-{workers}", workers)
+                rates.setdefault(workers, {})[name] = rate
                 print(f"  {workers} workers: {waiting:.0%} of the time waiting for data, {rate:.1f} samples/s")
+    volume = " × ".join(map(str, arguments.shape))
+    ratios = [
+        Ratio(f"a slice of {volume}, stored in slices", "stored in cubes", "time", reads["cubes"] / reads["slices"])
+    ]
+    for workers, rate in rates.items():
+        measured = f"training on slices of {volume}, {workers} workers, stored in slices"
+        ratios.append(Ratio(measured, "stored in cubes", "time", rate["slices"] / rate["cubes"]))
+    write_ratios(arguments, ratios)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -20,6 +19,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from speed.machine import device_name
+from speed.table import Ratio, parse, write_ratios
 
 FORMS = ("materialised", "streamed")
 MATRICES = 5  # m × m float32 matrices alive at once in the materialised backward pass, as measured at m = 4096, 12288
@@ -91,12 +93,8 @@ def run_cell(form: str, tokens: int, arguments: argparse.Namespace) -> dict[str,
 def machine(device: str) -> str:
     import torch
 
-    if device != "cpu":
-        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":")[1].strip() if names else platform.processor()
-    load = f"load average {os.getloadavg()[0]:.1f} at the start"
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {load}"
+    load = f"{torch.get_num_threads()} threads, load average {os.getloadavg()[0]:.1f} at the start"
+    return f"{device_name(device)}, torch {torch.__version__}" + (f", {load}" if device == "cpu" else "")
 
 
 def line(tokens: int, form: str, cell: dict[str, float] | float) -> str:
@@ -107,7 +105,8 @@ def line(tokens: int, form: str, cell: dict[str, float] | float) -> str:
     return f"{tokens:>7}  {form:<12} " + " ".join(f"{s:>11.3f}" for s in seconds) + f" {cell['peak'] / 1e6:>11.0f}"
 
 
-def compare(arguments: argparse.Namespace) -> None:
+def compare(arguments: argparse.Namespace) -> list[Ratio]:
+    ratios = []
     print(f"{machine(arguments.device)}; d = {arguments.dim}, {arguments.experts} experts, float32")
     heads = ("forward s", "backward s", "both s", "processor s", "peak MB")
     print(f"{'tokens':>7}  {'form':<12} " + " ".join(f"{head:>11}" for head in heads))
@@ -120,6 +119,10 @@ def compare(arguments: argparse.Namespace) -> None:
             faster = (whole["forward"] + whole["backward"]) / (streamed["forward"] + streamed["backward"])
             work, memory = (whole[key] / streamed[key] for key in ("processor", "peak"))
             print(f"{'':>9}materialised / streamed: time {faster:.2f}, processor {work:.2f}, memory {memory:.1f}")
+            measured = f"Soft MoE streamed, forward and backward, {tokens:,} tokens"
+            for what, ratio in (("CPU time" if arguments.device == "cpu" else "time", work), ("memory", memory)):
+                ratios.append(Ratio(measured, "whole dispatch matrix", what, ratio))
+    return ratios
 
 
 def main() -> None:
@@ -131,7 +134,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="passes of each cell; the fastest is printed")
     parser.add_argument("--limit", type=float, default=12.0, help="most gigabytes that a cell may need")
     parser.add_argument("--cell", choices=FORMS, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parse(parser, small={"tokens": [4096], "repeats": 2})
     if arguments.cell:
         tokens = arguments.tokens[0]
         measured = measure(
@@ -139,7 +142,7 @@ def main() -> None:
         )
         print(json.dumps(measured))
     else:
-        compare(arguments)
+        write_ratios(arguments, compare(arguments))
 
 
 if __name__ == "__main__":
