@@ -26,6 +26,7 @@ COMMANDS = {
         "benchmark.exchange.check",
         "hold a folder of one's own to what holds for every network, data set and run",
     ),
+    "export": ("benchmark.exchange.export", "a trained run for MONAI or in nnU-Net's words; all results as a table"),
     "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
     "fetch-weights": ("benchmark.data.fetch_weights", "a released file of weights: download or find it, and check it"),
