@@ -24,7 +24,11 @@ python -m monai.bundle run --config_file configs/inference.json
 python -m monai.bundle run --config_file configs/inference.json --dataset_dir IMAGES --output_dir OUT
 ```
 
-Or, without MONAI's runner:
+MONAI's command needs the package fire; without it, or without MONAI's runner:
+
+```
+python -c "from monai.bundle import run; run(config_file='configs/inference.json')"
+```
 """,
     "nnunet": """\
 `dataset.json` and `plans.json` say in nnU-Net's words what the network was trained on and how images are prepared,

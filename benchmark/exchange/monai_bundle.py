@@ -74,9 +74,13 @@ def metadata(exported: Exported) -> dict[str, Any]:
 
 
 def inference(exported: Exported) -> dict[str, Any]:
-    """inference.json: MONAI's evaluator around the carried preparation, and MONAI's own sliding window."""
+    """inference.json: MONAI's sliding window between the carried preparation and its way back."""
     return {
-        "imports": ["$import torch", f"$from {NAME}.exchange.portable import Predictor, WindowNetwork, cases_in"],
+        "imports": [
+            "$import torch",
+            *(f"$from {NAME}.exchange.portable import {name}" for name in ("Predictor", "WindowNetwork", "cases_in")),
+            f"$from {PARTS} import label_all",  # MONAI reads one name from each of these lines
+        ],
         "bundle_root": ".",
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/predictions'",
@@ -89,15 +93,7 @@ def inference(exported: Exported) -> dict[str, Any]:
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": inferer(exported),
         "postprocessing": {"_target_": f"{PARTS}.WriteLabels", "predictor": "@predictor", "folder": "@output_dir"},
-        "evaluator": {
-            "_target_": "SupervisedEvaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-        },
-        "run": ["$@evaluator.run()"],
+        "run": ["$label_all(@dataloader, @network, @inferer, @postprocessing, @device)"],
     }
 
 

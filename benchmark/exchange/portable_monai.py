@@ -4,7 +4,7 @@ made."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +53,13 @@ class WriteLabels:
             labels = self.predictor.restore(predicted, meta)
         self.predictor.write(labels, meta, self.folder / f"{data['case']}.nii.gz")
         return data
+
+
+@torch.no_grad()
+def label_all(
+    cases: Iterable[Mapping[str, Any]], network: nn.Module, inferer: Inferer, write: WriteLabels, device: torch.device
+) -> None:
+    """Label every case of a loader of one case per batch. MONAI's evaluators would do the same, and need ignite."""
+    for case in cases:
+        predicted = inferer(case["image"].to(device), network)
+        write({"case": case["case"][0], "meta": case["meta"][0], "pred": predicted[0]})

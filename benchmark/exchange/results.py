@@ -15,8 +15,8 @@ from typing import Any
 from benchmark.catalog.catalog import Catalog
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
-from benchmark.evidence.noise import INTERVAL_LEVEL
 from benchmark.evidence.rebuilt import read_compare
+from benchmark.evidence.verdict import INTERVAL_LEVEL
 from benchmark.files import csv_text, write_json, write_text
 from benchmark.layout import Layout
 from benchmark.progress import say
