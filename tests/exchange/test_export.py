@@ -1,4 +1,4 @@
-"""Exported runs label images as `retable predict` does, in a process that has no Retable; results go out as they are."""
+"""Exported runs label images as `retable predict` does, in a process that has no Retable; results go out as built."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from benchmark.catalog import load_catalog
 from benchmark.cli import main
 from benchmark.data.store import PreparedStore
 from benchmark.errors import EXIT_INPUT
+from benchmark.evidence.rebuilt import COMPARE_COLUMNS
 from benchmark.exchange.carry import renamed
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.layout import Layout
@@ -156,12 +157,14 @@ def test_what_cannot_be_exported_is_refused(words, message, tmp_path, monkeypatc
     assert message in capsys.readouterr().err and not any(tmp_path.iterdir())
 
 
-COMPARED = """\
-row,column,published,rebuilt,spread,n,seeds,interval_lower,interval_upper,interval_over,delta,band,band_source,verdict,reading,runs,origin,config_digest,code_version,convention,also,star
-nnU-Net,Overall,83.44,34.0669,,4,1,30.1000,38.2000,cases,-49.3731,,,not comparable (demo scale),,swin_smt/totalseg/nnunet/seed0,,0123abcd,0.1.0,swin_smt,,
-nnU-Net,Params (M),370.74,31.2890,,,,,,,-339.4510,,,below,see the ledger,swin_smt/totalseg/nnunet/seed0,,,,,,
-nnU-Net,Time (s),300,,,,,,,,,,,not attempted (no GPU),,swin_smt/totalseg/nnunet/seed0,,,,,,
-"""
+RUN = {"row": "nnU-Net", "runs": VOLUMES}
+CELLS = (
+    {"column": "Overall", "published": "83.44", "rebuilt": "34.0669", "n": "4", "seeds": "1", "interval_lower": "30.1",
+     "interval_upper": "38.2", "interval_over": "cases", "verdict": "not comparable (demo scale)",
+     "config_digest": "0123abcd", "convention": "swin_smt"},
+    {"column": "Params (M)", "published": "370.74", "rebuilt": "31.2890", "reading": "see the ledger"},
+    {"column": "Time (s)", "published": "300", "verdict": "not attempted (no GPU)"},
+)  # fmt: skip
 TEXT = {"type": "string"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 SCHEMA = {  # what eval.schema.json 0.2.1 of Every Eval Ever asks of the keys that we write
@@ -221,7 +224,10 @@ SCHEMA = {  # what eval.schema.json 0.2.1 of Every Eval Ever asks of the keys th
 def rebuilt(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results/demo").mkdir(parents=True)
-    (tmp_path / "results/demo/table1_totalseg.compare.csv").write_text(COMPARED)
+    with (tmp_path / "results/demo/table1_totalseg.compare.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, COMPARE_COLUMNS, restval="")
+        writer.writeheader()
+        writer.writerows(RUN | cell for cell in CELLS)
     return tmp_path
 
 
