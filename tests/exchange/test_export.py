@@ -19,7 +19,9 @@ import torch
 from benchmark import lineage
 from benchmark.catalog import load_catalog
 from benchmark.cli import main
+from benchmark.data.source import load_source
 from benchmark.data.store import PreparedStore
+from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT
 from benchmark.evidence.rebuilt import COMPARE_COLUMNS
 from benchmark.exchange.carry import renamed
@@ -60,10 +62,8 @@ def stages(run: str, *, subjects: int) -> Layout:
 
 def give_images(layout: Layout, run: str, folder: Path) -> list[str]:
     """Copies of the predicted cases' images, under their names."""
-    from benchmark.datasets import get_dataset
-
-    config = load_catalog().run(run, "demo")
-    cases = get_dataset(config.dataset).find_cases(Path(read_json(layout.source(config.dataset))["root"]))
+    dataset = load_catalog().run(run, "demo").dataset
+    cases = get_dataset(dataset).find_cases(Path(load_source(Path(layout.source(dataset)), dataset)["root"]))
     wanted = read_json(layout.predicted(run))["cases"]
     folder.mkdir()
     for case in cases:
