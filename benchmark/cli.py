@@ -22,6 +22,11 @@ COMMANDS = {
     "schedule": ("benchmark.cost.schedule", "when everything would be finished on so many GPUs, simulated"),
     "explain": ("benchmark.audit.explain", "one cell: printed, rebuilt, the verdict and why, and the whole derivation"),
     "new": ("benchmark.catalog.new", "a skeleton of one's own method, data set or paper"),
+    "check": (
+        "benchmark.exchange.check",
+        "hold a folder of one's own to what holds for every network, data set and run",
+    ),
+    "export": ("benchmark.exchange.export", "a trained run for MONAI or in nnU-Net's words; all results as a table"),
     "schema": ("benchmark.jobs.schema", "write the JSON schemas and the default configuration"),
     "fetch": ("benchmark.data.fetch", "download a dataset, or note where a local copy is"),
     "fetch-weights": ("benchmark.data.fetch_weights", "a released file of weights: download or find it, and check it"),

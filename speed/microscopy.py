@@ -34,7 +34,7 @@ from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
 from benchmark.datasets.neurips_cellseg import three_channels
 from benchmark.images.pictures import read_picture
-from benchmark.inference.predict import predict_image
+from benchmark.inference.image import predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.progress import track
 from benchmark.scoring.cases import score_case

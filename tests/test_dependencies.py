@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evidence": {"catalog", "datasets", "images", "scoring"},
     "audit": {"catalog", "datasets", "evidence"},
     "page": {"audit", "catalog", "cost", "datasets", "evidence", "images", "models", "scoring"},
+    "exchange": {"catalog", "cost", "data", "datasets", "evidence", "images", "inference", "models", "scoring"},
     "jobs": {"catalog", "cost", "data", "datasets", "images", "scoring"},
 }
 REGISTRIES = {  # what catalog reads

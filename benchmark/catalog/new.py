@@ -111,7 +111,7 @@ def new_dataset(name: str, folder: Path, data: Path, *, folds: int | None = None
     _begin(folder)
     written = {key: yaml.safe_dump(value, default_flow_style=True, width=4096).removesuffix("\n...\n").strip()
                for key, value in facts.items()}  # fmt: skip
-    written |= {"suffix": NnUnetRaw.frame_suffix, "folds": folds or OwnNnUnet.folds, "splits": splits or "''"}
+    written |= {"suffix": NnUnetRaw.frame_suffix, "folds": str(folds or OwnNnUnet.folds), "splits": splits or "''"}
     _write(folder / "datasets" / f"{name}.yaml", "dataset.yaml", **written)
     dataset = OwnNnUnet.from_yaml(str(folder / "datasets" / f"{name}.yaml"))
     cases = [found for found in dataset.find_cases(data) if found.labels]

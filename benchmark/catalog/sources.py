@@ -9,6 +9,7 @@ from pydantic import Field
 from benchmark.catalog.reading import read_yaml, validate
 from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
+from benchmark.own import own_files
 from benchmark.settings import Settings, Training
 
 
@@ -43,7 +44,9 @@ class Source(Settings):
         return None if self.slices_per_case is None else self.test_cases * self.slices_per_case
 
 
-PICTURES = {"endovis17", "neurips_cellseg"}  # single images; every other dataset has volumes
+def has_volumes(dataset: str) -> bool:
+    """Whether its images are volumes, which 2-D networks see slice by slice, and not single pictures."""
+    return get_dataset(dataset).spatial_dims == 3
 
 
 def load_sources(folder: str | Path) -> dict[str, Source]:
@@ -59,9 +62,13 @@ def load_sources(folder: str | Path) -> dict[str, Source]:
 def source_of(sources: dict[str, Source], name: str) -> Source:
     """Facts of one dataset; sizes and splits of its module, where that exists, come first.
 
+    One of one's own needs no entry: its cases are counted in its folder.
+
     Raises:
-        InputError: the file has no entry of that name.
+        InputError: the file has no entry of that name, or the folder of one's own has no such cases.
     """
+    if name in own_files("datasets", ".yaml"):
+        return _own_source(name)
     if name not in sources:
         raise InputError(
             f"dataset {name!r} has no facts", where="datasets.yaml", remedy="add an entry with licence, account, cases"
@@ -76,3 +83,17 @@ def source_of(sources: dict[str, Source], name: str) -> Source:
         "test_cases": dataset.split_counts.get("test", sources[name].test_cases),
     }
     return sources[name].model_copy(update=update)
+
+
+def _own_source(name: str) -> Source:
+    dataset = get_dataset(name)
+    parts = [case.split for case in dataset.find_cases(Path(dataset.folder))] if dataset.folder else []
+    return Source(
+        title=dataset.title,
+        source=dataset.homepage or dataset.folder,
+        licence=dataset.licence,
+        account="none",
+        archive=dataset.folder,
+        training_cases=parts.count("train") or dataset.split_counts.get("train", 0),
+        test_cases=parts.count("test") or dataset.split_counts.get("test", 0),
+    )

@@ -28,7 +28,7 @@ from benchmark.cost.cost import rows_of_target
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.files import write_text
-from benchmark.inference.predict import predict_image
+from benchmark.inference.image import predict_image
 from benchmark.models.registry import build_for_run
 from benchmark.progress import say
 from benchmark.settings import RunConfig

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.published import UNITS, parse_published
-from benchmark.catalog.sources import PICTURES, Source, load_sources, source_of
+from benchmark.catalog.sources import Source, has_volumes, load_sources, source_of
 from benchmark.cost.budget import (
     Counted,
     Rate,
@@ -141,7 +141,7 @@ class Planner:
     def _plan(self, run: str) -> RunPlan:
         config = self.catalog.run(run, self.scale)
         source, dimension = self.source(config.dataset), len(config.training.patch)
-        volumes = config.dataset not in PICTURES
+        volumes = has_volumes(config.dataset)
         trained = config.training_id == run
         samples = self._samples(config) if trained else 0
         counted, method = (None, "not estimated at demo scale") if self.scale == "demo" else self._network(run)
@@ -173,7 +173,7 @@ class Planner:
     def _samples(self, config: RunConfig) -> int | None:
         """Samples of one epoch, over all stores that a training reads; None where one is unknown."""
         samples = [
-            self.source(store.dataset).training_samples(config.training, volumes=store.dataset not in PICTURES)
+            self.source(store.dataset).training_samples(config.training, volumes=has_volumes(store.dataset))
             for store in config.stores
         ]
         return None if None in samples else sum(filter(None, samples))

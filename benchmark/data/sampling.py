@@ -213,9 +213,9 @@ def whole_box(case: PreparedCase, margin: float | None) -> tuple[list[int], list
     shape, slices = list(case.labels.shape), case.meta.get("foreground_slices")
     if margin is None or not slices or not slices[0]:
         return [0] * len(shape), shape
-    bounds = [(labelled[0], labelled[-1] + 1) for labelled in slices]
-    start, stop = enlarged_box(*zip(*bounds, strict=True), case.meta["spacing"], margin, shape)
-    return start, [last - first for first, last in zip(start, stop, strict=True)]
+    first, last = [labelled[0] for labelled in slices], [labelled[-1] + 1 for labelled in slices]
+    start, stop = enlarged_box(first, last, case.meta["spacing"], margin, shape)
+    return start, [end - begin for begin, end in zip(start, stop, strict=True)]
 
 
 def enlarged_box(

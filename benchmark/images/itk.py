@@ -82,7 +82,10 @@ def _opened(path: Path) -> ImageFileReader:
     with path.open("rb") as file:
         _read_header(file, path)
     reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO(READERS[ending_of(path, tuple(READERS))])
+    ending = ending_of(path, tuple(READERS))
+    if ending is None:
+        raise ValueError(f"no image in the form of ITK: {path.name}")
+    reader.SetImageIO(READERS[ending])
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -95,8 +98,9 @@ def _grid_of(reader: ImageFileReader, path: Path) -> Grid:
     import SimpleITK
 
     axes, channels = reader.GetDimension(), reader.GetNumberOfComponents()
-    affine, sides = _affine(reader, min(axes, 3), axes)
-    check_affine(affine, sides, path)
+    affine, voxel = _affine(reader, min(axes, 3), axes)
+    check_affine(affine, voxel, path)
+    sides = voxel.tolist()
     shape = [int(side) for side in reader.GetSize()]
     while len(shape) > 3 and shape[-1] == 1:
         shape.pop()
@@ -109,19 +113,19 @@ def _grid_of(reader: ImageFileReader, path: Path) -> Grid:
         raise InputError(
             "this is not an image", where=path, expected="at least two axes of numbers", found=f"{dtype} of {shape}"
         )
-    return Grid(tuple(shape), affine, tuple(map(float, sides)), dtype, offset=0, slope=1, intercept=0, description="")
+    return Grid(tuple(shape), affine, tuple(sides), dtype, offset=0, slope=1, intercept=0, description="")
 
 
 def _affine(reader: ImageFileReader, kept: int, axes: int) -> tuple[np.ndarray, np.ndarray]:
     """Voxel → RAS+ world [4, 4] in mm, and the sides of a voxel along the first two or three axes, as float32 holds
     them; of a picture, the third axis is 1 mm along the z of the world."""
-    sides = np.float32(reader.GetSpacing()[:kept]).astype(np.float64)
+    sides = np.asarray(reader.GetSpacing()[:kept], np.float32).astype(np.float64)
     affine = np.eye(4)
     directions = np.reshape(reader.GetDirection(), (axes, axes))[:kept, :kept]
     affine[:kept, :kept] = directions * np.asarray(reader.GetSpacing()[:kept])
     affine[:kept, 3] = reader.GetOrigin()[:kept]
     affine[:3] *= LPS_TO_RAS[:, None]
-    return np.float32(affine).astype(np.float64) + 0.0, sides  # + 0.0: no -0.0
+    return affine.astype(np.float32).astype(np.float64) + 0.0, sides  # + 0.0: no -0.0
 
 
 def _read_header(file: BinaryIO, path: Path) -> dict[str, str]:

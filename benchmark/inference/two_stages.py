@@ -40,14 +40,15 @@ def find_box(
         InputError: the network has no first stage, or it gives NaN.
     """
     stage, shape = settings.first_stage, list(image.shape[1:])
-    if stage is None or not hasattr(network, "first_stage"):
+    coarse = getattr(network, "first_stage", None)
+    if stage is None or not isinstance(coarse, nn.Module):
         raise InputError(
             "the network has no first stage",
             expected="a network such as phtrans with the option first_stage",
             remedy="set inference.first_stage to null, or choose that option",
         )
     small = fit_slice(image.cpu().numpy(), stage.patch, settings)
-    scores = logits_of(network.first_stage, torch.from_numpy(small)[None].to(device), settings.precision)[0]
+    scores = logits_of(coarse, torch.from_numpy(small)[None].to(device), settings.precision)[0]
     found = best_class(scores.float()).cpu().numpy()
     parts = cc3d.connected_components((found > 0).astype(np.uint8), connectivity=26)
     sizes = np.bincount(parts.ravel())[1:]

@@ -211,9 +211,11 @@ class Wiring:
         if target.target not in self._ready:  # asked thousands of times while the DAG is built
             rows = self.settings.rows.get(target.target)
             datasets = self.settings.datasets.get(target.target)
-            wanted = self.catalog.runs(target, scored=True, rows=rows)
-            if datasets is not None:
-                wanted = [run for run in wanted if self._run(run).dataset in datasets]
+            wanted = [
+                run
+                for run in self.catalog.runs(target, scored=True, rows=rows)
+                if datasets is None or self._run(run).dataset in datasets
+            ]
             self._ready[target.target] = [run for run in wanted if self._is_ready(run)]
         return self._ready[target.target]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Builder = TypeVar("Builder", bound="Callable[..., nn.Module]")
 
-NOT_NETWORKS = {"__init__", "registry", "released", "checkpoint_files", "weights_at_hand"}
+NOT_NETWORKS = {"__init__", "checks", "registry", "released", "checkpoint_files", "weights_at_hand"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class ModelEntry:
         prompted: it answers to points, by the methods `encode` and `decode` of `layers.sam.prompted`.
         joint: it has a head per dataset, by the options `heads` (classes of each) and `head` (the one that is used, or
             None where a training uses all), and its `forward` takes the number of each sample's dataset.
+        multiple_of: each side of its inputs has to be a multiple of this; those of a training patch are held to it.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelEntry:
     channels_last: bool = False
     prompted: bool = False
     joint: bool = False
+    multiple_of: int = 1
 
 
 _entries: dict[str, ModelEntry] = {}
@@ -65,6 +67,7 @@ def register(
     channels_last: bool = False,
     prompted: bool = False,
     joint: bool = False,
+    multiple_of: int = 1,
 ) -> Callable[[Builder], Builder]:
     """Class or function decorator that enters a network under `name`; the keywords are those of `ModelEntry`.
 
@@ -78,7 +81,7 @@ def register(
                 f"two networks are registered as {name!r}: {_entries[name].builder.__module__} and {builder.__module__}"
             )
         _entries[name] = ModelEntry(
-            name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last, prompted, joint
+            name, builder, dict(demo or {}), tuple(spatial_dims), decoder, channels_last, prompted, joint, multiple_of
         )
         return builder
 
@@ -146,6 +149,12 @@ def build(
         raise InputError(
             f"{name} takes {' or '.join(f'{d}-D' for d in entry.spatial_dims)} input",
             expected=f"spatial_shape of length {entry.spatial_dims}",
+            found=spatial_shape,
+        )
+    if any(side % entry.multiple_of for side in spatial_shape):
+        raise InputError(
+            f"{name} cannot be built for this patch",
+            expected=f"sides that are multiples of {entry.multiple_of}",
             found=spatial_shape,
         )
     _refuse_unknown_options(entry, options)

@@ -58,7 +58,7 @@ def _dataset(material: Material, planner: Planner, name: str) -> list[str]:
 
 
 def _weights(material: Material, plans: list[RunPlan]) -> list[list[str]]:
-    names = sorted({plan.weights for plan in plans} - {""})
+    names = sorted({name for plan in plans for name in plan.weights})
     sources = [(name, weight_source(name)) for name in names]
     return [
         [name, _at_hand(material, material.layout.weights(name)), source.file, size(source.bytes), source.licence]

@@ -213,7 +213,7 @@ def write_labels(path: Path, array: np.ndarray, *, geometry: Geometry) -> None:
     ending = ending_of(path.with_name(path.name.lstrip(".")))
     if ending in NIFTI:
         nib.save(nib.Nifti1Image(array.reshape(geometry.file_shape or geometry.shape), geometry.affine), path)
-    elif ending in ITK:
+    elif ending in ITK and geometry.affine is not None:
         write_volume(path, array.reshape(geometry.file_shape or geometry.shape), geometry.affine)
     elif ending in (".png", ".bmp"):
         Image.fromarray(array).save(path)

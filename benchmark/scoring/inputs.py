@@ -28,10 +28,11 @@ def places_of(
     if not predictions:
         predictions, maps = maps, []
     if reference is None or not predictions or maps:
+        given = maps or ([reference] if reference else [])
         raise InputError(
             "references and predictions are compared" if not maps else "predictions are given twice",
             expected="retable score REFERENCES PREDICTIONS, two folders or two files",
-            found=", ".join(map(str, maps or [reference])) if maps or reference else "none",
+            found=", ".join(map(str, given)) or "none",
         )
     return reference, list(predictions)
 

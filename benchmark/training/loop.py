@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
 from benchmark.training.feed import make_share, micro_batches
 from benchmark.training.journal import Journal
-from benchmark.training.objectives import Objective, Segmentation
+from benchmark.training.objectives import InRounds, Objective, Segmentation
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
 from benchmark.training.processes import (
     Processes,
@@ -153,14 +154,14 @@ class TrainingLoop:
             waited.append(time.perf_counter() - waiting)
             return self.objective(self.network, *batch, epoch=epoch)
 
-        further = getattr(self.objective, "further_rounds", 0)
-        if further:
-            self.objective.start()
-        losses = [self._learn(step, first)]
-        for number in range(further):
-            losses.append(
-                self._learn(step, lambda part, number=number: self.objective.again(self.network, part, number))
-            )
+        objective = self.objective
+        if not isinstance(objective, InRounds):
+            losses = [self._learn(step, first)]
+        else:
+            objective.start()
+            losses = [self._learn(step, first)]
+            for number in range(objective.further_rounds):
+                losses.append(self._learn(step, partial(objective.again, self.network, number=number)))
         seconds = time.perf_counter() - began
         return {
             "loss": float(sum(losses) / len(losses)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmark.catalog import load_catalog
-from benchmark.catalog.sources import PICTURES, load_sources, source_of
+from benchmark.catalog.sources import has_volumes, load_sources, source_of
 from benchmark.cost.budget import assumed_samples_per_second, assumptions
 from benchmark.cost.plan import footnotes, size
 from benchmark.cost.planner import Planner, jobs, totals
@@ -122,7 +122,6 @@ def test_every_dataset_has_facts() -> None:
 @pytest.mark.parametrize("name", sorted(set(available_datasets()) & set(load_sources(CATALOG.folder))))
 def test_facts_agree_with_the_modules(name: str) -> None:
     dataset, source = get_dataset(name), load_sources(CATALOG.folder)[name]
-    assert (dataset.spatial_dims == 2) == (name in PICTURES)
     if "train" in dataset.split_counts:
         assert dataset.split_counts["train"] == source.training_cases
     if dataset.download_bytes and source.download_bytes:
@@ -152,7 +151,7 @@ def _protocol_runs() -> dict[str, str]:
 def test_plan_and_training_agree_on_the_steps_of_an_epoch(protocol: str, tmp_path: Path) -> None:
     """Of a store that is as the facts say: so many cases, so many slices each."""
     config = CATALOG.run(_protocol_runs()[protocol])
-    volumes, cases, slices = config.dataset not in PICTURES, 5, 7
+    volumes, cases, slices = has_volumes(config.dataset), 5, 7
     shape = [6, 4, 3] if volumes else [6, 4]
     if volumes:
         shape[config.inference.slice_axis] = slices

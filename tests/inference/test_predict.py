@@ -20,7 +20,9 @@ from benchmark.data.store import PreparedStore, write_case
 from benchmark.errors import InputError
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.inference import predict
-from benchmark.inference.predict import predict_image, predict_run
+from benchmark.inference.image import predict_image
+from benchmark.inference.predict import predict_run
+from benchmark.inference.sliding_window import Window, predict_scores
 from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import Preparation, Resampling, RunConfig
 
@@ -293,4 +295,4 @@ def test_a_network_that_gives_nan_is_named_for_scores_too():
     with torch.no_grad():
         network.bias.fill_(float("nan"))
     with pytest.raises(InputError, match="NaN"):
-        predict.predict_scores(network, torch.zeros(1, 4, 4, 4), predict.Window((4, 4, 4)), device="cpu")
+        predict_scores(network, torch.zeros(1, 4, 4, 4), Window((4, 4, 4)), device="cpu")

@@ -1,30 +1,24 @@
-"""What every network promises, asked of all of them with their demo options.
-
-A network whose forward never reaches some parameters names them in its attribute `unused_parameters`, a tuple of
-`fnmatch` patterns over parameter names (data-parallel training needs to know).
-"""
+"""What every network promises, asked of all of them with their demo options: `benchmark.models.checks`, and more."""
 
 from __future__ import annotations
 
 import importlib
 import pickle
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatch
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
+from benchmark.models.checks import CHECKS, CLASSES, Subject, evaluate, loss, refusal_of_larger
 from benchmark.models.layers.swin_pyramid import SwinPyramid
-from benchmark.models.registry import ModelEntry, available_models, build, full_resolution, model_entry
+from benchmark.models.registry import available_models, full_resolution, model_entry
 
-CLASSES = 3
 # Networks that can recompute activations in the backward pass: every volumetric one of ours above 50 M parameters, and
 # those that share their parts.
 CHECKPOINTED = {
@@ -42,27 +36,7 @@ SUPERVISED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Case:
-    """One network with its demo options, in one of the input dimensions that it supports."""
-
-    name: str
-    dimensions: int
-
-    @property
-    def entry(self) -> ModelEntry:
-        return model_entry(self.name)
-
-    def shape(self) -> tuple[int, ...]:
-        """One side twice as long: a pyramid of five halvings would leave one voxel, which InstanceNorm refuses."""
-        side = {2: 64, 3: 32}[self.dimensions]
-        return (side,) * (self.dimensions - 1) + (2 * side,)
-
-    def build(self, shape: Sequence[int] | None = None, *, seed: int = 0, **options: Any) -> nn.Module:
-        torch.manual_seed(seed)
-        options = {**self.entry.demo, **options}
-        return build(self.name, in_channels=1, out_channels=CLASSES, spatial_shape=shape or self.shape(), **options)
-
+class Case(Subject):
     def takes(self, option: str) -> bool:
         try:
             self.build(**{option: True})
@@ -71,7 +45,7 @@ class Case:
         return True
 
 
-def all_cases() -> list[Case]:
+def all_cases() -> list[tuple[str, int]]:
     """Every registered network in every dimension; one that cannot be imported becomes a case that fails."""
     cases = []
     for name in available_models():
@@ -79,85 +53,44 @@ def all_cases() -> list[Case]:
             dimensions = model_entry(name).spatial_dims
         except Exception:
             dimensions = (0,)  # importing it again inside the test shows the traceback there
-        cases += [Case(name, d) for d in dimensions]
+        cases += [(name, d) for d in dimensions]
     return cases
 
 
-@pytest.fixture(scope="module", params=all_cases(), ids=lambda case: f"{case.name}-{case.dimensions}d")
+@pytest.fixture(scope="module", params=all_cases(), ids=lambda case: f"{case[0]}-{case[1]}d")
 def case(request: pytest.FixtureRequest) -> Case:
-    if request.param.dimensions == 0:
-        importlib.import_module(f"benchmark.models.{request.param.name}")
-    return request.param
+    name, dimensions = request.param
+    if dimensions == 0:
+        importlib.import_module(f"benchmark.models.{name}")
+    return Case(name, dimensions)
 
 
 @pytest.fixture(scope="module")
 def network(case: Case) -> nn.Module:
     """The network at demo scale. Tests leave its weights and mode (evaluation) as they find them."""
-    return case.build().eval()
+    return case.network
 
 
 @pytest.fixture(scope="module")
 def patch(case: Case) -> tuple[Tensor, Tensor]:
-    """Images [2, 1, *shape] and labels [2, *shape]: nested ellipsoids of three intensities under noise.
-
-    Two samples, since small convolutions of a single one miss PyTorch's fast CPU path.
-    """
-    axes = [torch.linspace(-1, 1, side) for side in case.shape()]
-    radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0).sqrt()
-    labels = torch.stack([(radius < outer).long() + (radius < 0.5).long() for outer in (0.9, 0.8)])
-    noise = 0.05 * torch.randn(labels.shape, generator=torch.Generator().manual_seed(0))
-    return (torch.tensor([0.1, 0.5, 0.9])[labels] + noise)[:, None], labels
+    return case.patch
 
 
 @pytest.fixture(scope="module")
-def logits(network: nn.Module, patch: tuple[Tensor, Tensor]) -> Tensor:
-    return evaluate(network, patch[0])
+def logits(case: Case) -> Tensor:
+    return case.logits
 
 
-@torch.no_grad()
-def evaluate(network: nn.Module, image: Tensor) -> Tensor:
-    return full_resolution(network(image))
+@pytest.mark.parametrize("check", CHECKS)
+def test_it_keeps_what_every_network_promises(case: Case, check: str) -> None:
+    assert CHECKS[check](case)
 
 
-def loss(network: nn.Module, image: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over all outputs, the labels brought to each one's size."""
-    output = network(image)
-    terms = []
-    for logits in output if isinstance(output, (list, tuple)) else [output]:
-        at_this_size = functional.interpolate(labels[:, None].float(), size=logits.shape[2:], mode="nearest")[:, 0]
-        terms.append(functional.cross_entropy(logits.float(), at_this_size.long()))
-    return torch.stack(terms).mean()
-
-
-def test_logits_have_input_size(logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
-    assert logits.shape == (2, CLASSES, *patch[0].shape[2:])
-    assert torch.isfinite(logits).all()
-
-
-def test_evaluation_is_deterministic_and_samples_do_not_mix(
-    network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]
-) -> None:
-    alone, again = evaluate(network, patch[0][1:]), evaluate(network, patch[0][1:])
-    assert torch.equal(alone, again)
-    torch.testing.assert_close(alone, logits[1:], rtol=1e-3, atol=1e-4)
-
-
-def test_other_sizes(case: Case) -> None:
-    """Oblongs whose sides are odd, or no multiple of anything a network halves by."""
-    rest = case.dimensions - 1
-    for shape in ((33,) + (29,) * rest, (47,) + (32,) * rest):
-        network = case.build(shape).eval()
-        assert evaluate(network, torch.rand(1, 1, *shape)).shape == (1, CLASSES, *shape)
-
-
-def test_a_built_network_takes_other_inputs_than_it_was_built_for(case: Case, network: nn.Module) -> None:
-    smaller, larger = (tuple(side + more for side in case.shape()) for more in (-3, 1))
-    assert evaluate(network, torch.rand(1, 1, *smaller)).shape == (1, CLASSES, *smaller)
-    if case.name in POSITION_TABLES:
-        with pytest.raises(ValueError, match=r"larger than .* which this network was built for"):
-            evaluate(network, torch.rand(1, 1, *larger))
-    else:
-        assert evaluate(network, torch.rand(1, 1, *larger)).shape == (1, CLASSES, *larger)
+def test_only_networks_with_position_tables_refuse_larger_inputs(case: Case) -> None:
+    refusal = refusal_of_larger(case)
+    assert (refusal is not None) == (case.name in POSITION_TABLES)
+    if refusal is not None:
+        assert re.search("larger than .* which this network was built for", refusal)
 
 
 PLANNED = {"nnunet", "umamba"}  # by nnU-Net's rules, which leave a side of less than eight no second stage
@@ -197,37 +130,6 @@ def test_an_input_of_other_dimensions_is_refused(case: Case) -> None:
 
 def test_a_network_is_prompted_if_and_only_if_it_says_so(case: Case, network: nn.Module) -> None:
     assert case.entry.prompted == hasattr(network, "mask_choice")  # test_sam asks each of them
-
-
-def test_state_dict_round_trip(case: Case, network: nn.Module, logits: Tensor, patch: tuple[Tensor, Tensor]) -> None:
-    other = case.build(seed=1).eval()
-    other.load_state_dict(network.state_dict(), strict=True)
-    assert torch.equal(evaluate(other, patch[0]), logits)
-
-
-def test_unknown_option_is_an_input_error(case: Case) -> None:
-    with pytest.raises(InputError, match=case.name):
-        case.build(no_such_option=1)
-
-
-def test_demo_is_small(network: nn.Module) -> None:
-    assert sum(parameter.numel() for parameter in network.parameters()) < 2_000_000
-
-
-def test_every_parameter_gets_a_gradient(case: Case, patch: tuple[Tensor, Tensor]) -> None:
-    network = case.build().train()
-    loss(network, *patch).backward()
-    check_gradients(network)
-
-
-def test_one_patch_is_learnt(case: Case, patch: tuple[Tensor, Tensor]) -> None:
-    """The loss halves within 30 steps, at the first learning rate that does (plain transformers want the lower)."""
-    histories = []
-    for rate in (1e-2, 3e-3):
-        histories.append(learn(case.build().train(), patch, rate))
-        if histories[-1][-1] < histories[-1][0] / 2:
-            return
-    pytest.fail(f"the loss did not halve: {histories}")
 
 
 def test_every_variant_is_in_a_ledger_and_in_its_modules_docstring() -> None:
@@ -305,27 +207,3 @@ def counted_activations(kept: list[int]) -> Iterator[None]:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield
     kept.append(sum(storages.values()))
-
-
-def learn(network: nn.Module, patch: tuple[Tensor, Tensor], rate: float) -> list[float]:
-    """The loss of at most 30 steps, ending early once it is halved."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trainable, lr=rate)
-    losses: list[float] = []
-    while len(losses) < 30 and (not losses or losses[-1] >= losses[0] / 2):
-        optimiser.zero_grad()
-        value = loss(network, *patch)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(trainable, 10.0)
-        optimiser.step()
-        losses.append(value.item())
-    return losses
-
-
-def check_gradients(network: nn.Module) -> None:
-    """A parameter without gradient has to match one of `unused_parameters`, and each of those has to match one."""
-    unused = {name for name, p in network.named_parameters() if p.requires_grad and p.grad is None}
-    patterns = getattr(network, "unused_parameters", ())
-    assert {name for name in unused if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
-    assert [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in unused)] == []
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_json
-from benchmark.inference.predict import load_network, predict_image
+from benchmark.inference.image import predict_image
+from benchmark.inference.predict import load_network
 from benchmark.models.registry import build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import RunConfig

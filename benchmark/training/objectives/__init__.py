@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,12 +17,21 @@ from benchmark.training.objectives.segmentation import own_classes
 
 
 class Objective(Protocol):
-    """From a network and the tensors of a batch, the images first, to a loss: a mean over the batch's samples.
-
-    One that has `further_rounds` is asked again, as `RefinedPrompts` says.
-    """
+    """From a network and the tensors of a batch, the images first, to a loss: a mean over the batch's samples."""
 
     def __call__(self, network: nn.Module, *batch: Tensor, epoch: int) -> Tensor: ...
+
+
+@runtime_checkable
+class InRounds(Objective, Protocol):
+    """An objective that asks again about the same batch, with an update after each round (`RefinedPrompts`)."""
+
+    @property
+    def further_rounds(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def again(self, network: nn.Module, part: int, number: int) -> Tensor: ...
 
 
 class Segmentation:

@@ -86,8 +86,8 @@ class RefinedPrompts:
         predicted = (last.logits[:, 0].sigmoid() > PROBABILITY).cpu().numpy()
         reference = last.masks.cpu().numpy() > 0
         found = [
-            error_points(*pair, count, np.random.default_rng((seed, REFINE_STREAM, index, number)))
-            for *pair, index in zip(predicted, reference, last.draws[:, 1].tolist(), strict=True)
+            error_points(mask, wanted, count, np.random.default_rng((seed, REFINE_STREAM, index, number)))
+            for mask, wanted, index in zip(predicted, reference, last.draws[:, 1].tolist(), strict=True)
         ]
         points, labels = (torch.from_numpy(np.stack(parts)) for parts in zip(*found, strict=True))
         return points.float().to(last.masks.device), labels.to(last.masks.device)

@@ -162,20 +162,23 @@ class PromptedSam(SegmentAnything):
         predicted IoU and the mask at low resolution, without gradients through the prompts.
 
         Raises:
-            ValueError: a query answers for all classes at once, so that it has no mask of its own.
+            ValueError: a query answers for all classes at once, so that it has no mask of its own; or there are neither
+                images nor an embedding.
         """
         if embedding is not None:
             return self._answer_again(Embedding(*embedding), points, labels, masks)
-        if points is not None:
+        if images is not None and points is not None:
             return self._answer(images, points, labels, keep=keep)
+        if images is None:
+            raise ValueError("neither images nor an embedding of them")
         batch, _, height, width = images.shape
         queries = 1 if self.mask_choice == "all" else self.classes
         places = [[[width * number // (queries + 1), height // 2]] for number in range(1, queries + 1)]
         points = torch.tensor(places, device=images.device, dtype=torch.float32).repeat(batch, 1, 1)
         labels = torch.ones(points.shape[:2], device=images.device, dtype=torch.long)
         image_index = torch.arange(batch, device=images.device).repeat_interleave(queries)
-        masks = self.decode(self.encode(images), points, labels, image_index)
-        logits = (masks if self.mask_choice == "all" else masks.best()).logits
+        answer = self.decode(self.encode(images), points, labels, image_index)
+        logits = (answer if self.mask_choice == "all" else answer.best()).logits
         logits = logits.reshape(batch, -1, height, width)
         return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
