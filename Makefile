@@ -14,7 +14,7 @@ demo: ROWS := --configfile demo/rows.yaml
 demo demo-all: .venv/installed
 	@flock --nonblock results/.lock true || (echo "another demo is running here"; exit 1)
 	@flock results/.lock $(BIN)/snakemake --profile demo --unlock --quiet all
-	flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --config progress=true
+	flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --config scale=demo progress=true
 	@flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --report results/demo/report.html --quiet all
 	@echo "page:   $(CURDIR)/results/demo/index.html"
 	@echo "report: $(CURDIR)/results/demo/report.html"

@@ -166,6 +166,8 @@ def _value(config: RunConfig, places: Sequence[Settings], key: str) -> object:
     known = places if first in EDGES else (config, config.model, *places)
     value: object = next(getattr(place, first) for place in known if hasattr(place, first))
     for part in rest:
+        if value is None:  # at demo scale a whole group may be left out
+            return None
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
 

@@ -73,10 +73,16 @@ def count_flops(network: nn.Module, input_shape: Sequence[int]) -> Flops:
 
 @contextmanager
 def counting() -> Iterator[Flops]:
-    """Everything computed inside is added to the yielded `Flops`."""
+    """Everything computed inside is added to the yielded `Flops`.
+
+    Where only deterministic algorithms are allowed torch takes some operators apart, which must not change a count.
+    """
     flops = Flops()
     scan = sys.modules.get(SCAN_MODULE)  # absent unless a network that scans has been imported
     with ExitStack() as stack:
+        stack.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled(),
+                       warn_only=torch.is_deterministic_algorithms_warn_only_enabled())  # fmt: skip
+        torch.use_deterministic_algorithms(False)
         if scan is not None:
             observer = _scan_observer(flops)
             scan.observers.append(observer)

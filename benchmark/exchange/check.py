@@ -22,7 +22,7 @@ from benchmark.cost.meta import build_on_meta
 from benchmark.cost.parameters import count_parameters
 from benchmark.cost.planner import Planner
 from benchmark.data.verify import check_case
-from benchmark.datasets import get_dataset
+from benchmark.datasets import Case, get_dataset
 from benchmark.errors import InputError
 from benchmark.models.checks import CHECKS, CheckFailed, Subject
 from benchmark.models.registry import available_models, build_for_run, model_entry
@@ -93,7 +93,7 @@ def check_network(name: str) -> Iterator[Finding]:
         return
     for dimensions in model_entry(name).spatial_dims:
         subject = Subject(name, dimensions)
-        built = _finding(f"{name} {dimensions}-D", "builds", lambda subject=subject: _built(subject.network))
+        built = _finding(f"{name} {dimensions}-D", "builds", partial(_built, subject))
         yield built
         if built.passed:
             for check, function in CHECKS.items():
@@ -104,8 +104,8 @@ def _dimensions(dimensions: tuple[int, ...]) -> str:
     return " and ".join(f"{number}-D" for number in dimensions)
 
 
-def _built(network: nn.Module) -> str:
-    return f"{type(network).__name__} with its demo options"
+def _built(subject: Subject) -> str:
+    return f"{type(subject.network).__name__} with its demo options"
 
 
 def check_dataset(name: str) -> Iterator[Finding]:
@@ -145,12 +145,14 @@ def dataset_problem(name: str) -> tuple[str, str]:
 def _cases(name: str) -> str:
     dataset = get_dataset(name)
     cases = dataset.find_cases(Path(dataset.folder))
-    first = {part: next((case for case in cases if case.split == part), None) for part in ("train", "test")}
-    if missing := [part for part, case in first.items() if case is None]:
+    first: dict[str, Case] = {}
+    for case in cases:
+        first.setdefault(case.split, case)
+    if missing := [part for part in ("train", "test") if part not in first]:
         raise CheckFailed(
             f"no case to {' or to '.join(missing)} among {len(cases)}", "see fold, folds and splits_file in its yaml"
         )
-    for case in first.values():
+    for case in (first["train"], first["test"]):
         if faults := check_case(name, case)[2]:
             fault = faults[0]
             raise CheckFailed(
@@ -241,9 +243,7 @@ def _finding(subject: str, check: str, function: Check) -> Finding:
 def _place(error: Exception) -> str:
     """The innermost line of a file of one's own that an error came from; else where to see all of it."""
     own = {
-        str(path)
-        for kind, ending in (("networks", ".py"), ("datasets", ".py"))
-        for path in own_files(kind, ending).values()
+        str(path) for files in (own_files("networks", ".py"), own_files("datasets", ".py")) for path in files.values()
     }
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
     if frames:

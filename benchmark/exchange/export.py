@@ -135,12 +135,16 @@ def export_run(catalog: Catalog, layout: Layout, run: str, scale: Scale, to: str
 
 
 def refuse_inexpressible(catalog: Catalog, config: RunConfig) -> None:
-    """Raises InputError for runs that label no image by the image alone."""
-    reason = catalog.made_elsewhere(config.run)
-    if config.inference.method == "prompted":
+    """Raises InputError for runs that label no image by the image alone, or in a way that no export has."""
+    reason, inference = catalog.made_elsewhere(config.run), config.inference
+    if inference.method == "prompted":
         reason = "it is told a point of every structure, which no image has beside it"
     elif config.training.objective == "masked_images":
         reason = "it reconstructs images and labels none"
+    elif inference.first_stage is not None:
+        reason = "it has two stages"
+    elif inference.enlarged != "labels":
+        reason = f"it enlarges {inference.enlarged} and labels these"
     if reason:
         raise InputError(f"{config.run} cannot be exported: {reason}", remedy="choose a run that labels images alone")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
 from benchmark.files import atomic_path, write_json
@@ -26,8 +27,7 @@ SCHEMES = {
     "unit": "RescaleTo01Normalization",
     "none": "NoNormalization",
 }
-CLASSES = {"PlainConvUNet": "n_conv_per_stage", "ResidualEncoderUNet": "n_blocks_per_stage"}
-UNETS = "dynamic_network_architectures.architectures.unet."
+CLASSES = {PlainConvUNet: "n_conv_per_stage", ResidualEncoderUNet: "n_blocks_per_stage"}
 
 
 def write_nnunet(exported: Exported, out: Path) -> None:
@@ -86,20 +86,20 @@ def plans_json(exported: Exported) -> dict[str, Any]:
 
 def architecture(network: nn.Module) -> dict[str, Any]:
     """Class and arguments of nnU-Net's own U-Nets; of other networks a null class."""
-    name = next((kind.__name__ for kind in type(network).__mro__ if kind.__name__ in CLASSES), None)
-    if name is None:
+    if not isinstance(network, (PlainConvUNet, ResidualEncoderUNet)):
         return {"network_class_name": None, "arch_kwargs": {}, "_kw_requires_import": []}
+    kind = next(kind for kind in CLASSES if isinstance(network, kind))
     encoder, decoder = network.encoder, network.decoder
     stages = [len(getattr(stage, "blocks", ())) or len(stage[-1].convs) for stage in encoder.stages]
     return {
-        "network_class_name": UNETS + name,
+        "network_class_name": _dotted(kind),
         "arch_kwargs": {
             "n_stages": len(encoder.strides),
             "features_per_stage": list(encoder.output_channels),
             "conv_op": _dotted(encoder.conv_op),
             "kernel_sizes": [list(sides) for sides in encoder.kernel_sizes],
             "strides": [list(sides) for sides in encoder.strides],
-            CLASSES[name]: stages,
+            CLASSES[kind]: stages,
             "n_conv_per_stage_decoder": [len(stage.convs) for stage in decoder.stages],
             "conv_bias": encoder.conv_bias,
             "norm_op": _dotted(encoder.norm_op),

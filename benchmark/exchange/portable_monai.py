@@ -4,7 +4,7 @@ made."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class WholeImages(Inferer):
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
+        """`network`: of windows, which whole images have no use for; the predictor has its own."""
         labels = predict_image(self.predictor.network, inputs[0].cpu(), self.predictor.config, device=inputs.device)
         return labels[None, None].float()
 

@@ -135,7 +135,7 @@ HALVED = "features = functional.interpolate(functional.avg_pool2d(features, 16),
         ("raises", {"forward": "features.no_such_thing"}, "output", ["AttributeError", "raises.py:20: "]),
         ("none", {"edit": ("return self.last(features)", "")}, "output", ["forward gives a NoneType"]),
         ("unbuilt", {"init": "raise ValueError('width')"}, "builds", ["unbuilt cannot be built: width"]),
-        ("typo", {"edit": ('"typo"', '"tpyo"')}, "registered", ['@register("typo")']),
+        ("renamed", {"edit": ('"renamed"', '"other"')}, "registered", ['@register("renamed")']),
         ("unread", {"edit": ("import torch", "import nothing_of_that_name")}, "registered", ["nothing_of_that_name"]),
     ],
 )

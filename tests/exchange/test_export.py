@@ -144,6 +144,8 @@ def test_nnunets_own_class_takes_the_weights(tmp_path, monkeypatch):
     ("words", "message"),
     [
         (["moe_sam/acdc-prompt/sam/seed0", "out", "--to", "nnunet"], "told a point"),
+        (["m4oe/flare22-liu/liu/seed0", "out", "--to", "monai-bundle"], "it has two stages"),
+        (["m4oe/flare22-med3d/med3d/seed0", "out", "--to", "monai-bundle"], "it enlarges probabilities"),
         ([VOLUMES, "out", "--to", "csv"], "a run cannot be exported to csv"),
         (["results", "out", "--to", "nnunet"], "results cannot be exported to nnunet"),
         (["results", "out.csv", "--to", "csv"], "nothing is rebuilt here"),
