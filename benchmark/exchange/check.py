@@ -145,7 +145,7 @@ def dataset_problem(name: str) -> tuple[str, str]:
 def _cases(name: str) -> str:
     dataset = get_dataset(name)
     cases = dataset.find_cases(Path(dataset.folder))
-    first: dict[str, Case] = {}
+    first: dict[str | None, Case] = {}
     for case in cases:
         first.setdefault(case.split, case)
     if missing := [part for part in ("train", "test") if part not in first]:
@@ -242,9 +242,8 @@ def _finding(subject: str, check: str, function: Check) -> Finding:
 
 def _place(error: Exception) -> str:
     """The innermost line of a file of one's own that an error came from; else where to see all of it."""
-    own = {
-        str(path) for files in (own_files("networks", ".py"), own_files("datasets", ".py")) for path in files.values()
-    }
+    files = (*own_files("networks", ".py").values(), *own_files("datasets", ".py").values())
+    own = {str(path) for path in files}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
     if frames:
         return f"look at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}"

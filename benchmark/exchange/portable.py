@@ -136,12 +136,17 @@ class Predictor:
 def cases_in(folder: str | Path, channels: int) -> list[dict[str, Any]]:
     """The cases of a folder: files <case>.… or, one per channel, <case>_0000.…, as nnU-Net names them.
 
+    Higher numbers than the channels have belong to the name of a case: amos_0507.
+
     Raises:
         InputError: there is none, or one has some of the channels only.
     """
     found: dict[str, list[str]] = {}
     for path in sorted(images_in(Path(folder))):
-        found.setdefault(CHANNEL.sub("", stem_of(path)), []).append(str(path))
+        name = stem_of(path)
+        channel = CHANNEL.search(name)
+        case = name[: channel.start()] if channel and int(channel[1]) < channels else name
+        found.setdefault(case, []).append(str(path))
     if not found:
         raise InputError("there is no image", where=folder, expected="<case>.nii.gz, or <case>_0000.nii.gz per channel")
     if odd := _odd(found.values(), channels):

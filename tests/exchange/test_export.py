@@ -22,9 +22,10 @@ from benchmark.cli import main
 from benchmark.data.source import load_source
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
-from benchmark.errors import EXIT_INPUT
+from benchmark.errors import EXIT_INPUT, InputError
 from benchmark.evidence.rebuilt import COMPARE_COLUMNS
 from benchmark.exchange.carry import renamed
+from benchmark.exchange.portable import cases_in
 from benchmark.files import file_digest, read_json, write_json
 from benchmark.layout import Layout
 from benchmark.models.registry import build_for_run
@@ -48,8 +49,9 @@ def stages(run: str, *, subjects: int) -> Layout:
     store, trained = PreparedStore(Path(layout.prepared_for(config)).parent), Path(layout.trained(run))
     torch.manual_seed(0)
     network = build_for_run(config, in_channels=len(store.channels), out_channels=len(store.label_names) + 1)
-    for parameter in network.parameters():  # so that more than one class is seen
-        torch.nn.init.normal_(parameter, std=0.1)
+    for parameter in network.parameters():
+        if parameter.ndim > 1:  # biases as they are, near zero: none hides the other classes
+            torch.nn.init.normal_(parameter, std=0.1)
     trained.parent.mkdir(parents=True)
     weights = trained.with_name("final.safetensors")
     write_weights(weights, network)
@@ -61,10 +63,10 @@ def stages(run: str, *, subjects: int) -> Layout:
 
 
 def give_images(layout: Layout, run: str, folder: Path) -> list[str]:
-    """Copies of the predicted cases' images, under their names."""
+    """Copies of the first two predicted cases' images, under their names."""
     dataset = load_catalog().run(run, "demo").dataset
     cases = get_dataset(dataset).find_cases(Path(load_source(Path(layout.source(dataset)), dataset)["root"]))
-    wanted = read_json(layout.predicted(run))["cases"]
+    wanted = sorted(read_json(layout.predicted(run))["cases"])[:2]
     folder.mkdir()
     for case in cases:
         if case.id in wanted:
@@ -94,8 +96,11 @@ def assert_same_labels(found: Path, expected: Path, cases: list[str]) -> None:
     assert len(classes) > 2
 
 
-@pytest.mark.parametrize(("run", "subjects"), [(VOLUMES, 14), (SLICES, 6), (WHOLE, 10)])
-def test_a_bundle_and_its_script_label_as_predict_does(run, subjects, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("run", "subjects", "origin"),
+    [(VOLUMES, 14, "paper: "), (SLICES, 6, "code: nnU-Net v2 trainer"), (WHOLE, 10, "paper: ")],
+)
+def test_a_bundle_and_its_script_label_as_predict_does(run, subjects, origin, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     layout = stages(run, subjects=subjects)
     assert main(["export", run, "out", "--to", "monai-bundle", "--scale", "demo"]) == 0
@@ -109,7 +114,7 @@ def test_a_bundle_and_its_script_label_as_predict_does(run, subjects, tmp_path, 
     assert {"version", "monai_version", "pytorch_version", "task", "network_data_format"} <= set(metadata)
     config = load_catalog().run(run, "demo")
     card = (out / "README.md").read_text()
-    assert "Demo scale" in card and config.digest in card and "licence" in card and "paper: " in card
+    assert "Demo scale" in card and config.digest in card and "licence" in card and origin in card
     assert main(["export", run, "out", "--to", "monai-bundle", "--scale", "demo"]) == EXIT_INPUT  # it exists
 
 
@@ -157,6 +162,29 @@ def test_what_cannot_be_exported_is_refused(words, message, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert main(["export", *words, "--scale", "demo"]) == EXIT_INPUT
     assert message in capsys.readouterr().err and not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("names", "channels", "cases"),
+    [
+        (["amos_0507", "amos_0508"], 1, {"amos_0507": 1, "amos_0508": 1}),
+        (["a_0000", "b"], 1, {"a": 1, "b": 1}),
+        (["a_0000", "a_0001", "b", "c_0002"], 2, {"a": 2, "b": 1, "c_0002": 1}),
+    ],
+)
+def test_cases_of_a_folder(names, channels, cases, tmp_path):
+    for name in names:
+        (tmp_path / f"{name}.nii.gz").touch()
+    assert {one["case"]: len(one["image"]) for one in cases_in(tmp_path, channels)} == cases
+
+
+def test_a_folder_without_cases_or_with_parts_of_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no image"):
+        cases_in(tmp_path, 3)
+    for channel in range(2):
+        (tmp_path / f"a_000{channel}.nii.gz").touch()
+    with pytest.raises(InputError, match="some of its channels"):
+        cases_in(tmp_path, 3)
 
 
 RUN = {"row": "nnU-Net", "runs": VOLUMES}
