@@ -305,3 +305,11 @@ async def pass_over(dag: object, job: object, outputs: object) -> None:
     """In the place of Snakemake's own check after a job, which stops the workflow where an input is newer than what was
     made of it: where the clock of a file server or of one node is ahead, or files were copied from such a machine.
     """
+
+
+async def take_as_whole(dag: object) -> None:
+    """In the place of Snakemake's own check before a run, which makes everything anew that a killed job had begun.
+
+    Our files are moved into place whole, and the record of what made them is written last, so what is there counts.
+    Snakemake's marks did harm: behind a job that ran because of one, it looked at no other, and stopped halfway.
+    """

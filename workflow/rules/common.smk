@@ -7,7 +7,7 @@ from snakemake.dag import DAG
 from benchmark import fork_server
 from benchmark.errors import InputError
 from benchmark.forced import mark_forced
-from benchmark.jobs.changes import Changes, pass_over
+from benchmark.jobs.changes import Changes, pass_over, take_as_whole
 from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
 from benchmark.jobs.limits import TimeLimits
 from benchmark.jobs.products import Products
@@ -31,6 +31,7 @@ except InputError as error:
 if wiring.settings.progress:
     show_progress(logger)
 
+DAG.check_incomplete = take_as_whole
 DAG.check_output_mtime = pass_over  # times of files decide nothing here (changes.py)
 
 RESULTS = wiring.layout.root
