@@ -1,4 +1,4 @@
-"""After a kill between a job's last file and Snakemake's note of it: the file counts, and everything behind it is run."""
+"""After a kill between a job's last file and Snakemake's note of it, the file counts and all behind it is run."""
 
 from __future__ import annotations
 
