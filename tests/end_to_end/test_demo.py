@@ -27,10 +27,12 @@ TABLES = ("table1_totalseg", "table2_experts")
 FIGURES = [target for target in TARGETS if target.startswith("fig")]
 METRICS = ("dsc", "f1")  # of every scored table, where more is better
 # In the demo's few steps these know less than places alone; README says so. The rate of all rows is too high for the
-# Universal Model, whose heads are made by the network itself; a decoder of nine blocks a stage is slow.
+# Universal Model, whose heads are made by the network itself; a decoder of nine blocks a stage is slow; of its three
+# datasets M4oE learns CT with fifteen organs last.
 BELOW = {
     *(f"swin_smt/totalseg/{name}/seed0" for name in ("repuxnet", "swin_unetr-s", "unest", "universal_model")),
     "swin_umamba_dagger/abdomen_mri/swin_umamba_d-symmetric_decoder/seed0",
+    "m4oe/amos_ct/m4oe/seed0",
 }
 
 
@@ -88,7 +90,7 @@ def runs_of(target: str) -> list[str]:
     return [run for run in runs if chosen is None or catalog.run(run, "demo").dataset in chosen]
 
 
-RUNS = sorted({run for target in TARGETS for run in runs_of(target)})
+RUNS = sorted({run for target in TARGETS if TARGETS[target].kind == "table" for run in runs_of(target)})
 
 
 @pytest.mark.parametrize("target", ["table1_totalseg", *PARTLY])
@@ -98,7 +100,8 @@ def test_the_rows_that_are_asked_for_are_rebuilt_and_no_others(demo: Path, targe
     scored = [line for line in compared(demo, target) if columns[line["column"]].measure == "score"]
     rebuilt = {line["row"] for line in scored if line["rebuilt"]}
     assert rebuilt == set(ROWS.get(target, TARGETS[target].rows)) and len(rebuilt) > 1
-    assert all("not comparable" in line["verdict"] for line in scored if line["rebuilt"])
+    printed = [line for line in scored if line["published"] not in ("", "unreadable")]
+    assert all("not comparable" in line["verdict"] for line in printed if line["rebuilt"])
     assert all("not attempted" in line["verdict"] for line in scored if not line["rebuilt"] and line["published"])
 
 
