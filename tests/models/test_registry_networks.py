@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
 from benchmark.models.checks import CHECKS, CLASSES, Subject, evaluate, loss, refusal_of_larger
-from benchmark.models.layers.swin_pyramid import SwinPyramid
+from benchmark.models.layers.swin_pyramid import PyramidParts
 from benchmark.models.registry import available_models, full_resolution, model_entry
 
 # Networks that can recompute activations in the backward pass: every volumetric one of ours above 50 M parameters, and
@@ -148,7 +148,7 @@ def test_every_variant_is_in_a_ledger_and_in_its_modules_docstring() -> None:
     for name, option in variants:
         assert any(name in entry.split(":")[0] and option in entry for entry in described), (name, option)
         module = importlib.import_module(f"benchmark.models.{name}")
-        assert option in f"{module.__doc__} {model_entry(name).builder.__doc__} {SwinPyramid.__doc__}", (name, option)
+        assert option in f"{module.__doc__} {model_entry(name).builder.__doc__} {PyramidParts.__doc__}", (name, option)
 
 
 def test_compiles_in_training_without_a_graph_break(case: Case, patch: tuple[Tensor, Tensor]) -> None:

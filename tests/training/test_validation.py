@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -81,7 +79,7 @@ def test_voxels_that_nobody_labelled_do_not_count(store, tmp_path):
 
 def test_the_network_trains_on_afterwards(store):
     network = Threshold().train()
-    training = SimpleNamespace(patch=(6, 6, 6), sampling=SimpleNamespace(strategy="foreground_voxel"))
+    training = tiny_config(training={"patch": (6, 6, 6)}).training
     Validator(store, ["small"], training)(network, device=torch.device("cpu"))
     assert network.training
 
