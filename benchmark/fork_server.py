@@ -76,7 +76,7 @@ def delegate(arguments: list[str]) -> int | None:
 
 
 def start(log: str) -> IO[bytes]:
-    """Start a server for all jobs that are started from here on; it lives as long as what is returned is open.
+    """Start a server for all jobs that are started from here on; it lives as long as somebody holds what is returned.
 
     Args:
         log: file of what each job took: seconds, seconds of CPU, peak memory.
@@ -99,7 +99,8 @@ def start(log: str) -> IO[bytes]:
 
 
 class Job(NamedTuple):
-    """A fork, and the connection of the process that waits for it."""
+    """A fork, the descriptor that tells its end, the connection of the process that waits for it, and what its line in
+    the log needs."""
 
     process: int
     ended: int
@@ -147,14 +148,14 @@ class Server:
         except (OSError, EOFError):  # it was killed while it asked
             connection.close()
             return None
+        request = Request(*json.loads(asked))
         process = os.fork()
         if process == 0:
-            return self._begin(Request(*json.loads(asked)), files)
+            return self._begin(request, files)
         os.setpgid(process, process)  # here too, so that it is so before a signal comes
         for file in files:
             os.close(file)
-        words = " ".join(Request(*json.loads(asked)).arguments[:2])
-        job = Job(process, os.pidfd_open(process), connection, words, time.monotonic())
+        job = Job(process, os.pidfd_open(process), connection, " ".join(request.arguments[:2]), time.monotonic())
         for descriptor in (job.ended, connection.fileno()):
             self.selector.register(descriptor, selectors.EVENT_READ)
             self.jobs[descriptor] = job
@@ -233,17 +234,12 @@ def main() -> int:
     if request is None:
         shutil.rmtree(Path(address).parent)
         return 0
-    from benchmark.workers import available_processes
-
-    set_threads(available_processes())
-    return cli.main(request.arguments)
-
-
-def set_threads(threads: int) -> None:
-    """Threads of torch, whose number was settled when the server imported it."""
     import torch
 
-    torch.set_num_threads(threads)
+    from benchmark.workers import available_processes
+
+    torch.set_num_threads(available_processes())  # settled for the server when it imported torch
+    return cli.main(request.arguments)
 
 
 if __name__ == "__main__":

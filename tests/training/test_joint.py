@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +21,10 @@ from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import RunConfig
 from benchmark.training import train
 from benchmark.training.randomness import seed_everything
-from benchmark.training.signals import STOP_SIGNALS
 
 SIDE, CLASSES = 32, (3, 2, 3)  # two stores have as many classes: only the number of the head tells them apart
 HEADS = [{"heads": CLASSES, "head": head} for head in range(len(CLASSES))]
 RUN = "tiny/{}/{}/seed0"
-
-
-@pytest.fixture(autouse=True)
-def handlers_restored():
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def config_of(protocol: str, model: str, *, training: dict | None = None, **overrides) -> RunConfig:

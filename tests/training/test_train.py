@@ -19,18 +19,9 @@ from benchmark.files import read_json, write_json
 from benchmark.models.registry import build_for_run
 from benchmark.settings import Inference, RunConfig
 from benchmark.training import train
-from benchmark.training.signals import STOP_SIGNALS
 from benchmark.training.validation import Validator
 
 SHAPE = (20, 18, 16)
-
-
-@pytest.fixture(autouse=True)
-def handlers_restored():
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def _config(**training) -> RunConfig:

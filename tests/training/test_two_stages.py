@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 from pathlib import Path
 
 import nibabel
@@ -21,20 +20,11 @@ from benchmark.models.registry import build, build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import RunConfig, Training
 from benchmark.training import train
-from benchmark.training.signals import STOP_SIGNALS
 from benchmark.training.validation import Validator
 
 SHAPE, BOX = (36, 40, 24), (slice(10, 20), slice(12, 30), slice(6, 12))
 TINY = {"width": 4, "width_limit": 16, "window": (2, 2, 2), "heads": 2}
 COARSE, FINE = "tiny/coarse/liu-coarse/seed0", "tiny/fine/liu/seed0"
-
-
-@pytest.fixture(autouse=True)
-def handlers_restored():
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def config_of(run: str, *, sampling: dict, options: dict | None = None, **overrides) -> RunConfig:

@@ -59,6 +59,9 @@ wildcard_constraints:
 stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
 
 
+fork_servers = []  # held: one lives as long as its entry here
+
+
 onstart:
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     if (
@@ -66,7 +69,7 @@ onstart:
         and workflow.executor_plugin.name == "local"
         and not workflow.deployment_settings.deployment_method
     ):
-        jobs_server = fork_server.start(f"{RESULTS}/logs/jobs.tsv")
+        fork_servers.append(fork_server.start(f"{RESULTS}/logs/jobs.tsv"))
     # In a dry run there is no site to ask; jobs on the cluster run without hooks.
     if workflow.executor_plugin.name == "slurm":
         plugin = sys.modules["snakemake_executor_plugin_slurm"]
