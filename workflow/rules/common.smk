@@ -15,6 +15,7 @@ from benchmark.jobs.progress import show_progress
 from benchmark.jobs.retries import stop_at_wrong_input
 from benchmark.jobs.site import Request, check_sites, submitted
 from benchmark.jobs.trainings import TrainingJobs
+from benchmark.jobs.wakeups import wake_once
 from benchmark.jobs.wiring import Wiring, set_job_environment, told
 
 try:
@@ -57,6 +58,7 @@ wildcard_constraints:
 
 
 stop_at_wrong_input(sys.modules["snakemake.jobs"].Job)
+wake_once(sys.modules["snakemake.scheduling.job_scheduler"].JobScheduler)
 
 
 fork_servers = []  # held: one lives as long as its entry here
