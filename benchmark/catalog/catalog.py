@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.catalog.loading import PaperFolder, load_paper
 from benchmark.catalog.papers import NamedModel, Protocol
+from benchmark.catalog.protocols import fold_names, fold_protocols, pick_recipe, recipes_of
 from benchmark.catalog.provenance import merge
 from benchmark.catalog.reading import pick, validate
 from benchmark.catalog.targets import Column, Extension, Row, Target
@@ -17,7 +18,7 @@ from benchmark.errors import InputError
 from benchmark.models.registry import available_models
 from benchmark.own import own_folders, papers_in
 from benchmark.settings import ELSEWHERE, RELEASED, RunConfig, Scale
-from benchmark.settings.folds import fold_name, whole_of
+from benchmark.settings.folds import whole_of
 
 # Inside the package, where a wheel has it; in a clone that is a link to the folder beside benchmark/.
 DEFAULT_FOLDER = (Path(__file__).parents[1] / "paper_tables").resolve()
@@ -58,7 +59,7 @@ class Catalog:
                 self.papers[path.name] = load_paper(path, folders)
         for name, folder_ in self.papers.items():
             for protocol in [one for one in folder_.protocols.values() if one.cross_validate]:
-                folder_.protocols.update(_fold_protocols(protocol, where=self.paper_folder(name) / "protocols.yaml"))
+                folder_.protocols.update(fold_protocols(protocol, self.paper_folder(name) / "protocols.yaml"))
         self.targets: dict[str, Target] = {}
         for folder_ in self.papers.values():
             for target in folder_.targets.values():
@@ -68,6 +69,11 @@ class Catalog:
         for name, folder_ in self.papers.items():
             for extension in folder_.extensions:
                 self._extend(name, folder_, extension)
+        known = [protocol for folder_ in self.papers.values() for protocol in folder_.protocols]
+        self._recipes = {
+            name: recipes_of(folder_.protocols, known, folder_.folder / "protocols.yaml")
+            for name, folder_ in self.papers.items()
+        }
         if variant is not None:
             pick(dict.fromkeys(self.variants()), variant, "variant", "--variant (configuration: variant)")
         for target in self.targets.values():
@@ -166,7 +172,9 @@ class Catalog:
         if protocol is None:
             return ()
         recipe = row.variants.get(variant or self.variant or "", row.recipes.get(protocol, row.recipe))
-        protocol += f"-{recipe}" if recipe else ""
+        if recipe:
+            recipes = pick(self._recipes, paper, "paper", self.target_path(target))
+            protocol = pick_recipe(recipes.get(protocol, {}), recipe, protocol, self.target_path(target))
         seeds = range(self.seeds) if self.seeds and self.seeds > len(row.seeds) else row.seeds
         settings = self.papers[paper].protocols.get(protocol) if paper in self.papers else None
         folds = fold_names(settings) if settings and settings.cross_validate else (protocol,)
@@ -312,28 +320,6 @@ class Catalog:
 
     def target_path(self, target: Target) -> Path:
         return self.paper_folder(target.paper) / f"{target.target}.yaml"
-
-
-def fold_names(protocol: Protocol) -> tuple[str, ...]:
-    """Names of the protocols by which a protocol that cross-validates trains, one per fold."""
-    dataset = get_dataset(protocol.dataset)
-    return tuple(f"{protocol.name}-fold{fold}" for fold in range(dataset.fold_count))
-
-
-def _fold_protocols(protocol: Protocol, *, where: Path) -> dict[str, Protocol]:
-    """Name → protocol for every fold: the same, on the fold of the data set."""
-    if protocol.trained_by is not None or protocol.joint or protocol.pretraining:
-        raise InputError(
-            "a protocol that cross-validates trains by itself, and on one data set",
-            where=f"{where}: {protocol.name}",
-            found="trained_by, joint or pretraining",
-        )
-    return {
-        name: protocol.model_copy(
-            update={"name": name, "dataset": fold_name(protocol.dataset, fold), "cross_validate": False}
-        )
-        for fold, name in enumerate(fold_names(protocol))
-    }
 
 
 def load_catalog(

@@ -217,5 +217,6 @@ def _behind(catalog: Catalog, runs: tuple[str, ...]) -> tuple[frozenset[str], fr
     """Names of the networks of some runs, and of the protocols by which they are trained and scored, the ones that a
     variant varies included."""
     networks = {run.split("/")[2] for run in runs} | {catalog.run(run).model.name for run in runs}
-    protocols = {name.split("/")[1] for run in runs for name in (run, *catalog.trainings(run))}
-    return frozenset(networks), frozenset(protocols | {name.split("-")[0] for name in protocols})
+    protocols = {tuple(name.split("/")[:2]) for run in runs for name in (run, *catalog.trainings(run))}
+    varied = {of for paper, name in protocols for of in catalog.papers[paper].protocols[name].recipe_of}
+    return frozenset(networks), frozenset({name for _, name in protocols} | varied)

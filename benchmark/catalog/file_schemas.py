@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
+from benchmark.catalog.protocols import PARTS, UNTAGGED
 from benchmark.catalog.provenance import KINDS
 from benchmark.catalog.sources import Source
 from benchmark.catalog.targets import Target
@@ -30,7 +31,7 @@ def file_schemas() -> dict[str, Schema]:
         "ledger": mapping_of(without(LedgerEntry, "id")),
         "datasets": mapping_of(Source.model_json_schema()),
         "models": mapping_of(models_schema()),
-        "protocols": mapping_of(protocols_schema()),
+        "protocols": with_parts(mapping_of(protocols_schema())),
     }
 
 
@@ -49,6 +50,14 @@ def mapping_of(entry: Schema) -> Schema:
     return {"type": "object", "additionalProperties": entry, "$defs": definitions}
 
 
+def with_parts(file: Schema) -> Schema:
+    """A file of protocols, and in it the parts that they share: such entries, which extend nothing."""
+    entry = deepcopy(file["additionalProperties"])
+    for name in ("extends", "recipe_of"):
+        del entry["properties"][name]
+    return {**file, "properties": {PARTS: {"type": "object", "additionalProperties": entry}}}
+
+
 def models_schema() -> Schema:
     """An entry of models.yaml: a network's name and demo plain, its options with their origin."""
     spec, named = ModelSpec.model_json_schema(), NamedModel.model_json_schema()
@@ -61,8 +70,10 @@ def protocols_schema() -> Schema:
     """An entry of protocols.yaml. Nothing is required: what `extends` names may have it."""
     schema = without(Protocol, "name", "origins")
     fields = schema["properties"]
-    plain = {name: fields.pop(name) for name in ("dataset", "demo")}
-    plain["extends"] = {"type": "string", "description": "Protocol of this file whose values hold where none is given"}
+    plain = {name: fields.pop(name) for name in UNTAGGED}
+    names: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    described = "Protocols and parts of this file, which extend nothing, whose values hold where none is given"
+    plain["extends"] = {**names, "description": f"{described}; the later over the earlier"}
     return tagged(fields, plain, schema["$defs"], required=[])
 
 

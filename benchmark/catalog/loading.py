@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.papers import LedgerEntry, NamedModel, Paper, Protocol
-from benchmark.catalog.provenance import Origin, merge, split_tags
-from benchmark.catalog.reading import pick, read_csv, read_yaml, validate
+from benchmark.catalog.protocols import load_protocols
+from benchmark.catalog.provenance import Origin, split_tags
+from benchmark.catalog.reading import read_csv, read_yaml, validate
 from benchmark.catalog.targets import Extension, Target
 from benchmark.errors import InputError, did_you_mean
 
@@ -45,7 +46,7 @@ def load_paper(folder: Path, others: Mapping[str, Path] | None = None) -> PaperF
     return PaperFolder(
         paper=paper,
         models=_load_models(folder / "models.yaml", default),
-        protocols=_load_protocols(folder / "protocols.yaml", others or {}, default),
+        protocols=load_protocols(folder / "protocols.yaml", others or {}, default),
         targets={target.target: target for target in targets},
         ledger=_load_ledger(folder / "ledger.yaml"),
         extensions=tuple(
@@ -65,49 +66,6 @@ def _load_models(path: Path, default: Origin | None) -> dict[str, NamedModel]:
         fields = {"spec": spec, "begins_from": begins_from, "origins": origins}
         models[name] = validate(NamedModel, fields, where=f"{path}: {name}")
     return models
-
-
-def _load_protocols(path: Path, others: Mapping[str, Path], default: Origin | None) -> dict[str, Protocol]:
-    trees = read_yaml(path) if path.is_file() or default is None else {}
-    found = {}
-    for name in trees:
-        tree, base = _inherit(name, trees, path)
-        if base is not None:
-            tree = merge(_inherit_from(base, others, path), tree)
-        found[name] = _load_protocol(name, tree, path, default)
-    return found
-
-
-def _inherit(
-    name: str, trees: dict[str, Any], path: Path, seen: tuple[str, ...] = ()
-) -> tuple[dict[str, Any], str | None]:
-    """The tree of a protocol over those of this file that it `extends`, and what of another paper these extend."""
-    if name not in trees or name in seen:
-        raise InputError(
-            f"a protocol cannot extend {name!r}", where=path, expected="another protocol of this file", found=seen
-        )
-    tree = dict(trees[name])
-    base = tree.pop("extends", None)
-    if base is None or "/" in base:
-        return tree, base
-    below, other = _inherit(base, trees, path, (*seen, name))
-    return merge(below, tree), other
-
-
-def _inherit_from(base: str, others: Mapping[str, Path], path: Path) -> dict[str, Any]:
-    """The tree of a protocol of another paper, given as paper/protocol."""
-    paper, _, name = base.partition("/")
-    file = pick(others, paper, "paper in `extends`", path) / "protocols.yaml"
-    trees = read_yaml(file)
-    pick(trees, name, f"protocol of {paper} in `extends`", path)
-    return _inherit(name, trees, file)[0]
-
-
-def _load_protocol(name: str, tree: dict[str, Any], path: Path, default: Origin | None) -> Protocol:
-    tagged = {key: value for key, value in tree.items() if key not in ("dataset", "demo")}
-    values, origins = split_tags(tagged, where=str(path), key="", default=default)
-    fields = {"name": name, "labels": None, "dataset": tree.get("dataset"), "demo": tree.get("demo", {}), **values}
-    return validate(Protocol, {**fields, "origins": origins}, where=f"{path}: {name}")
 
 
 def _load_target(path: Path, tree: dict[str, Any]) -> Target:

@@ -45,6 +45,9 @@ class Protocol(Settings):
     name: str
     dataset: str
     labels: tuple[str, ...] | None
+    recipe_of: dict[str, str] = Field(
+        default_factory=dict, description="Protocol → recipe: rows of that protocol ask for this one as `recipe`"
+    )
     pretraining: dict[str, str] = Field(
         default_factory=dict, description="Part of a network → protocol by which what it begins from is trained"
     )

@@ -35,10 +35,10 @@ class Row(Settings):
     model: str | None = Field(None, description="Name in the paper's models.yaml; null: a row of printed text only")
     protocol: str | None = Field(None, description="Protocol, where it is not the target's")
     recipe: str | None = Field(
-        None, description="Variant of the protocol that the row is trained by: <protocol>-<recipe>"
+        None, description="What trains the row in the protocol's place: the one whose `recipe_of` has this name for it"
     )
     recipes: dict[str, str] = Field(
-        default_factory=dict, description="Other variants for some protocols: protocol → recipe"
+        default_factory=dict, description="Other recipes for some protocols: protocol → recipe"
     )
     variants: dict[str, str] = Field(
         default_factory=dict,

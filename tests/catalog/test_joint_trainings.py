@@ -81,7 +81,7 @@ def test_a_dataset_without_a_head_is_named(tmp_path: Path):
     folder = Path(shutil.copytree(DEFAULT_FOLDER, tmp_path / "paper_tables"))
     path = folder / "m4oe/protocols.yaml"
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    tree["joint"]["joint"]["value"].remove("atlas2023")
+    tree["parts"]["all_datasets"]["joint"]["value"].remove("atlas2023")
     path.write_text(yaml.safe_dump(tree, allow_unicode=True, sort_keys=False), encoding="utf-8")
     with pytest.raises(InputError, match="joint has no head, or several, of atlas2023"):
         Catalog(folder).run("m4oe/atlas2023/m4oe/seed0")

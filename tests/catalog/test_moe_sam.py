@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from benchmark.catalog import load_catalog
 from benchmark.evidence.cells import Evidence
@@ -67,14 +66,6 @@ def test_no_recipe_is_a_placeholder(run):
     assert (
         config.training.sampling.strategy == "whole" and config.convention == "esam" and config.inference.network_grid
     )
-
-
-def test_recipes_inherit_one_level_deep_and_say_nothing_of_placeholders():
-    text = (CATALOG.folder / "moe_sam" / "protocols.yaml").read_text(encoding="utf-8")
-    trees = yaml.safe_load(text)
-    bases = {tree["extends"] for tree in trees.values() if "extends" in tree}
-    assert not any("extends" in trees[base] for base in bases)
-    assert "placeholder" not in text
 
 
 def test_the_loss_of_moe_sam_is_e_sam_s():
