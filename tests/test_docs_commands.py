@@ -59,11 +59,13 @@ def test_a_command_of_scoring_runs(command, place, capsys):
 
 def test_the_commands_of_ones_own_run_one_after_the_other(place, capsys):
     data = place / "Dataset042_Mine"
-    ids = [f"p{number}" for number in range(6)]
+    ids = [f"p{number}_visit1" for number in range(6)]
     for name in ids:
         write(data / f"imagesTr/{name}_0000.nii.gz")
         write(data / f"labelsTr/{name}.nii.gz")
     (data / "dataset.json").write_text(json.dumps(DATASET))
+    parts = ["train", "val", "test", "test", "train", "train"]
+    (place / "who.csv").write_text("case,split\n" + "\n".join(map(",".join, zip(ids, parts, strict=True))))
     (data / "splits_final.json").write_text(json.dumps([{"train": ids[3:], "val": ids[:3]}] * 2))
     (place / "mine").rename(place / "their_predictions")  # the name of the page's folder of one's own
     for command in commands("your_own.md"):

@@ -15,6 +15,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.derivation import check_names, derivation, ledger_of
 from benchmark.catalog.targets import UNREADABLE, Target
 from benchmark.evidence.cells import JudgedCell, format_number
+from benchmark.evidence.folds import FoldRow, fold_rows
 from benchmark.evidence.rebuilt import NOTHING_PUBLISHED, build_cells
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.table import read_evidence
@@ -69,23 +70,28 @@ def explain(catalog: Catalog, target: Target, row: str, column: str, arguments: 
         InputError: the target has no such row or column.
     """
     check_names(target, row, column)
-    yield sentence(catalog, target, judged(catalog, target, row, column, arguments))
+    cell, folds = judged(catalog, target, row, column, arguments)
+    yield sentence(catalog, target, cell)
+    yield from (_of_folds(found, column) for found in folds)
     yield ""
     yield from bearing(catalog, target, row, column)
     yield ""
     yield from derivation(catalog, target, row, column, arguments.scale)
 
 
-def judged(catalog: Catalog, target: Target, row: str, column: str, arguments: argparse.Namespace) -> JudgedCell:
-    """The cell as its table has it, from what the results folder holds."""
+def judged(
+    catalog: Catalog, target: Target, row: str, column: str, arguments: argparse.Namespace
+) -> tuple[JudgedCell, tuple[FoldRow, ...]]:
+    """The cell as its table has it, from what the results folder holds, and the same of each fold, if it has any."""
     counted = [catalog.paper_folder(paper) / "measured" / "flops.csv" for paper in catalog.papers]
     counted.append(Path(results_of(arguments).cost(target.target)))
     options = {**vars(arguments), "cost": [path for path in counted if path.is_file()]}
     evidence = read_evidence(argparse.Namespace(**options), catalog, target)
     names = (*target.columns[column].of, column)
     part = {"rows": {row: target.rows[row]}, "columns": {name: target.columns[name] for name in names}}
-    sources = cell_sources(catalog, target, arguments.scale)
-    return build_cells(target.model_copy(update=part), sources, evidence)[row, column]
+    sources, own = cell_sources(catalog, target, arguments.scale), target.model_copy(update=part)
+    folds = fold_rows(own, sources, evidence)
+    return build_cells(own, sources, evidence)[row, column], tuple(one for one in folds if column in one.columns)
 
 
 def sentence(catalog: Catalog, target: Target, cell: JudgedCell) -> str:
@@ -94,6 +100,16 @@ def sentence(catalog: Catalog, target: Target, cell: JudgedCell) -> str:
     printed = _printed(target, cell.row, cell.column)
     said = f"{_with_unit(target, cell, printed)} was printed" if printed else "nothing was printed"
     return f"{place}: {said}; {_ours(target, cell)}; {_judgement(cell)}."
+
+
+def _of_folds(found: FoldRow, column: str) -> str:
+    """The values of a cell on each fold in one line."""
+    texts = {fold: cells[column].text for fold, cells in found.cells.items()}
+    if len(set(texts.values())) == 1:
+        return f"folds       each of {len(texts)}: {next(iter(texts.values()))}"
+    deviation = found.deviation(column)
+    spread = f"; sd over folds {deviation}" if deviation else ""
+    return "folds       " + ", ".join(f"{fold}: {text}" for fold, text in texts.items()) + spread
 
 
 def _printed(target: Target, row: str, column: str) -> str:

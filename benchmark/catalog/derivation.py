@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from benchmark.catalog.targets import Column, Target
 from benchmark.errors import InputError, did_you_mean
 from benchmark.layout import Layout
 from benchmark.settings import RELEASED, RunConfig, Scale, Settings, Step
+from benchmark.settings.folds import whole_of
 
 # Measures that need no training, and the settings that decide them; for all others every setting counts.
 DECIDED_BY = {
@@ -22,6 +24,7 @@ DECIDED_BY = {
     "latency": ("options", "training.patch", "inference."),
     "option": ("options",),
 }
+FOLD = re.compile(r"-fold\d+$")
 WITHOUT_A_RUN = {
     "text": "printed words, compared with nothing",
     "training_time": "the logs of our own trainings, on another machine than the authors'",
@@ -76,9 +79,10 @@ def command_of(target: Target, scale: Scale) -> str:
 def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scale) -> Iterator[str]:
     """What a cell is computed from, by its measure."""
     column, layout = target.columns[name], Layout.at(scale)
-    for run in catalog.rests_on(target, row, name) if column.measure not in WITHOUT_A_RUN else ():
+    runs = catalog.rests_on(target, row, name) if column.measure not in WITHOUT_A_RUN else ()
+    for run, *others in _by_recipe(catalog, runs):
         if column.measure == "cases":
-            dataset = catalog.run(run).dataset
+            dataset = whole_of(catalog.run(run).dataset)
             yield f"dataset     {dataset}: {column.metric} of benchmark/datasets/{dataset}.yaml"
         elif column.measure == "setting":
             yield f"protocol    {'/'.join(run.split('/')[:2])}"
@@ -89,7 +93,7 @@ def _rests_on(catalog: Catalog, target: Target, row: str, name: str, scale: Scal
             yield from _settings(catalog, run, "paper", deciding(column))
             yield f"files       {_measured_file(catalog, target, column, layout)}"
         else:
-            yield from _trained(catalog, run, column, layout, scale)
+            yield from _trained(catalog, (run, *others), column, layout, scale)
     if column.measure in WITHOUT_A_RUN:
         yield f"rests on    {WITHOUT_A_RUN[column.measure]}"
 
@@ -102,12 +106,28 @@ def _measured_file(catalog: Catalog, target: Target, column: Column, layout: Lay
     return layout.cost(target.target)
 
 
-def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
+def _by_recipe(catalog: Catalog, runs: Sequence[str]) -> list[list[str]]:
+    """Runs that differ by fold or seed alone, together."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for run in runs:
+        paper, protocol, model, _ = run.split("/")
+        whole = catalog.papers[paper].protocols.get(FOLD.sub("", protocol))
+        recipe = whole.name if whole and whole.cross_validate else protocol
+        found.setdefault((paper, recipe, model), []).append(run)
+    return list(found.values())
+
+
+def _trained(catalog: Catalog, runs: Sequence[str], column: Column, layout: Layout, scale: Scale) -> Iterator[str]:
+    """The runs of one recipe, a line each, and the recipe."""
+    run, *others = runs
+    yield from (f"run         {one}, configuration {catalog.run(one, scale).digest}" for one in runs)
+    if others:
+        yield f"            {len(runs)} runs of one recipe, which differ by fold or seed alone"
     config = catalog.run(run, scale)
-    yield f"run         {run}, configuration {config.digest}"
     beginnings = [*config.model.released, *(edge.training for edge in config.begins_from)] or ["scratch"]
     yield f"network     {network_of(config)}, from {' and '.join(beginnings)}"
-    yield from (f"trained by  {training}" for training in catalog.trainings(run, scale) if training != run)
+    trainings = dict.fromkeys(training for one in runs for training in catalog.trainings(one, scale))
+    yield from (f"trained by  {training}" for training in trainings if training not in runs)
     yield f"convention  {column.convention or config.convention}"
     yield from _settings(catalog, run, scale, ("",))
     if scale == "demo":
@@ -119,7 +139,7 @@ def _trained(catalog: Catalog, run: str, column: Column, layout: Layout, scale: 
     training = config.training_id
     weights = layout.weights(config.model.initialisation) if training is None else layout.trained(training)
     files = (layout.prepared_for(config), weights, layout.predicted(run), layout.scored(run))
-    yield "files       " + " → ".join(files)
+    yield "files       " + " → ".join(files) + ("; of the other runs likewise" if others else "")
 
 
 def deciding(column: Column) -> tuple[str, ...]:

@@ -13,7 +13,17 @@ from benchmark.settings.folds import fold_of, whole_of
 
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
-NOT_DATASETS = {"__init__", "base", "label_order", "nifti", "nnunet_raw", "own_nnunet", "volumes", "amos22"}
+NOT_DATASETS = {
+    "__init__",
+    "base",
+    "filed_splits",
+    "label_order",
+    "nifti",
+    "nnunet_raw",
+    "own_nnunet",
+    "volumes",
+    "amos22",
+}
 
 
 def available_datasets() -> list[str]:

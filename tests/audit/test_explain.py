@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.own_folders import new, write_raw
 from helpers.simulated_scores import simulated, write_scores
 
 from benchmark.audit.explain import add_arguments, bearing, contents, explain
@@ -13,6 +16,7 @@ from benchmark.catalog import load_catalog
 from benchmark.catalog.derivation import derivation, ledger_of
 from benchmark.cli import main
 from benchmark.errors import InputError, near_names
+from benchmark.own import VARIABLE, use_folders
 
 CATALOG = load_catalog()
 TITLE = "Table 1 of Swin SMT: Global Sequential Modeling for Enhancing 3D Medical Image Segmentation"
@@ -135,3 +139,31 @@ def test_near_names_by_hand() -> None:
 def test_a_name_that_does_not_exist_is_refused_at_once() -> None:
     with pytest.raises(InputError, match="no column"):
         list(explain(CATALOG, CATALOG.target("table1_totalseg"), "UNETR", "x", arguments(Path("nowhere"))))
+
+
+def test_folds_stand_in_a_line_and_their_recipe_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    root, folder = write_raw(tmp_path / "Blobs", cases=6), tmp_path / "mine"
+    assert new("dataset", root, "--in", folder, "--folds", "3") == 0
+    use_folders([folder])
+    catalog, results = load_catalog(seeds=2), tmp_path / "results"
+    target = catalog.target("blobs_table")
+    words = ("blobs_table", "nnU-Net", "Mean (%)")
+    _, line = islice(explain(catalog, target, *words[1:], arguments(results, *words)), 2)
+    assert line == "folds       each of 3: not attempted (not run)"
+    for fold, value in enumerate((0.5, 0.6, 0.8)):
+        for seed in range(2):
+            run, values = f"mine/blobs-fold{fold}/nnunet/seed{seed}", np.full((2, 2), value)
+            path = results / "runs" / run / "scores.parquet"
+            own = {"convention": "canonical", "classes": ("left", "right"), "first": 2 * fold}
+            write_scores(path, run, values, config_digest=catalog.run(run).digest, **own)
+    lines = list(explain(catalog, target, *words[1:], arguments(results, *words)))
+    assert "we have 63.33 % over 6 cases and 3 folds" in lines[0]
+    assert lines[1] == "folds       0: 50.00, 1: 60.00, 2: 80.00; sd over folds 15.28"  # of 50, 60, 80: 15.275
+    starts = [line[:12] for line in lines]
+    assert starts.count(f"{'run':<12}") == 6
+    assert "            6 runs of one recipe, which differ by fold or seed alone" in lines
+    for once in ("network", "convention", "files", "command"):
+        assert starts.count(f"{once:<12}") == 1
+    assert sum(line.startswith("  training.patch: ") for line in lines) == 1
+    assert sum(line.startswith("run  ") for line in derivation(catalog, target, "nnU-Net", "Params (M)", "paper")) == 1

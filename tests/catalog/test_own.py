@@ -7,14 +7,13 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
+from helpers.own_folders import new, write_raw
 
 from benchmark import lineage
 from benchmark.catalog import load_catalog
-from benchmark.cli import main
 from benchmark.data.prepare import case_digests, store_made
 from benchmark.data.raw_files import content_digest, raw_cases
 from benchmark.data.split import check_split, make_split
@@ -32,27 +31,6 @@ from benchmark.settings import PreparedData
 @pytest.fixture(autouse=True)
 def nothing_is_used_before(monkeypatch):
     monkeypatch.setenv(VARIABLE, "")
-
-
-def write_raw(root: Path, *, labels: dict[str, int] | None = None, cases: int = 10, ending: str = ".nii.gz") -> Path:
-    """Two cases per patient, in nnU-Net's raw layout."""
-    root.mkdir(parents=True)
-    content = {"channel_names": {"0": "CT"}, "labels": labels or {"background": 0, "left": 1, "right": 2}}
-    (root / "dataset.json").write_text(json.dumps({**content, "name": "Blobs", "file_ending": ending}))
-    for number in range(cases):
-        array = np.zeros((40, 33, 20), np.uint8)
-        array[4:10, 5:9, 3:8], array[20:30, 5:9, 3:8] = 1, 2
-        for folder, name in (
-            ("imagesTr", f"p{number // 2}_scan{number % 2}_0000"),
-            ("labelsTr", f"p{number // 2}_scan{number % 2}"),
-        ):
-            (root / folder).mkdir(exist_ok=True)
-            nibabel.Nifti1Image(array, np.eye(4)).to_filename(root / folder / f"{name}{ending}")
-    return root
-
-
-def new(*words: object) -> int:
-    return main(["new", *map(str, words)])
 
 
 @pytest.fixture
@@ -159,12 +137,16 @@ def test_labelled_test_cases_are_the_test_cases_and_unlabelled_ones_are_left_out
         (["method", "unetr", "--in", "mine", "--target", "table1_totalsg"], "table1_totalseg"),
         (["dataset", "nowhere"], "no raw data set of nnU-Net"),
         (["paper", "mine", "--in", "mine"], "there is a paper already"),
+        (["method", "unetr", "--in", "mine"], "there is a network unetr already"),
+        (["dataset", "Dataset042_Blobs", "--in", "mine", "--name", "acdc"], "there is a data set acdc already"),
     ],
 )
 def test_what_cannot_be_made_says_why(words, message, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)
+    before = {path: path.read_bytes() for path in folder.rglob("*.*")}
     assert new(*words) == EXIT_INPUT
     assert message in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
 @pytest.mark.parametrize(
@@ -281,19 +263,6 @@ def test_folds_leave_out_test_cases_and_need_the_number_of_the_file(crossed):
     (root / "splits_final.json").write_text(json.dumps([{"train": ids[2:], "val": ids[:2]}] * 3))
     with pytest.raises(InputError, match="another number of folds"):
         fold.find_cases(root)
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--folds", "1"), "one fold is no cross-validation"),
-        (("--splits", "nowhere.json"), "no such file of splits"),
-        (("--splits", "dataset.json"), "other folds than asked for"),
-    ],
-)
-def test_folds_that_cannot_be_are_said(words, message, tmp_path, capsys):
-    assert new("dataset", write_raw(tmp_path / "Blobs", cases=2), "--in", tmp_path / "mine", *words) == EXIT_INPUT
-    assert message in capsys.readouterr().err
 
 
 def test_folds_share_raw_files_and_a_store_that_is_not_planned(crossed):
