@@ -174,12 +174,12 @@ def _bars(request: Request) -> Figure:
         parts.insert(0, f"published: printed numbers{how}")
     if request.demo and sizes:
         parts.append("sizes of the paper's networks")
-    if begun := [row for row in request.target.rows if row in rebuilt and _lacks_weights(request, row)]:
+    if begun := [row for row in request.target.rows if row in rebuilt and lacks_released_weights(request, row)]:
         parts.append(f"begun without the released weights, which fit no narrowed network: {', '.join(begun)}")
     return stamp(figure, _stamp_text(request, parts, scored=bool(rebuilt)))
 
 
-def _lacks_weights(request: Request, row: str) -> bool:
+def lacks_released_weights(request: Request, row: str) -> bool:
     """Whether the paper's network of a row begins from released weights of its own, and that of this scale does not."""
     runs = request.catalog.cell_runs(request.target, row, next(iter(request.target.columns), None))[:1]
     return request.demo and any(request.catalog.run(run).model.released for run in runs)
