@@ -109,6 +109,10 @@ class Layout:
         """Pictures of a network's features; their record has the suffix .json."""
         return f"{self.root}/runs/{run}/features.npz"
 
+    def reconstruction(self, training: str) -> str:
+        """Sheet of images that a training on masked images fills in; its record has the suffix .json."""
+        return f"{self.root}/runs/{training}/reconstruction.png"
+
     def scored(self, run: str) -> str:
         return self.scores.get(run, f"{self.root}/runs/{run}/scores.parquet")
 

@@ -112,6 +112,12 @@ def features(config: RunConfig, *, weights: str, data: str, options: str) -> Mad
     return {**made, **code("features"), **code("network", config.model.name)}
 
 
+def reconstruction(config: RunConfig, *, weights: str, data: str) -> Made:
+    """What makes the sheet of images that a training on masked images fills in."""
+    made = {"weights": weights, "data": data, "training.patch": list(config.training.patch)}
+    return {**made, **code("reconstruction"), **code("network", config.model.name)}
+
+
 def counted(config: RunConfig) -> Made:
     """What decides the parameters and operations of a run's network: the network, and the size of its input."""
     made = {

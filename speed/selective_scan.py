@@ -2,6 +2,7 @@
 
     python speed/selective_scan.py                      # native against reference on the CPU
     python speed/selective_scan.py --device cuda        # triton against mamba-ssm, and whether they agree
+    python speed/selective_scan.py --type bfloat16 --length 25600
 
 Peak memory is measured for each backend in its own process: what the first run adds to the memory held before it
 (imports, compiled kernels, inputs). Time is that of the fastest repeat; the backends take turns in one process.
@@ -26,9 +27,12 @@ from speed.table import Ratio, least_in_turn, parse, write_ratios
 
 AGAINST = {"reference": "the recurrence step by step", "mamba_ssm": "mamba-ssm"}
 AGREEMENT = 1e-3
+NARROW = ("u", "delta", "B", "C")  # what a network under autocast hands over in its own type
 
 
-def make_inputs(channels: int, length: int, state: int, groups: int, device: str) -> dict[str, torch.Tensor]:
+def make_inputs(
+    channels: int, length: int, state: int, groups: int, device: str, dtype: torch.dtype = torch.float32
+) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     shapes = {
         "u": (1, channels, length),
@@ -41,6 +45,7 @@ def make_inputs(channels: int, length: int, state: int, groups: int, device: str
     inputs = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
     inputs["delta_bias"] -= 3
     inputs["A"] = -torch.arange(1.0, state + 1).repeat(channels, 1)
+    inputs |= {name: inputs[name].to(dtype) for name in NARROW}
     return {name: value.to(device).requires_grad_() for name, value in inputs.items()}
 
 
@@ -48,7 +53,7 @@ def step(inputs: dict[str, torch.Tensor], backend: str) -> None:
     """Forward and backward, to the end."""
     for value in inputs.values():
         value.grad = None
-    selective_scan(**inputs, delta_softplus=True, backend=backend).square().mean().backward()
+    selective_scan(**inputs, delta_softplus=True, backend=backend).float().square().mean().backward()
     if inputs["u"].is_cuda:
         torch.cuda.synchronize()
 
@@ -83,8 +88,10 @@ class PeakMemory:
 def ready_inputs(arguments: argparse.Namespace, backend: str) -> dict[str, torch.Tensor]:
     """Inputs of the size asked for, with the backend compiled."""
     torch.set_num_threads(arguments.threads)
-    step(make_inputs(8, 40, arguments.state, 1, arguments.device), backend)
-    return make_inputs(arguments.channels, arguments.length, arguments.state, arguments.groups, arguments.device)
+    dtype = getattr(torch, arguments.type)
+    step(make_inputs(8, 40, arguments.state, 1, arguments.device, dtype), backend)
+    sizes = (arguments.channels, arguments.length, arguments.state, arguments.groups)
+    return make_inputs(*sizes, arguments.device, dtype)
 
 
 def measure(arguments: argparse.Namespace, backend: str) -> dict[str, float]:
@@ -118,6 +125,7 @@ def compare(arguments: argparse.Namespace) -> list[Ratio]:
     if abs(first - second) > AGREEMENT * abs(first):
         raise SystemExit(f"gradients differ: {first:.6e} and {second:.6e}; times cannot be compared")
     measured = f"selective scan, {ours}, {arguments.channels} channels × {arguments.length}"
+    measured += "" if arguments.type == "float32" else f", {arguments.type}"
     peaks = {backend: float(cell["peak_bytes"]) for backend, cell in cells.items()}
     kinds = ((what, seconds), ("memory", peaks))
     ratios = [Ratio(measured, AGAINST[theirs], kind, amount[theirs] / amount[ours]) for kind, amount in kinds]
@@ -132,6 +140,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=6400)
     parser.add_argument("--state", type=int, default=16)
     parser.add_argument("--groups", type=int, default=4)
+    parser.add_argument("--type", choices=("float32", "bfloat16"), default="float32", help="of u, delta, B and C")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parse(parser, small={"channels": 192, "length": 1600})

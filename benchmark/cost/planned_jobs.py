@@ -34,13 +34,15 @@ def jobs_around(catalog: Catalog, names: Sequence[str], scale: Scale) -> int:
 
 def jobs_of_everything(catalog: Catalog, scale: Scale) -> int:
     """Jobs of a workflow of everything beside those of its targets: itself, pages, pictures of every run's cases,
-    published and training figures."""
+    published and training figures, images that trainings fill in."""
     targets = list(catalog.targets.values())
     pictured = {run for target in targets for run in _ready(catalog, target)}
     curves = with_curves(
         targets, lambda target: {name for run in _ready(catalog, target) for name in catalog.trainings(run, scale)}
     )
-    return 1 + PAGES + sum(target.draws_published for target in targets) + len(pictured) + len(curves)
+    trainings = {name for run in pictured for name in catalog.trainings(run, scale)}
+    filled = sum(catalog.run(name, scale).fills_images for name in trainings)
+    return 1 + PAGES + sum(target.draws_published for target in targets) + len(pictured) + len(curves) + filled
 
 
 def with_curves(targets: Iterable[Target], trainings_of: Callable[[Target], Iterable[str]]) -> list[str]:

@@ -162,7 +162,8 @@ def _bars(request: Request) -> Figure:
     first = columns[next(iter(panels))]
     decimals = 2 if first.decimals is None else first.decimals
     y_label = request.parameter("y_label", f"score ({first.unit})" if first.unit else "score")
-    figure = draw_bars(panels, y_label=y_label, decimals=decimals, below=_sizes(request), demo=request.demo)
+    sizes = _sizes(request)
+    figure = draw_bars(panels, y_label=y_label, decimals=decimals, below=sizes, demo=request.demo)
     rows = dict.fromkeys(name for panel in panels.values() for name in panel)
     rebuilt = {name for panel in panels.values() for name, series in panel.items() if "rebuilt" in series}
     every = list(dict.fromkeys([*request.target.rows, *rows]))
@@ -171,7 +172,17 @@ def _bars(request: Request) -> Figure:
     if any("published" in series for panel in panels.values() for series in panel.values()):
         how = ", the table's less the differences that the text states" if request.parameter("stated", {}) else ""
         parts.insert(0, f"published: printed numbers{how}")
+    if request.demo and sizes:
+        parts.append("sizes of the paper's networks")
+    if begun := [row for row in request.target.rows if row in rebuilt and lacks_released_weights(request, row)]:
+        parts.append(f"begun without the released weights, which fit no narrowed network: {', '.join(begun)}")
     return stamp(figure, _stamp_text(request, parts, scored=bool(rebuilt)))
+
+
+def lacks_released_weights(request: Request, row: str) -> bool:
+    """Whether the paper's network of a row begins from released weights of its own, and that of this scale does not."""
+    runs = request.catalog.cell_runs(request.target, row, next(iter(request.target.columns), None))[:1]
+    return request.demo and any(request.catalog.run(run).model.released for run in runs)
 
 
 def _sizes(request: Request) -> dict[str, str]:

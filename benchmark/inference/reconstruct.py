@@ -17,15 +17,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmark import lineage
 from benchmark.data.masked_images import MaskedImageDataset
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
 from benchmark.files import atomic_path, write_json
-from benchmark.inference.predict import add_trained_run_arguments, device_of, load_network, weights_of
+from benchmark.inference.predict import (
+    add_trained_run_arguments,
+    cases_to_predict,
+    device_of,
+    load_network,
+    weights_of,
+)
 from benchmark.progress import say
 from benchmark.settings import RunConfig
+from benchmark.version import code_version
 
 IMAGES = 6
 GAP = 4  # white pixels between the pictures of a sheet
@@ -133,6 +141,7 @@ def reconstruct_cases(
 
 def write(found: Reconstructed, out: Path, details: dict[str, Any]) -> None:
     """The sheet as `out` (.png) and, last, its record as `out` with .json."""
+    out.with_suffix(".json").unlink(missing_ok=True)  # a sheet being rewritten has no record
     with atomic_path(out) as temporary:
         Image.fromarray(sheet(found)).save(temporary)
     errors, guesses = found.errors.tolist(), found.guesses.tolist()
@@ -149,16 +158,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> None:
     from benchmark.catalog.arguments import run_config
 
-    config, store = run_config(arguments), PreparedStore(arguments.store.parent)
-    weights, split = weights_of(arguments), read_split(arguments.split)
-    found = reconstruct_cases(
-        config,
-        load_network(config, store, weights),
-        store,
-        split["test"] or split["train"],
-        count=arguments.images,
-        device=device_of(arguments),
-    )
-    write(found, arguments.out, {"run": config.run, "scale": config.scale, "weights_sha256": weights.sha256})
+    config, store, weights = run_config(arguments), PreparedStore(arguments.store.parent), weights_of(arguments)
+    cases, _ = cases_to_predict(config, store, read_split(arguments.split))
+    network, device = load_network(config, store, weights), device_of(arguments)
+    found = reconstruct_cases(config, network, store, cases, count=arguments.images, device=device)
+    details = {
+        "run": config.run,
+        "scale": config.scale,
+        "made": lineage.reconstruction(config, weights=weights.digest, data=store.digest_of(cases, "image")),
+        "weights_sha256": weights.sha256,
+        "code_version": code_version(),
+    }
+    write(found, arguments.out, details)
     error, guess = float(found.errors.mean()), float(found.guesses.mean())
     say(f"{config.run}: error {error:.3f} on what was hidden, {guess:.3f} of the visible mean; see {arguments.out}")

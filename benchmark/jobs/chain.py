@@ -154,6 +154,17 @@ class Chain(DataChain):
         record = str(Path(self.layout.features(run)).with_suffix(".json"))
         return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))
 
+    def reconstruction(self, training: str) -> State:
+        return self._state("reconstruction", training, self._reconstruction)
+
+    def _reconstruction(self, training: str) -> State:
+        config = self.catalog.run(training, self.scale)
+        weights, store = self.trained(training), self.prepared(config.store)
+        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
+        made = lineage.reconstruction(config, weights=weights.digest, data=data)
+        record = str(Path(self.layout.reconstruction(training)).with_suffix(".json"))
+        return self._compare("reconstruct_images", record, made, inputs=(store,), follows=(weights,))
+
     def case_pictures(self, run: str) -> State:
         return self._state("case pictures", run, self._case_pictures)
 

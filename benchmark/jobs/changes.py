@@ -116,6 +116,9 @@ class Changes:
     def _features(self, run: str) -> State:
         return self.chain.features(run, self._products.feature_options_of(run))
 
+    def reconstruction(self, wildcards: Wildcards) -> list[str]:
+        return self._note(f"reconstruction/{wildcards.run}", self.chain.reconstruction(wildcards.run))
+
     def scored(self, wildcards: Wildcards) -> list[str]:
         return self._note(f"scored/{wildcards.run}", self.chain.scored(wildcards.run))
 

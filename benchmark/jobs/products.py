@@ -132,6 +132,15 @@ class Products:
         drawn = (target.drawing.parameters for target in figures if run in self._catalog.runs(target))
         return Features(**next(drawn, {})).options
 
+    def filling_images(self) -> list[str]:
+        """Trainings that show what they make of hidden parts of images, each once."""
+        trainings = dict.fromkeys(name for target in self._wiring.targets for name in self.trainings_of(target))
+        return [name for name in trainings if self._catalog.run(name, self._settings.scale).fills_images]
+
+    def reconstruction_labels(self, wildcards: Wildcards) -> dict[str, str]:
+        paper, protocol, model, _ = wildcards.run.split("/")
+        return {"paper": paper, "target": f"{protocol}/{model}", "what": "Hidden parts of images filled in"}
+
     def caption(self, wildcards: Wildcards) -> str:
         return self.target(wildcards).caption
 
@@ -210,9 +219,10 @@ class Products:
         return self._catalog.target(target).kind == kind
 
     def _drawn_beside(self) -> list[str]:
-        """Figures from published numbers alone, and training losses where this workflow trains."""
+        """Figures from published numbers alone; where this workflow trains, its losses, and images that it fills in."""
         published = [self._layout.published_figure(target.target) for target in self.drawn_published()]
-        return published + [self._layout.training_curves(target) for target in self.with_curves()]
+        filled = [self._layout.reconstruction(training) for training in self.filling_images()]
+        return published + [self._layout.training_curves(target) for target in self.with_curves()] + filled
 
     def drawn_published(self) -> list[Target]:
         """Figures that published numbers alone can draw."""

@@ -63,7 +63,7 @@ class _SwinUMamba(nn.Module):
 
 @register(
     "swin_umamba",
-    demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False},
+    demo={"width": 8, "depths": (1, 1, 1, 1)},
     spatial_dims=(2,),
     decoder="decoder6",
 )

@@ -80,7 +80,7 @@ class _SwinUMambaD(nn.Module):
 
 @register(
     "swin_umamba_d",
-    demo={"width": 8, "depths": (1, 1, 1, 1), "deep_supervision": False},
+    demo={"width": 8, "depths": (1, 1, 1, 1)},
     spatial_dims=(2,),
     decoder="decoder",
     channels_last=True,

@@ -136,6 +136,12 @@ class RunConfig(Settings):
         return self.joint or (self.store,)
 
     @property
+    def fills_images(self) -> bool:
+        """Whether it is a training on hidden parts of the images of one store, which can show what it makes of them."""
+        masked = self.training.masked_images
+        return masked is not None and not masked.normalise_patches and not self.joint
+
+    @property
     def preparation_id(self) -> str:
         """Name of the prepared store this run reads: equal for runs that prepare alike."""
         return self.store.id

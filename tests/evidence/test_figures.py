@@ -240,6 +240,13 @@ def test_label_maps_of_another_shape_are_refused():
         draw_panels([wrong], columns=["reference"], label_names={})
 
 
+def test_the_image_of_a_column_without_a_prediction_is_faded():
+    """Else it passes for a network that found nothing."""
+    image, reference, network, absent = DRAWN["qualitative"](False).axes
+    assert all(axes.images[0].get_alpha() == 1 for axes in (image, reference, network))
+    assert absent.images[0].get_alpha() < 0.5 and absent.get_xlabel() == "no prediction"
+
+
 def test_structures_in_view_have_different_colours():
     assert len(set(colours_of(range(1, 43)).values())) == 42
     assert colours_of([7, 3]) == colours_of([3, 7])

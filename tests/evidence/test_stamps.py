@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.cli import main
-from benchmark.evidence.figure import draw
+from benchmark.evidence.figure import draw, lacks_released_weights
 from benchmark.evidence.figure_data import Numbers, Request, another_network, bubbles_of
 from benchmark.evidence.figures.style import STAMP, new_figure, save_figure, stamp
 from benchmark.files import write_text
@@ -105,3 +105,11 @@ def height_of(path: Path) -> float:
     if path.suffix == ".svg":
         return float(ElementTree.parse(path).getroot().attrib["height"].removesuffix("pt")) / 72
     return int.from_bytes(path.read_bytes()[20:24], "big") / 200
+
+
+def test_only_the_pretrained_decoder_of_fig_5_lacks_weights_and_only_in_the_demo(tmp_path: Path) -> None:
+    """Nobody has VMamba-Tiny in the demo's width, so that the row is trained like the first one; the stamp says so."""
+    rows = CATALOG.target("fig5_training_procedure").rows
+    for scale, expected in (("demo", ["w/ pretrained decoder"]), ("paper", [])):
+        asked = request("fig5_training_procedure", tmp_path, scale=scale)
+        assert [row for row in rows if lacks_released_weights(asked, row)] == expected

@@ -85,6 +85,22 @@ def slices(real_data, tmp_path_factory) -> tuple[PreparedStore, list[str], list[
     return store, patients[: 2 * len(cases) // 3], patients[2 * len(cases) // 3 :]
 
 
+@pytest.fixture(scope="module", params=["neurips_cellseg", "endovis17"])
+def pictures(request, real_data, tmp_path_factory) -> tuple[PreparedStore, list[str], list[str]]:
+    """Real micrographs of cells, or frames of an endoscopy, z-scored: a store, and the cases of both parts."""
+    folders = {"neurips_cellseg": "DSB2018_CellSegLayout", "endovis17": "Endoscopy_cholec_video01"}
+    dataset, cases, parts = get_dataset(request.param), {}, {"train": [], "test": []}
+    for case in dataset.find_cases(real_data(folders[request.param])):
+        image, _ = dataset.load_image(case)
+        image = image.astype(np.float32)
+        image = (image - image.mean(axis=(1, 2), keepdims=True)) / image.std(axis=(1, 2), keepdims=True).clip(1e-6)
+        cases[case.id] = (image, np.zeros(image.shape[1:], np.uint8), {})
+        parts[case.split].append(case.id)
+    folder = tmp_path_factory.mktemp(request.param)
+    store = PreparedStore.create(folder, cases, label_names=["none"], channels=("R", "G", "B"))
+    return store, parts["train"], parts["test"]
+
+
 def adaptation(steps: int) -> RunConfig:
     """The demo's recipe in so many steps."""
     config = load_catalog().run(RUN, "demo")
@@ -100,10 +116,10 @@ def adaptation(steps: int) -> RunConfig:
     return config.model_copy(update={"training": training})
 
 
-def adapt(config: RunConfig, samples: MaskedImageDataset) -> nn.Module:
+def adapt(config: RunConfig, samples: MaskedImageDataset, channels: int = 1) -> nn.Module:
     torch.manual_seed(config.seed)
     training, steps = config.training, config.training.iterations_per_epoch
-    network = build_for_run(config, in_channels=1, out_channels=2).train()
+    network = build_for_run(config, in_channels=channels, out_channels=2).train()
     optimiser, objective = make_optimiser(network, training.optimiser), make_objective(training, (2,))
     for step in range(steps):
         rate = learning_rate(
@@ -131,6 +147,17 @@ def test_an_adapted_encoder_fills_in_slices_of_patients_that_it_never_saw(slices
     assert int((found.errors < found.guesses).sum()) >= 20  # of 24
     untrained = reconstruct_cases(config, build_for_run(config, in_channels=1, out_channels=2), store, unseen, count=24)
     assert float(untrained.errors.mean()) > float(medians(found).mean())
+
+
+@pytest.mark.real_data
+def test_an_adapted_encoder_fills_in_cells_and_frames_that_it_never_saw(pictures) -> None:
+    """Better than the mean of what is visible."""
+    store, seen, unseen = pictures
+    config = adaptation(steps=80)
+    samples = MaskedImageDataset(PatchDataset(store, seen, config.training, 0), config.training.masked_images)
+    found = reconstruct_cases(config, adapt(config, samples, channels=3), store, unseen, count=len(unseen))
+    print(found.errors, found.guesses)
+    assert float(found.errors.mean()) < 0.9 * float(found.guesses.mean())
 
 
 def medians(found: Reconstructed) -> Tensor:

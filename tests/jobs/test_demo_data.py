@@ -71,9 +71,32 @@ def test_networks_of_pictures_and_slices_have_a_demo(dataset):
     for config in configs:
         training = config.training
         assert np.prod(training.patch) * training.batch <= 2**18 and training.batch == 4
-        assert training.total_steps(1) <= 2400 and training.loss.deep_supervision is None
+        assert training.total_steps(1) <= 2400
+        published = catalog.run(config.run).training.loss.deep_supervision
+        assert training.loss.deep_supervision in (None, published)
         assert training.precision == config.inference.precision == "32-true" and training.freeze_epochs == 0
         assert training.schedule.total_epochs is None
+
+
+@pytest.mark.parametrize("paper", ["swin_umamba", "swin_umamba_dagger"])
+def test_no_network_of_the_demo_is_trained_longer_than_the_others_of_its_table(paper):
+    """An adaptation comes before, as in the paper; what follows it is as long as the other rows' training."""
+    catalog = load_catalog()
+    for target in (target for target in catalog.targets.values() if target.paper == paper):
+        configs = [catalog.run(run, "demo") for run in catalog.runs(target)]
+        lengths = {config.dataset: set() for config in configs}
+        for config in configs:
+            lengths[config.dataset].add(config.training.total_steps(1))
+        assert all(len(found) == 1 for found in lengths.values())
+
+
+def test_trainings_on_hidden_parts_of_one_datasets_images_show_what_they_fill_in():
+    """Ten adaptations of the Swin-UMamba papers, four pre-trainings of M4oE; none of a run that segments."""
+    found = products(scale="demo").filling_images()
+    assert len(found) == len(set(found)) == 14
+    assert {name.split("/")[1].split("_")[0] for name in found if name.startswith("m4oe/")} == {"mae"}
+    sheets = [f"results/demo/runs/{name}/reconstruction.png" for name in found]
+    assert set(sheets) <= set(products(scale="demo").before_the_page())
 
 
 def test_a_cell_without_data_says_so(without_phantoms):

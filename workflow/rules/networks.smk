@@ -1,4 +1,4 @@
-# Trained weights to what the networks see: receptive fields, features. Figures draw them.
+# Trained weights to what the networks see: receptive fields and features, which figures draw, and images that they fill in.
 
 
 rule measure_receptive_field:
@@ -58,3 +58,36 @@ rule extract_features:
     shell:
         "python -m benchmark features {wildcards.run:q} {params.options:q} {params.shown:q} --store {input.prepared:q}"
         " --split {input.split:q} --weights {input.weights:q} --out {output.maps:q} > {log:q} 2>&1"
+
+
+rule reconstruct_images:
+    input:
+        prepared=kept(wiring.prepared, changes.reconstruction),
+        split=kept(wiring.split, changes.reconstruction),
+        weights=kept(wiring.weights, changes.reconstruction),
+        changed=changes.reconstruction,
+    output:
+        sheet=report(
+            f"{RESULTS}/runs/{{run}}/reconstruction.png",
+            caption="../report/reconstruction.rst",
+            category="Training",
+            labels=products.reconstruction_labels,
+        ),
+        record=f"{RESULTS}/runs/{{run}}/reconstruction.json",
+    log:
+        f"{RESULTS}/logs/runs/{{run}}/reconstruction.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/runs/{{run}}/reconstruction.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1 if DEMO else 8
+    resources:
+        mem_mb=2500 if DEMO else 16000,
+        runtime=30,
+    params:
+        options=told(OPTIONS),
+    message:
+        "{wildcards.run}: filling in hidden parts of images"
+    shell:
+        "python -m benchmark reconstruct {wildcards.run:q} {params.options:q} --store {input.prepared:q}"
+        " --split {input.split:q} --weights {input.weights:q} --out {output.sheet:q} > {log:q} 2>&1"

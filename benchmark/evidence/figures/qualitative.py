@@ -19,6 +19,7 @@ from benchmark.evidence.figures.style import add_axes, in_house_style, new_figur
 Colours = Mapping[int, tuple[float, float, float]]
 _LEGEND_LIMIT = 24
 _OPACITY = 0.6
+_FADED = 0.3  # the image of a column without a prediction, which would else pass for a prediction of nothing
 _NOTE_CHARACTERS_PER_INCH = 17
 # Paul Tol's muted scheme and its pale variants: neighbours in the list differ in hue and lightness.
 _LABEL_COLOURS = (
@@ -35,7 +36,7 @@ class Panel:
         name: written at the left.
         image: [H, W] grey or [H, W, 3] colour.
         labels: column (reference first, then methods) → label map [H, W] of integers, 0 is background; a missing
-            column is drawn as `no prediction`.
+            column is a faded image under which stands why.
         aspect: height of a pixel over its width.
         window: grey values shown as black and white; None: 1st and 99th percentile.
     """
@@ -76,7 +77,7 @@ def draw_panels(
         _show(row[0], panel, None, colours)
         row[0].set_ylabel(panel.name, fontsize=8)
         for axes, column in zip(row[1:], columns, strict=True):
-            _show(axes, panel, panel.labels.get(column), colours)
+            _show(axes, panel, panel.labels.get(column), colours, opacity=1 if column in panel.labels else _FADED)
             if column not in panel.labels:
                 axes.set_xlabel((missing or {}).get((panel.name, column), "no prediction"), fontsize=7, wrap=True)
     for axes, name in zip(grid[0], ["image", *columns], strict=True):
@@ -109,11 +110,11 @@ def shown_range(image: NDArray, window: tuple[float, float] | None = None) -> tu
     return float(low), float(max(high, low + 1e-6))
 
 
-def _show(axes: Axes, panel: Panel, labels: NDArray | None, colours: Colours) -> None:
+def _show(axes: Axes, panel: Panel, labels: NDArray | None, colours: Colours, opacity: float = 1) -> None:
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     low, high = shown_range(panel.image, panel.window)
-    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, aspect=panel.aspect)
+    axes.imshow(panel.image, cmap="gray", vmin=low, vmax=high, aspect=panel.aspect, alpha=opacity)
     if labels is None:
         return
     if labels.shape != panel.image.shape[:2]:

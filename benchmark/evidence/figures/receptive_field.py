@@ -41,8 +41,8 @@ def draw_receptive_fields(
     for axes, (name, values) in zip(all_axes, maps.items(), strict=True):
         field = _normalised(name, values)
         image = axes.imshow(np.log2(field + 1), cmap="Greys", vmin=0, vmax=1, interpolation="nearest")
-        sides = "  ".join(f"{share:.0%}: {100 * side_holding(field, share):.0f} %" for share in SHARES)
-        axes.set(title=name, xlabel=f"share of the side holding\n{sides}", xticks=[], yticks=[])
+        sides = [f"{100 * share:.0f} % in {100 * side_holding(field, share):.0f} % of the side" for share in SHARES]
+        axes.set(title=name, xlabel="\n".join(sides), xticks=[], yticks=[])
         axes.spines[["top", "right"]].set_visible(True)
     figure.colorbar(image, ax=all_axes, shrink=0.8, label="contribution (log scale)")
     lines = [line for note in notes for line in textwrap.wrap(note, int(width * CHARACTERS_PER_INCH))]
