@@ -24,7 +24,8 @@ def code_version() -> str:
     """
     if not (REPOSITORY / ".git").exists():  # installed somewhere: a commit found further up would be of other code
         return __version__
-    command = ["git", *TRUSTED, "-C", str(REPOSITORY), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    described = ["describe", "--always", "--exclude=*", "--dirty=+", "--abbrev=12"]  # a commit, whatever tags there are
+    command = ["git", *TRUSTED, "-C", str(REPOSITORY), *described]
     # a git that started this process, as in a hook, leaves names of its own repository behind
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:

@@ -32,7 +32,7 @@ from benchmark.data.fingerprint import DRAWN_VOXELS, foreground_counts, intensit
 from benchmark.data.nonzero import as_volume
 from benchmark.data.plan import Plan
 from benchmark.data.planned_grid import restore_scores
-from benchmark.data.prepare import to_prepared_grid
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import get_dataset
 from benchmark.datasets.nifti import read_nifti
 from benchmark.images.geometry import voxel_sides

@@ -27,9 +27,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmark.cost.function_mode import Function, FunctionMode
 from benchmark.cost.operators import FVCORE, MULTIPLY_ADDS, complete_cost, fvcore_einsum
 
 SCAN_MODULE = "benchmark.models.layers.selective_scan"
@@ -92,21 +92,14 @@ def counting() -> Iterator[Flops]:
         yield flops
 
 
-class _Composites(TorchFunctionMode):
+class _Composites(FunctionMode):
     """Functions that fvcore sees as one operator but that reach the dispatcher in pieces."""
 
     def __init__(self, flops: Flops) -> None:
         super().__init__()
         self.flops, self.inside = flops, False
 
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
+    def call(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function is torch.einsum:
             operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
             shapes = [tuple(operand.shape) for operand in operands]

@@ -7,22 +7,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
+
+from benchmark.cost.function_mode import Function, FunctionMode
 
 # What weights are allocated with. Tables (arange, linspace, tensor, zeros …) stay on the CPU while a network is built,
 # because builders read values from them, e.g. `torch.linspace(0, rate, depth)` for stochastic depth.
 _ALLOCATORS = {torch.empty, torch.rand, torch.randn}
 
 
-class _WeightsOnMeta(TorchFunctionMode):
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
+class _WeightsOnMeta(FunctionMode):
+    def call(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if function in _ALLOCATORS:
             kwargs["device"] = "meta"
         elif function is torch.Tensor.to and args[0].is_meta:  # a builder that moves its parts: weights stay on meta

@@ -20,7 +20,7 @@ import pooch
 import requests
 
 from benchmark.checksums import compare, remember, seen_before
-from benchmark.datasets.base import Archive
+from benchmark.datasets.facts import Archive
 from benchmark.errors import InputError
 from benchmark.progress import say
 

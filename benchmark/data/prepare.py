@@ -1,25 +1,18 @@
 """Raw cases to the prepared-case store, in worker processes; a case that is done with the same settings is kept.
 
-Per case: read image and masks → reorient → resample → clip and normalise → crop → store; the merged label map also
-goes to `references/<case>.nii.gz` on the raw grid, which is what predictions are scored against (where a data set
-scores instances: these).
+What is planned from the training cases comes first; each case is done by `prepared_case`; the store's record is last.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel
-import numpy as np
-
 from benchmark import lineage
-from benchmark.data import geometry
 from benchmark.data.plan import UNPLANNED, Plan, plan_for
-from benchmark.data.prepared_grid import to_prepared_grid
+from benchmark.data.prepared_case import Task, prepare_case
 from benchmark.data.raw_files import (
     PreparedDigests,
     RawCase,
@@ -30,45 +23,15 @@ from benchmark.data.raw_files import (
 )
 from benchmark.data.source import load_source
 from benchmark.data.split import SPLITS, read_split
-from benchmark.data.store import finish_store, write_case
+from benchmark.data.store import finish_store
 from benchmark.datasets import Case, Dataset, get_dataset
 from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
-from benchmark.files import DISK_FULL, atomic_path, read_json
 from benchmark.forced import take_forced
-from benchmark.images.geometry import same_affine, voxel_sides
 from benchmark.lineage import Made
 from benchmark.progress import say, track
 from benchmark.settings import Preparation, PreparedData
 from benchmark.workers import map_processes
-
-
-@dataclass(frozen=True)
-class Task:
-    """All that one worker needs to prepare one case."""
-
-    store: PreparedData
-    case: Case
-    split: str
-    folder: Path
-    digests: PreparedDigests
-    plan: Plan = UNPLANNED
-
-    @property
-    def multiple_of(self) -> tuple[int, ...] | None:
-        """Patch that the crop is enlarged to a multiple of: training cases only, as in the released loader."""
-        return self.store.patch if self.split == "train" else None
-
-    @property
-    def reference(self) -> Path:
-        return self.folder / "references" / f"{self.case.id}.nii.gz"
-
-    def is_done(self) -> bool:
-        path = self.folder / "cases" / f"{self.case.id}.json"
-        try:
-            return self.reference.exists() and read_json(path).get("digests") == self.digests._asdict()
-        except (OSError, ValueError, AttributeError):  # not there, or damaged: it is prepared again
-            return False
 
 
 def prepare(
@@ -115,23 +78,10 @@ def prepare(
         patch=tuple(patch) if patch is not None and preparation.pad_to_patch_multiple else None,
         planes=planes,
     )
-    plan = UNPLANNED
-    if preparation.planned:
-        training, content = [found[case] for case in sorted(split["train"])], training_content(raw, split)
-        plan = _planned(dataset, store, training, content, folder=out.parent, processes=processes)
+    plan = _planned(dataset, store, found, raw, split, folder=out.parent, processes=processes)
     digests = case_digests(store, raw, split)
     tasks = [Task(store, found[case], part, out.parent, digests[case], plan) for case, part in wanted.items()]
-    remaining = [task for task in tasks if anew or not task.is_done()]
-    say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
-    overlaps = sum(
-        track(
-            map_processes(prepare_case, remaining, processes=processes),
-            total=len(remaining),
-            description=f"preparing {dataset.name}",
-        )
-    )
-    if overlaps:
-        say(f"{overlaps} voxels are in two masks; the later structure of the label order has them")
+    _prepare_cases(dataset, tasks, anew=anew, processes=processes)
     unlabelled = any(found[case].ignore is not None for case in wanted)
     return finish_store(
         out.parent,
@@ -149,19 +99,37 @@ def prepare(
 def _planned(
     dataset: Dataset,
     store: PreparedData,
-    training: Sequence[Case],
-    content: str,
+    found: Mapping[str, Case],
+    raw: Mapping[str, RawCase],
+    split: Mapping[str, Any],
     *,
     folder: Path,
     processes: int | None,
 ) -> Plan:
     """What is planned from the training cases, kept in the store's folder; raises InputError where that is nothing."""
-    path, preparation = folder / "fingerprint.json", store.preparation
+    if not store.preparation.planned:
+        return UNPLANNED
     plan = plan_for(
-        dataset, training, preparation, labels=store.labels, content=content, path=path, processes=processes
+        dataset,
+        [found[case] for case in sorted(split["train"])],
+        store.preparation,
+        labels=store.labels,
+        content=training_content(raw, split),
+        path=folder / "fingerprint.json",
+        processes=processes,
     )
-    _check_slices(plan, preparation, store.planes)
+    _check_slices(plan, store.preparation, store.planes)
     return plan
+
+
+def _prepare_cases(dataset: Dataset, tasks: Sequence[Task], *, anew: bool, processes: int | None) -> None:
+    """The cases that are not done, or all, in worker processes."""
+    remaining = [task for task in tasks if anew or not task.is_done()]
+    say(f"{dataset.name}: {len(tasks) - len(remaining)} of {len(tasks)} cases are prepared already")
+    prepared = map_processes(prepare_case, remaining, processes=processes)
+    overlaps = sum(track(prepared, total=len(remaining), description=f"preparing {dataset.name}"))
+    if overlaps:
+        say(f"{overlaps} voxels are in two masks; the later structure of the label order has them")
 
 
 def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case]:
@@ -210,87 +178,6 @@ def _check_slices(plan: Plan, preparation: Preparation, planes: int | None) -> N
         found=planes,
         remedy="set inference.slice_axis, or preparation.orientation so that the slices lie along it",
     )
-
-
-def prepare_case(task: Task) -> int:
-    """Prepare one case and write it; returns the number of voxels that lay in two masks.
-
-    Raises:
-        InputError: image and masks do not fit together, or the disk is full.
-    """
-    dataset, case = get_dataset(task.store.dataset), task.case
-    image, affine = dataset.load_image(case)
-    merged, label_affine, overlaps = dataset.read_labels(case)
-    if merged.shape != image.shape[1:] or not same_affine(affine, label_affine):
-        raise InputError(
-            "image and masks differ in geometry",
-            where=case.images[0],
-            expected=image.shape[1:],
-            found=merged.shape,
-            remedy="run `retable verify`: it lists every fault of every case",
-        )
-    _check_image(dataset, case, image)
-    meta = describe_case(dataset, case, merged, affine)
-    labels = dataset.restrict(merged, task.store.labels)
-    try:
-        _write_reference(task.reference, *(dataset.read_reference(case) or (labels, affine)))
-        image, labels, grid = to_prepared_grid(
-            image, labels, affine, preparation=task.store.preparation, plan=task.plan, multiple_of=task.multiple_of
-        )
-        meta |= {} if dataset.chosen_split else {"split": task.split}
-        meta |= {**grid, "overlapping_voxels": overlaps, "digests": task.digests._asdict()}
-        write_case(
-            task.folder,
-            case.id,
-            image,
-            labels,
-            meta,
-            background_above=task.store.preparation.foreground_above,
-            ignored=case.ignore is not None or task.store.preparation.outside == "ignored",
-            planes=task.store.planes,
-        )
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise InputError(
-            f"the disk is full while preparing {case.id}",
-            where=task.folder,
-            remedy="free space and run again: finished cases are kept, no half-written file is left",
-        ) from error
-    return overlaps
-
-
-def _check_image(dataset: Dataset, case: Case, image: np.ndarray) -> None:
-    """What `verify` would have said, where it was not run."""
-    finite = image.dtype.kind != "f" or bool(np.isfinite(image).all())
-    if len(image) == len(dataset.channels) and finite:
-        return
-    raise InputError(
-        "the image is not finite" if not finite else "channels differ",
-        where=case.images[0],
-        expected="finite voxels" if not finite else ", ".join(dataset.channels),
-        found="NaN or infinity" if not finite else f"{len(image)} channels in {len(case.images)} files",
-        remedy="run `retable verify`: it lists every fault of every case",
-    )
-
-
-def describe_case(dataset: Dataset, case: Case, merged: np.ndarray, affine: np.ndarray) -> dict[str, Any]:
-    """The part of the metadata that is known on the raw grid."""
-    counts = np.bincount(merged.reshape(-1), minlength=len(dataset.label_names) + 1)[1 : len(dataset.label_names) + 1]
-    volumes = dict(zip(dataset.label_names, counts.tolist(), strict=True))
-    extent = tuple(side * mm for side, mm in zip(merged.shape, voxel_sides(affine)[: merged.ndim], strict=True))
-    if merged.ndim == 3:
-        extent = geometry.reordered(extent, geometry.axis_codes(affine), "RAS")
-    return {
-        "patient": case.patient,
-        "attributes": {**case.attributes, **dataset.describe(volumes, extent)},
-        "raw": {"shape": list(merged.shape), "affine": np.asarray(affine).tolist()},
-    }
-
-
-def _write_reference(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        nibabel.Nifti1Image(labels, affine).to_filename(temporary)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from benchmark.data.download import require_space
-from benchmark.datasets.base import Archive
+from benchmark.datasets.facts import Archive
 from benchmark.errors import InputError
 from benchmark.progress import track
 

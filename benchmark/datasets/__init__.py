@@ -6,7 +6,8 @@ import importlib
 from functools import cache
 from pathlib import Path
 
-from benchmark.datasets.base import Archive, Case, Dataset, Fault
+from benchmark.datasets.base import Case, Dataset, Fault
+from benchmark.datasets.facts import Archive
 from benchmark.errors import InputError
 from benchmark.own import load_module, own_files, refuse_taken
 from benchmark.settings.folds import fold_of, whole_of
@@ -14,16 +15,8 @@ from benchmark.settings.folds import fold_of, whole_of
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
 NOT_DATASETS = {
-    "__init__",
-    "base",
-    "filed_splits",
-    "label_order",
-    "nifti",
-    "nnunet_raw",
-    "own_nnunet",
-    "volumes",
-    "amos22",
-}
+    "__init__", "base", "facts", "filed_splits", "label_order", "nifti", "nnunet_raw", "own_nnunet", "volumes", "amos22",
+}  # fmt: skip
 
 
 def available_datasets() -> list[str]:

@@ -8,40 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import yaml
 
+from benchmark.datasets.facts import Archive, read_facts
 from benchmark.errors import InputError
 
 PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
 IGNORED = 255  # in merged maps and prepared stores: voxels that have no class, which losses and scores leave out
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One file to download.
-
-    Attributes:
-        url: address, pinned to one version of the record.
-        name: file name to store it under.
-        bytes: exact size; None where no source tells.
-        hash: "md5:…" or "sha256:…"; None where nobody published one: the checksum of first sight is kept then.
-        unpacked_bytes: estimate of the size unpacked, for the check of free disk space; an archive may not unpack to
-            much more. None: unknown, which only an archive with a published hash may be.
-        members: glob patterns of the members to unpack.
-    """
-
-    url: str
-    name: str
-    bytes: int | None = None
-    hash: str | None = None
-    unpacked_bytes: int | None = None
-    members: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True)
@@ -143,50 +121,7 @@ class Dataset:
                 structure.
         """
         path = Path(module_file).with_suffix(".yaml")
-        facts = cls._checked_keys(path)
-        facts["groups"] = {group: tuple(names) for group, names in facts.get("groups", {}).items()}
-        unknown = {name for names in facts["groups"].values() for name in names} - set(facts["label_names"])
-        if unknown:
-            raise InputError("a group names a structure that is not in label_names", where=path, found=sorted(unknown))
-        for key in ("channels", "label_names", "test_cases", "val_cases"):
-            facts[key] = tuple(facts.get(key, ()))
-        try:
-            facts["archives"] = tuple(
-                Archive(**{**archive, "members": tuple(archive.get("members", ("*",)))})
-                for archive in facts.get("archives", ())
-            )
-            re.compile(facts.get("frame_suffix", ""))
-        except (TypeError, AttributeError, re.error) as error:
-            raise InputError("archives or frame_suffix are of another kind", where=path, found=str(error)) from error
-        return cls(name=path.stem, **facts)
-
-    @classmethod
-    def _checked_keys(cls, path: Path) -> dict[str, Any]:
-        """The yaml's keys: none unknown, none missing that has no default, lists and tables where they are due."""
-        try:
-            facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError("the facts of a data set cannot be read", where=path, found=str(error)) from error
-        known = {f.name: f for f in fields(cls) if f.name != "name"}
-        if not isinstance(facts, dict) or set(facts) - set(known):
-            found = sorted(map(str, set(facts) - set(known))) if isinstance(facts, dict) else type(facts).__name__
-            raise InputError("unknown key", where=path, found=found, expected=sorted(known))
-        optional = {"groups"} | {
-            name for name, f in known.items() if f.default is not MISSING or f.default_factory is not MISSING
-        }
-        if missing := sorted(set(known) - set(facts) - optional):
-            raise InputError("missing key", where=path, expected=missing, found=sorted(facts))
-        for kind, keys in (
-            (list, ("channels", "label_names", "test_cases", "val_cases", "archives")),
-            (dict, ("groups",)),
-        ):
-            for key in keys:
-                if not isinstance(facts.get(key, kind()), kind):
-                    raise InputError(f"{key} is no {kind.__name__}", where=path, found=repr(facts[key])[:120])
-        for group, names in facts.get("groups", {}).items():
-            if not isinstance(names, list):
-                raise InputError(f"group {group} is no list", where=path, found=repr(names)[:120])
-        return facts
+        return cls(name=path.stem, **read_facts(path, cls))
 
     def of_fold(self, fold: int) -> Dataset:
         """The same cases with the parts of one of several folds; raises InputError where there are no folds."""

@@ -24,22 +24,20 @@ from benchmark.settings import Scale
 from benchmark.version import code_version
 
 FORMATS = ("csv", "every-eval-ever")
-TAKEN = (
-    "published", "rebuilt", "spread", "n", "seeds", "interval_lower", "interval_upper", "interval_over", "delta",
-    "band", "verdict", "reading", "convention", "runs", "config_digest", "code_version", "origin",
-)  # fmt: skip
 SCHEMA_VERSION = "0.2.1"  # of eval.schema.json in github.com/evaleval/every_eval_ever, read on 2026-11-30
 BOUNDED = {"": 1.0, "%": 100.0}  # largest score in units whose scores have one; that schema asks for it
 REPOSITORY = "Retable"
+DETAILS = (
+    "target", "row", "published", "verdict", "reading", "scale", "settings", "convention", "code_version", "runs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Result:
-    """One rebuilt cell: where it stands, what it measures, and its line of compare.csv.
+class Measured:
+    """Where a cell stands and what it measures.
 
     Attributes:
         scale: demo and pilot results are not comparable with published ones.
-        settings: digest of the settings that it was made with (`config_digest`), one per seed.
     """
 
     paper: str
@@ -52,6 +50,16 @@ class Result:
     better: str
     dataset: str
     scale: str
+
+
+@dataclass(frozen=True)
+class Result(Measured):
+    """One rebuilt cell: its own fields are columns of compare.csv.
+
+    Attributes:
+        settings: digest of the settings that it was made with (`config_digest` there), one per seed.
+    """
+
     published: str
     rebuilt: str
     spread: str
@@ -71,16 +79,19 @@ class Result:
     origin: str
 
 
+# Field of a result → its column of compare.csv.
+TAKEN = {one.name: one.name for one in fields(Result)[len(fields(Measured)) :]} | {"settings": "config_digest"}
+
+
 def rebuilt_results(catalog: Catalog, layout: Layout, scale: Scale) -> Iterator[Result]:
     """Every cell of every table of the folder for which there is a value of ours, in the catalog's order."""
     for target in catalog.targets.values():
-        lines = read_compare(Path(layout.root) / f"{target.target}.compare.csv", TAKEN)
+        lines = read_compare(Path(layout.root) / f"{target.target}.compare.csv", tuple(TAKEN.values()))
         for (row, name), line in lines.items():
             column = target.columns.get(name)
             if column is None or not line["rebuilt"]:
                 continue
             runs = line["runs"].split()
-            values = {key: line[key] for key in TAKEN if key != "config_digest"}
             yield Result(
                 paper=target.paper,
                 target=target.target,
@@ -92,8 +103,7 @@ def rebuilt_results(catalog: Catalog, layout: Layout, scale: Scale) -> Iterator[
                 better=column.better,
                 dataset=catalog.run(runs[0], scale).dataset if runs else "",
                 scale=scale,
-                settings=line["config_digest"],
-                **values,
+                **{field: line[taken] for field, taken in TAKEN.items()},
             )
 
 
@@ -163,19 +173,7 @@ def _record(catalog: Catalog, target: str, model: str, cells: list[Result]) -> d
 
 
 def _evaluation(cell: Result) -> dict[str, Any]:
-    kept = (
-        "target",
-        "row",
-        "published",
-        "verdict",
-        "reading",
-        "scale",
-        "settings",
-        "convention",
-        "code_version",
-        "runs",
-    )
-    details = {key: str(getattr(cell, key)) for key in kept if getattr(cell, key)}
+    details = {key: str(getattr(cell, key)) for key in DETAILS if getattr(cell, key)}
     score: dict[str, Any] = {"score": _number(cell.rebuilt), "details": details}
     lower, upper = _number(cell.interval_lower), _number(cell.interval_upper)
     if lower is not None and upper is not None:

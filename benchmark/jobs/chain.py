@@ -49,6 +49,10 @@ class Chain(DataChain):
             return self.weights(config.model.initialisation)
         return self.trained(config.training_id)
 
+    def _predicted_cases(self, config: RunConfig, kind: str, *also: str) -> str:
+        """Digest of the cases that a run predicts, and of those of other parts, by `kind` as in `_data`."""
+        return self._data(config.store, (*also, *config.inference.splits), kind, dataset=config.dataset)
+
     def prompts(self, run: str) -> State:
         """The points that a run is told, which all runs on its store share."""
         path = self.layout.prompts_for(self.catalog.run(run, self.scale))
@@ -56,7 +60,7 @@ class Chain(DataChain):
 
     def _prompts(self, run: str, path: str) -> State:
         config = self.catalog.run(run, self.scale)
-        references = self._data(config.store, config.inference.splits, "reference", dataset=config.dataset)
+        references = self._predicted_cases(config, "reference")
         made = lineage.prompts(config, references=references)
         return self._compare("draw_prompts", path, made, inputs=(self.prepared(config.store),))
 
@@ -68,7 +72,7 @@ class Chain(DataChain):
             return self._handed_in(run)
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
+        data = self._predicted_cases(config, "image")
         told = self.prompts(run) if config.inference.method == "prompted" else None
         made = lineage.predicted(
             config, weights=weights.digest, data=data, prompts=None if told is None else told.digest
@@ -104,7 +108,7 @@ class Chain(DataChain):
             return State(lineage.recorded_digest(path), exists=True, record=path)
         config = self.catalog.run(run, self.scale)
         predicted, store = self.predicted(run), self.prepared(config.store)
-        references = self._data(config.store, config.inference.splits, "reference", dataset=config.dataset)
+        references = self._predicted_cases(config, "reference")
         rules = convention_digests(config.convention)
         made = lineage.scored(predictions=predicted.digest, references=references, conventions=rules)
         record = self.layout.scores_record(run)
@@ -115,7 +119,7 @@ class Chain(DataChain):
 
     def _controls(self, paper: str, protocol: str, run: str) -> State:
         config = self.catalog.run(run, self.scale)
-        references = self._data(config.store, ("train", *config.inference.splits), "reference", dataset=config.dataset)
+        references = self._predicted_cases(config, "reference", "train")
         rules = convention_digests(config.convention)
         made = lineage.scored(predictions="controls", references=references, conventions=rules)
         made |= lineage.code("controls")
@@ -138,7 +142,7 @@ class Chain(DataChain):
     def _receptive_field(self, run: str, options: str) -> State:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
+        data = self._predicted_cases(config, "image")
         made = lineage.receptive_field(config, weights=weights.digest, data=data, options=options)
         record = str(Path(self.layout.receptive_field(run)).with_suffix(".json"))
         return self._compare("measure_receptive_field", record, made, inputs=(store,), follows=(weights,))
@@ -149,7 +153,7 @@ class Chain(DataChain):
     def _features(self, run: str, options: str) -> State:
         config = self.catalog.run(run, self.scale)
         weights, store = self.weights_of(config), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
+        data = self._predicted_cases(config, "image")
         made = lineage.features(config, weights=weights.digest, data=data, options=options)
         record = str(Path(self.layout.features(run)).with_suffix(".json"))
         return self._compare("extract_features", record, made, inputs=(store,), follows=(weights,))

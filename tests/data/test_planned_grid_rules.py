@@ -13,7 +13,7 @@ from benchmark.data.fingerprint import Intensities
 from benchmark.data.geometry import restore_labels
 from benchmark.data.plan import Plan
 from benchmark.data.planned_grid import restore_scores
-from benchmark.data.prepare import to_prepared_grid
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.data.store import PreparedStore, write_case
 from benchmark.settings import Preparation, Resampling
 

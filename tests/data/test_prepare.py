@@ -12,6 +12,7 @@ import pytest
 from benchmark.data import prepare as module
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prepare import prepare
+from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
@@ -159,7 +160,7 @@ def test_synapse_slices_are_those_of_samed(parity_around):
     facts = parity_around("prep_synapse_samed")
     settings = Preparation(clip=tuple(facts["window"]), orientation=None)
     image, labels = facts["image_hu"].numpy()[None], facts["label_raw"].numpy().astype(np.uint8)
-    prepared, _, _ = module.to_prepared_grid(image, labels, np.eye(4), preparation=settings)
+    prepared, _, _ = to_prepared_grid(image, labels, np.eye(4), preparation=settings)
     for number, expected in enumerate(facts["train_image"].numpy()):
         np.testing.assert_allclose(prepared[0, :, :, number].T, expected, atol=1e-7)
     np.testing.assert_allclose(prepared[0].transpose(2, 1, 0), facts["test_image"].numpy(), atol=1e-7)
@@ -170,7 +171,7 @@ def test_mmwhs_slices_are_those_of_e_sam(parity_around):
     facts = parity_around("prep_e_sam_mmwhs")
     settings = Preparation(clip=(-750, 750), orientation=None)
     image = facts["image_hu"].numpy()[None]
-    prepared, _, _ = module.to_prepared_grid(image, np.zeros(image.shape[1:]), np.eye(4), preparation=settings)
+    prepared, _, _ = to_prepared_grid(image, np.zeros(image.shape[1:]), np.eye(4), preparation=settings)
     np.testing.assert_allclose(prepared[0].transpose(2, 0, 1), facts["volume_image"].numpy(), atol=1e-7)
     distance = np.abs(prepared[0] - facts["train_slice_image"].numpy()[..., None]).max(axis=(0, 1))
     assert distance.min() < 1e-7 < np.sort(distance)[1]

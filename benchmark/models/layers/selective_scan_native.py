@@ -131,6 +131,50 @@ def _replay(
 
 
 @_jit
+def _walk_back(
+    w: np.ndarray,
+    dt: np.ndarray,
+    x: np.ndarray,
+    gy: np.ndarray,
+    a: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    decay: np.ndarray,
+    states: np.ndarray,
+    g: np.ndarray,
+    da: np.ndarray,
+    du: np.ndarray,
+    ddelta: np.ndarray,
+    dB: np.ndarray,
+    dC: np.ndarray,
+    steps: int,
+    width: int,
+) -> None:
+    """Gradients over up to STEPS time steps, last first; g and da go on to the steps before them."""
+    into, along = np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype)
+    for k in range(steps - 1, -1, -1):
+        for c in range(width):
+            into[c], along[c] = 0, 0
+        for n in range(a.shape[0]):
+            b_in, c_out = B[n, k], C[n, k]
+            sum_b, sum_c = x.dtype.type(0), x.dtype.type(0)
+            for c in range(width):
+                gh = g[n, c] + gy[k, c] * c_out  # d loss / d state, everything later included
+                sum_b += gh * x[k, c]
+                sum_c += gy[k, c] * states[k + 1, n, c]
+                into[c] += gh * b_in
+                g[n, c] = gh * decay[k, n, c]
+                kept = g[n, c] * states[k, n, c]
+                along[c] += kept * a[n, c]
+                da[n, c] += kept * dt[k, c]
+            dB[n, k] += sum_b
+            dC[n, k] += sum_c
+        for c in range(width):
+            du[c, k] = into[c] * dt[k, c]
+            ddelta[c, k] = into[c] * w[k, c] + along[c]
+
+
+@_jit
 def _backward_tasks(
     u: np.ndarray,
     delta: np.ndarray,
@@ -156,7 +200,6 @@ def _backward_tasks(
     a, da, g = np.empty((state, BLOCK), u.dtype), np.empty((state, BLOCK), u.dtype), np.empty((state, BLOCK), u.dtype)
     w, dt = np.empty((STEPS, BLOCK), u.dtype), np.empty((STEPS, BLOCK), u.dtype)
     x, gy = np.empty((STEPS, BLOCK), u.dtype), np.empty((STEPS, BLOCK), u.dtype)
-    into, along = np.empty(BLOCK, u.dtype), np.empty(BLOCK, u.dtype)
     for task in range(first, stop):
         batch, group, part = task // (groups * parts), task // parts % groups, task % parts
         for start in range(part * BLOCK, per_group, parts * BLOCK):
@@ -170,28 +213,14 @@ def _backward_tasks(
                     for k in range(steps):
                         w[k, c], dt[k, c] = u[batch, channel + c, begin + k], delta[batch, channel + c, begin + k]
                         x[k, c], gy[k, c] = w[k, c] * dt[k, c], dy[batch, channel + c, begin + k]
-                mark = marks[batch, begin // STEPS, :, channel : channel + width]
-                _replay(dt, x, a, B[batch, group, :, begin : begin + steps], mark, decay, states, steps, width)
-                for k in range(steps - 1, -1, -1):
-                    for c in range(width):
-                        into[c], along[c] = 0, 0
-                    for n in range(state):
-                        b_in, c_out = B[batch, group, n, begin + k], C[batch, group, n, begin + k]
-                        sum_b, sum_c = u.dtype.type(0), u.dtype.type(0)
-                        for c in range(width):
-                            gh = g[n, c] + gy[k, c] * c_out  # d loss / d state, everything later included
-                            sum_b += gh * x[k, c]
-                            sum_c += gy[k, c] * states[k + 1, n, c]
-                            into[c] += gh * b_in
-                            g[n, c] = gh * decay[k, n, c]
-                            kept = g[n, c] * states[k, n, c]
-                            along[c] += kept * a[n, c]
-                            da[n, c] += kept * dt[k, c]
-                        dB[part, batch, group, n, begin + k] += sum_b
-                        dC[part, batch, group, n, begin + k] += sum_c
-                    for c in range(width):
-                        du[batch, channel + c, begin + k] = into[c] * dt[k, c]
-                        ddelta[batch, channel + c, begin + k] = into[c] * w[k, c] + along[c]
+                now, here = slice(begin, begin + steps), slice(channel, channel + width)
+                b_in, c_out = B[batch, group, :, now], C[batch, group, :, now]
+                _replay(dt, x, a, b_in, marks[batch, begin // STEPS, :, here], decay, states, steps, width)
+                _walk_back(
+                    w, dt, x, gy, a, b_in, c_out, decay, states, g, da,
+                    du[batch, here, now], ddelta[batch, here, now],
+                    dB[part, batch, group, :, now], dC[part, batch, group, :, now], steps, width,
+                )  # fmt: skip
             for n in range(state):
                 for c in range(width):
                     dA[batch, channel + c, n] = da[n, c]
