@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+FOLDER = Path(__file__).resolve().parent
+SHARED = FOLDER.parents[1] / "shared"
+SECONDS = FOLDER / "seconds.yaml"
+IN_PROCESSES = "PYTEST_XDIST_WORKER_COUNT"
+
+if IN_PROCESSES in os.environ:  # before anything imports torch: threads that share a core wait for each other, spinning
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(os.environ[IN_PROCESSES]))))
 
 
 def _finder(variable: str, folder: str) -> Callable[[str], Path]:
@@ -70,12 +77,17 @@ def parity_around() -> Callable[[str], dict[str, Any]]:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares an expensive fixture in one process: a demo, a trial, the machine's only SLURM."""
+    """Keep what shares an expensive fixture in one process: a file, the machine's only SLURM, what a mark says.
+
+    Those that take longest begin, so that all processes end together (with `--no-loadscope-reorder`).
+    """
     for item in items:
-        if "end_to_end" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-        elif "slurm" in item.path.parts:
-            item.add_marker(pytest.mark.xdist_group("slurm"))
+        if not item.get_closest_marker("xdist_group"):
+            file = item.path.relative_to(FOLDER).with_suffix("").as_posix()
+            item.add_marker(pytest.mark.xdist_group("slurm" if file.startswith("slurm/") else file))
+    if IN_PROCESSES in os.environ:
+        seconds = yaml.safe_load(SECONDS.read_text(encoding="utf-8"))
+        items.sort(key=lambda item: -seconds.get(item.get_closest_marker("xdist_group").args[0], 0))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

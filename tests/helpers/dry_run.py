@@ -34,8 +34,13 @@ COMMANDS |= {
 }
 
 
+COMPILED = (".pyc", ".nbi", ".nbc")  # by Python and by numba, each beside its source's time
+
+
 def make_clone(folder: Path) -> Path:
-    """What git knows of the working tree, copied: a file that was forgotten in a commit is missing there as well."""
+    """What git knows of the working tree, copied: a file that was forgotten in a commit is missing there as well.
+
+    What was compiled of it comes along and is taken, as the copies have their sources' times."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         source = REPOSITORY / name
@@ -43,7 +48,12 @@ def make_clone(folder: Path) -> Path:
         if source.is_symlink():  # benchmark/paper_tables
             (folder / name).symlink_to(source.readlink())
         elif source.is_file():
-            shutil.copyfile(source, folder / name)
+            shutil.copy2(source, folder / name)
+    for source in (REPOSITORY / "benchmark").rglob("__pycache__/*"):
+        if source.suffix in COMPILED:  # others are being written
+            copy = folder / source.relative_to(REPOSITORY)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy)
     return folder
 
 

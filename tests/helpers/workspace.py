@@ -23,6 +23,7 @@ from benchmark.layout import Layout
 ROOT = Path(__file__).parents[2]
 TRIAL = Path(__file__).parents[1] / "slurm" / "trial"
 COPIED = ("Snakefile", "workflow", "config", "profiles", "slurm", "envs", "benchmark")
+BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.tmp.*")  # by Python and numba, under their final names in a moment
 LIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING")
 STEPS, BATCH, INTERVAL = 60, 4, 10  # as in trial/faults/protocols.yaml
 
@@ -45,8 +46,10 @@ class Workspace:
         self.marks.mkdir(parents=True)
         for source in (*(ROOT / name for name in COPIED), TRIAL):
             # a copy, so that nobody's edit in the middle of a training matters
-            copy = shutil.copytree if source.is_dir() else shutil.copy
-            copy(source, folder / source.name)
+            if source.is_dir():
+                shutil.copytree(source, folder / source.name, ignore=BEING_WRITTEN)
+            else:
+                shutil.copy(source, folder / source.name)
         hooks = str(Path(__file__).parents[1] / "slurm" / "hooks")
         self.environment = {**cluster.environment, "PYTHONPATH": hooks, "FAULTS_FOLDER": str(self.marks)}
         self._install_liar()

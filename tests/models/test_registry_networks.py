@@ -57,7 +57,13 @@ def all_cases() -> list[tuple[str, int]]:
     return cases
 
 
-@pytest.fixture(scope="module", params=all_cases(), ids=lambda case: f"{case[0]}-{case[1]}d")
+def in_one_process(case: tuple[str, int]) -> object:
+    """Tests of one network share what was built of it; those of all networks would keep a process for long."""
+    name = f"{case[0]}-{case[1]}d"
+    return pytest.param(case, id=name, marks=pytest.mark.xdist_group(f"models/test_registry_networks {name}"))
+
+
+@pytest.fixture(scope="module", params=map(in_one_process, all_cases()))
 def case(request: pytest.FixtureRequest) -> Case:
     name, dimensions = request.param
     if dimensions == 0:
