@@ -15,7 +15,8 @@ from benchmark.settings.folds import fold_of, whole_of
 __all__ = ["Archive", "Case", "Dataset", "Fault", "available_datasets", "get_dataset"]
 
 NOT_DATASETS = {
-    "__init__", "base", "facts", "filed_splits", "label_order", "nifti", "nnunet_raw", "own_nnunet", "volumes", "amos22",
+    "__init__", "base", "facts", "filed_splits", "label_order", "nifti", "nnunet_raw", "own_nnunet", "volumes",
+    "amos22",
 }  # fmt: skip
 
 
