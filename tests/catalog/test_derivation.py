@@ -60,7 +60,7 @@ def test_every_setting_is_shown_with_its_value() -> None:
 def test_what_the_demo_changes_is_not_the_papers() -> None:
     target = CATALOG.target("table1_totalseg")
     text = "\n".join(derivation(CATALOG, target, "UNETR", "Overall", "demo"))
-    assert "  training.patch: [32, 32, 64] — demo scale, ours; the paper's scale has [128, 128, 128] — paper:" in text
+    assert "  training.patch: [32, 32, 32] — demo scale, ours; the paper's scale has [128, 128, 128] — paper:" in text
     assert "  inference.weighting: gaussian — paper: Section 3" in text
     assert "demo scale, ours" not in "\n".join(derivation(CATALOG, target, "UNETR", "Overall", "paper"))
 

@@ -24,7 +24,7 @@ def test_a_recipe_learns_with_its_network(run: str) -> None:
     network = build_for_run(config, in_channels=1, out_channels=4)
     loss = make_objective(published.model_copy(update={"loss": config.training.loss}), [4])
     optimiser = make_optimiser(network, published.optimiser.model_copy(update={"learning_rate": 2e-4}))
-    image, labels = torch.rand(1, 1, 32, 32, 64), torch.randint(0, 4, (1, 32, 32, 64))
+    image, labels = torch.rand(1, 1, 32, 32, 32), torch.randint(0, 4, (1, 32, 32, 32))
     before = loss(network, image, labels, epoch=0)
     for _ in range(2):
         optimiser.zero_grad()
