@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmark.datasets.base import Archive, Case, Dataset, Fault
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.own import load_module, own_files, refuse_taken
 from benchmark.settings.folds import fold_of, whole_of
 
@@ -46,7 +46,7 @@ def get_dataset(name: str) -> Dataset:
         return get_dataset(whole_of(name)).of_fold(fold)
     if name not in available_datasets():
         raise InputError(
-            f"unknown data set {name!r}",
+            f"unknown data set {name!r}{did_you_mean(name, available_datasets())}",
             expected="one of " + ", ".join(available_datasets()),
             remedy=f"add benchmark/datasets/{name}.py and {name}.yaml, or correct the name",
         )
