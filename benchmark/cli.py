@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 
 from benchmark.catalog.arguments import write_record
-from benchmark.errors import EXIT_INPUT, IN_WORKFLOW, REFUSED, InputError, PassingFault
+from benchmark.errors import EXIT_INPUT, IN_WORKFLOW, REFUSED, InputError, PassingFault, did_you_mean, near_names
 from benchmark.own import use_folders
 from benchmark.version import code_version
 
@@ -62,6 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 wrong input, 75 stopped in order: run again to continue)."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        asked = arguments[0] if arguments else ""
+        if asked not in COMMANDS and not asked.startswith("-") and near_names(asked, COMMANDS):
+            raise InputError(
+                f"there is no command {asked!r}{did_you_mean(asked, COMMANDS)}", expected="see retable --help"
+            )
         parser, modules = build_parser(arguments[:1])
         parsed = parser.parse_args(arguments)
         if parsed.command == "completion":

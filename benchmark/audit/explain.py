@@ -12,7 +12,7 @@ from benchmark.audit.selection import Selection, concerning
 from benchmark.audit.standard_errors import PrintedMean, inseparable, printed_means
 from benchmark.catalog.arguments import add_catalog_arguments, add_results_argument, catalog_of, results_of
 from benchmark.catalog.catalog import Catalog
-from benchmark.catalog.derivation import check_names, derivation, ledger_of
+from benchmark.catalog.derivation import check_names, derivation, ledger_of, plain
 from benchmark.catalog.targets import UNREADABLE, Target
 from benchmark.evidence.cells import JudgedCell, format_number
 from benchmark.evidence.folds import FoldRow, fold_rows
@@ -21,6 +21,7 @@ from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.table import read_evidence
 from benchmark.evidence.verdict import Outcome
 from benchmark.markdown import aligned
+from benchmark.own import own_folders
 
 STATEMENT = "statement: "
 
@@ -50,13 +51,14 @@ def contents(catalog: Catalog, target: Target, row: str | None = None) -> Iterat
     yield f"{target.number} of {catalog.papers[target.paper].paper.title}: {target.title}"
     if not target.columns:
         parameters = target.figure.parameters if target.figure else {}
-        yield from (f"  {name}: {value}" for name, value in parameters.items())
+        yield from (f"  {name}: {plain(value)}" for name, value in parameters.items())
         yield f"rows  {', '.join(target.rows)}" if target.rows else "It has no rows."
         return
     rows = list(target.rows) if row is None else [row]
     printed = [[name, *(_printed(target, name, column) for column in target.columns)] for name in rows]
     yield aligned([["row", *target.columns], *printed])
-    yield f'one cell: retable explain {target.target} "{rows[0]}" "{next(iter(target.columns))}"'
+    own = "".join(f" --papers {folder}" for folder in own_folders())
+    yield f'one cell: retable explain {target.target} "{rows[0]}" "{next(iter(target.columns))}"{own}'
 
 
 def explain(catalog: Catalog, target: Target, row: str, column: str, arguments: argparse.Namespace) -> Iterator[str]:

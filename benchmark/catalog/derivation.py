@@ -61,7 +61,7 @@ def derivation(catalog: Catalog, target: Target, row: str, column: str, scale: S
     yield f"published   {f'{claim.value} {claim.stars}'.strip() or '(empty)' if claim else 'nothing in this cell'}"
     described = measure.model_dump(exclude_defaults=True)
     yield "measure     " + ", ".join(
-        str(value) if key == "measure" else f"{key} {_plain(value)}" for key, value in described.items()
+        str(value) if key == "measure" else f"{key} {plain(value)}" for key, value in described.items()
     )
     yield from _rests_on(catalog, target, row, column, scale)
     if measure.measure not in WITHOUT_A_RUN:
@@ -133,7 +133,7 @@ def _trained(catalog: Catalog, runs: Sequence[str], column: Column, layout: Layo
     if scale == "demo":
         paper, name, *_ = run.split("/")
         protocol = catalog.papers[paper].protocols[name]
-        yield f"  demo scale sets {_plain(protocol.demo)}"
+        yield f"  demo scale sets {plain(protocol.demo)}"
         if protocol.trained_by == RELEASED:
             yield "  demo scale trains by these settings, since nobody has released weights of a narrowed network"
     training = config.training_id
@@ -172,7 +172,7 @@ def settings_of(catalog: Catalog, run: str, scale: Scale, prefixes: Sequence[str
     for key, origin in {**own, **folder.protocols[protocol].origins}.items():
         if key.startswith(tuple(prefixes)):
             places = (folder.models[model], folder.protocols[protocol])
-            value, paper_value = (_plain(_value(at, places, key)) for at in (config, published))
+            value, paper_value = (plain(_value(at, places, key)) for at in (config, published))
             yield TaggedSetting(key, value, paper_value, origin)
 
 
@@ -192,14 +192,14 @@ def _value(config: RunConfig, places: Sequence[Settings], key: str) -> object:
     return value
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
     """A value as in a yaml file: no Python types."""
     if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(map(_plain, value)) + "]"
+        return "[" + ", ".join(map(plain, value)) + "]"
     if isinstance(value, Step):
-        return f"{value.name} {_plain(value.parameters)}" if value.parameters else value.name
+        return f"{value.name} {plain(value.parameters)}" if value.parameters else value.name
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 

@@ -52,8 +52,11 @@ def main(arguments: argparse.Namespace) -> None:
         )
     else:
         target = new_paper(name, folder)
-    say(f"written to {folder}; a first table at demo scale:")
-    print(f"snakemake --profile demo --config scale=demo 'papers=[{folder}]' -- results/demo/{target}.csv")
+    here = Path("Snakefile").is_file()
+    say(f"written to {folder}; held to what holds for our own: retable check --papers {folder}")
+    say(f"a first table at demo scale{'' if here else ', in a clone of Retable'}:")
+    place = folder if here else folder.resolve()
+    print(f"snakemake --profile demo --config scale=demo 'papers=[{place}]' -- results/demo/{target}.csv")
 
 
 def new_paper(name: str, folder: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from benchmark.datasets.filed_splits import PATTERNS, read_splits
 from benchmark.datasets.own_nnunet import OwnNnUnet
 from benchmark.errors import InputError
 from benchmark.images.label_names import read_labels_file, read_structured
+from benchmark.progress import say
 
 LARGEST_PATCH = {2: 320, 3: 128}
 DEMO_PATCH = {2: 64, 3: 32}
@@ -71,8 +73,9 @@ def new_dataset(
     elif folds is not None:
         dataset = replace(dataset, folds=folds)
     cases = [case for case in dataset.find_cases(data) if case.labels]
-    if splits or crossed:
+    if splits or crossed or patient:
         _check_parts(dataset, data, crossed=crossed)
+    say(f"{dataset.title}: {_who(dataset, cases, crossed)}")
     files = SkeletonFiles(folder)
     files.add(f"datasets/{name}.yaml", "dataset.yaml", **_as_yaml(dataset))
     _add_protocol(files, dataset, cases, crossed=crossed)
@@ -131,6 +134,14 @@ def _with_splits(dataset: OwnNnUnet, data: Path, splits: str, folds: int | None)
         raise InputError("other folds than asked for", where=path, expected=folds or "two or more", found=count)
     dataset = replace(dataset, splits_file=splits, folds=count if filed.crossed else OwnNnUnet.folds)
     return dataset, filed.crossed
+
+
+def _who(dataset: OwnNnUnet, cases: Sequence[Case], crossed: bool) -> str:
+    """How many there are, and who is tested, in words."""
+    counts = Counter(case.split for case in cases)
+    parts = ", ".join(f"{counts[part]} {part}" for part in ("train", "val", "test") if counts[part])
+    patients = len({case.patient for case in cases})
+    return f"{len(cases)} labelled cases of {patients} patients, " + (f"{dataset.folds} folds" if crossed else parts)
 
 
 def _check_parts(dataset: OwnNnUnet, data: Path, *, crossed: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from string import Template
@@ -10,17 +11,26 @@ from benchmark.catalog.reading import read_yaml
 from benchmark.errors import InputError
 from benchmark.files import write_text
 
+FOLDER = re.compile(r"[\w.+-]+")  # as the workflow takes it in ids of runs
 SKELETONS = Path(__file__).parent / "skeletons"
 
 
 class SkeletonFiles:
-    """What is to be written to a folder of one's own; with `paper.yaml` and `models.yaml`, if it is a new one."""
+    """What is to be written to a folder of one's own; with `paper.yaml` and `models.yaml`, if it is a new one.
+
+    Raises:
+        InputError: the folder's name cannot be that of a paper.
+    """
 
     def __init__(self, folder: Path) -> None:
+        name = folder.resolve().name
+        if not FOLDER.fullmatch(name):
+            raise InputError(
+                "a folder of one's own has a name without spaces", where=folder, expected="letters, digits, . _ + -"
+            )
         self.folder = folder
         self._texts: dict[Path, str] = {}
         if not (folder / "paper.yaml").exists():
-            name = folder.resolve().name
             self.add("paper.yaml", "paper.yaml", name=name, title=name, folder=str(folder), year=date.today().year)
             self.add("models.yaml", "models.yaml")
 

@@ -40,7 +40,7 @@ def get_dataset(name: str) -> Dataset:
         return get_dataset(whole_of(name)).of_fold(fold)
     if name not in available_datasets():
         raise InputError(
-            f"unknown data set {name!r}",
+            f"unknown data set {name!r}{did_you_mean(name, available_datasets())}",
             expected="one of " + ", ".join(available_datasets()),
             remedy=f"add benchmark/datasets/{name}.py and {name}.yaml, or correct the name",
         )

@@ -104,7 +104,7 @@ def model_entry(name: str) -> ModelEntry:
     """
     if name not in available_models():
         raise InputError(
-            f"unknown network {name!r}",
+            f"unknown network {name!r}{did_you_mean(name, available_models())}",
             expected="one of " + ", ".join(available_models()),
             remedy=f"add benchmark/models/{name}.py, or correct the name in paper_tables",
         )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.scoring import instances as instance_metrics
 from benchmark.scoring import overlap as overlap_metrics
 from benchmark.scoring import surface as surface_metrics
@@ -138,7 +138,7 @@ def choose_metrics(
         if metric not in known:
             asks = f"Convention {convention.name} does not define" if len(asked) == 1 else "No convention defines"
             raise InputError(
-                f"{asks} {metric}",
+                f"{asks} {metric}{did_you_mean(metric, known)}",
                 expected=f"one of {', '.join(known)}",
                 found=metric,
                 remedy="choose one of these metrics, or another convention",

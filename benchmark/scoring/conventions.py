@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.files import value_digest
 
 CANONICAL = "canonical"
@@ -227,7 +227,10 @@ def get_convention(name: str, *, file: Path = BUILT_IN) -> Convention:
     known = load_conventions(file)
     if name not in known:
         raise InputError(
-            f"Unknown scoring convention {name}", where=file, expected=f"one of {', '.join(known)}", found=name
+            f"Unknown scoring convention {name}{did_you_mean(name, known)}",
+            where=file,
+            expected=f"one of {', '.join(known)}",
+            found=name,
         )
     return known[name]
 

@@ -169,7 +169,9 @@ def score_folders(
     kept = {"scoring_digest": value_digest(settings), "code_version": code_version(), "run": run}
     kept.update(metadata or {})
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics, ignore=ignore)
-    results = track(map_processes(work, cases, processes=processes), total=len(cases), description="scoring")
+    results = track(
+        map_processes(work, cases, processes=processes), total=len(cases), description=f"scoring {run}".rstrip()
+    )
     unlisted: Counter[int] = Counter()
     undecoded = 0
     with atomic_path(out) as temporary, ScoreWriter(temporary, metadata=kept) as writer:

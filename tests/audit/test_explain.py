@@ -127,6 +127,19 @@ def test_near_names_and_beginnings_are_offered(words: list[str], offered: str, c
     assert offered in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["explian", "table1_totalseg"], "there is no command 'explian'; did you mean 'explain'?"),
+        (["fetch", "acd", "--out", "nowhere/source.json"], "unknown data set 'acd'; did you mean 'acdc'?"),
+        (["export", "swin_smt/totalseg/unter/seed0", "nowhere", "--to", "nnunet"], "did you mean 'unetr'?"),
+    ],
+)
+def test_near_names_are_offered_by_every_command(words: list[str], offered: str, capsys: pytest.CaptureFixture) -> None:
+    assert main(words) == 2
+    assert offered in capsys.readouterr().err
+
+
 def test_near_names_by_hand() -> None:
     choices = ["table1_totalseg", "table1_design", "table2_experts", "fig3", "Overall"]
     assert near_names("tabel1_totalseg", choices) == ["table1_totalseg"]

@@ -31,6 +31,7 @@ def nothing_is_used_before(monkeypatch):
         (("--splits", "parted.csv"), "a patient is in two splits"),
         (("--splits", "unknown.csv"), "only in the file: p8_scan0; not in the file: p0_scan1"),
         (("--patient", "{patient}-*"), "the pattern of patients matches no case"),
+        (("--patient", "{patient}_*"), "nobody to learn from"),
     ],
 )
 def test_splits_that_cannot_be_are_said_before_anything_is_written(words, message, tmp_path, capsys):

@@ -137,6 +137,7 @@ def test_labelled_test_cases_are_the_test_cases_and_unlabelled_ones_are_left_out
         (["method", "unetr", "--in", "mine", "--target", "table1_totalsg"], "table1_totalseg"),
         (["dataset", "nowhere"], "no raw data set of nnU-Net"),
         (["paper", "mine", "--in", "mine"], "there is a paper already"),
+        (["paper", "mine", "--in", "my papers"], "a name without spaces"),
         (["method", "unetr", "--in", "mine"], "there is a network unetr already"),
         (["dataset", "Dataset042_Blobs", "--in", "mine", "--name", "acdc"], "there is a data set acdc already"),
     ],
