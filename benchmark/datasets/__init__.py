@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmark.datasets.base import Case, Dataset, Fault
 from benchmark.datasets.facts import Archive
-from benchmark.errors import InputError
+from benchmark.errors import InputError, did_you_mean
 from benchmark.own import load_module, own_files, refuse_taken
 from benchmark.settings.folds import fold_of, whole_of
 

@@ -47,7 +47,9 @@ def receptive_fields_of(request: Request) -> ReceptiveFields:
             missing[row] = "not run" if begun else source.without_scores
             continue
         record = _map_record(path, request, source.runs[0], lineage.receptive_field)
-        maps[row] = np.load(path, allow_pickle=False)
+        field = np.load(path, allow_pickle=False)
+        planes = request.catalog.run(source.runs[0], request.scale).inference.method == "slices"
+        maps[row] = field.T if planes else field  # a slice of a volume has its columns first
         notes[f"mean of {record['samples']} samples, {record['contribution']} part of the gradient"] = None
     if not maps:
         raise NotDrawable("; ".join(dict.fromkeys(missing.values())) or "no row names a run")

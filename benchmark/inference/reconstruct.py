@@ -85,15 +85,20 @@ def reconstruct(network: nn.Module, images: Tensor, masks: Tensor) -> Reconstruc
     return Reconstructed(images, reconstructions, hidden, errors, guesses)
 
 
-def sheet(found: Reconstructed) -> NDArray[np.uint8]:
-    """[H', W', 3]: a row per image: the image, what the network saw of it, and that with the hidden part filled."""
+def sheet(found: Reconstructed, *, turned: bool = False) -> NDArray[np.uint8]:
+    """[H', W', 3]: a row per image: the image, what the network saw of it, and that with the hidden part filled.
+
+    Args:
+        turned: show the first axis of the images from left to right, as slices of volumes are looked at.
+    """
     rows = []
     for image, reconstruction, hidden in zip(found.images, found.reconstructions, found.hidden, strict=True):
         filled = torch.where(hidden, reconstruction, image)
         low, high = (float(np.percentile(image.numpy(force=True), share)) for share in SHOWN)
         original, whole = (_picture(one, low, high) for one in (image, filled))
         masked = np.where(hidden[0].numpy(force=True)[..., None], np.uint8(HIDDEN), original)
-        rows.append(_beside([original, masked, whole], axis=1))
+        shown = (original, masked, whole)
+        rows.append(_beside([one.swapaxes(0, 1) if turned else one for one in shown], axis=1))
     return _beside(rows, axis=0)
 
 
@@ -139,11 +144,11 @@ def reconstruct_cases(
     return reconstruct(network, torch.stack(images).to(device), torch.stack(masks).to(device))
 
 
-def write(found: Reconstructed, out: Path, details: dict[str, Any]) -> None:
-    """The sheet as `out` (.png) and, last, its record as `out` with .json."""
+def write(found: Reconstructed, out: Path, details: dict[str, Any], *, turned: bool = False) -> None:
+    """The `sheet` as `out` (.png) and, last, its record as `out` with .json."""
     out.with_suffix(".json").unlink(missing_ok=True)  # a sheet being rewritten has no record
     with atomic_path(out) as temporary:
-        Image.fromarray(sheet(found)).save(temporary)
+        Image.fromarray(sheet(found, turned=turned)).save(temporary)
     errors, guesses = found.errors.tolist(), found.guesses.tolist()
     means = {"mean_absolute_error": float(np.mean(errors)), "of_the_visible_mean": float(np.mean(guesses))}
     write_json(out.with_suffix(".json"), {**details, **means, "errors": errors, "guesses": guesses})
@@ -169,6 +174,6 @@ def main(arguments: argparse.Namespace) -> None:
         "weights_sha256": weights.sha256,
         "code_version": code_version(),
     }
-    write(found, arguments.out, details)
+    write(found, arguments.out, details, turned=store.open(cases[0]).image.ndim == 4)
     error, guess = float(found.errors.mean()), float(found.guesses.mean())
     say(f"{config.run}: error {error:.3f} on what was hidden, {guess:.3f} of the visible mean; see {arguments.out}")

@@ -59,6 +59,7 @@ def test_a_sheet_has_the_image_what_was_seen_and_what_was_made_of_it(tmp_path: P
     assert (masked[:4, :4] == HIDDEN).all() and (filled[:4, :4] == 255).all()
     for shown in (masked, filled):
         assert np.array_equal(shown[4:], original[4:]) and np.array_equal(shown[:, 4:], original[:, 4:])
+    assert np.array_equal(sheet(found, turned=True)[:8, :8], original.swapaxes(0, 1))
     record = read_json(tmp_path / "sheet.json")
     assert record["run"] == "x" and len(record["errors"]) == 2
     assert record["mean_absolute_error"] == pytest.approx(float(found.errors.mean()))
