@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -80,3 +83,13 @@ def test_no_circle() -> None:
 
 def test_every_package_has_its_line() -> None:
     assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(MAY_IMPORT)
+
+
+def test_snakemake_starts_without_libraries_that_only_its_jobs_need() -> None:
+    """They would take as long as Snakemake itself, at every start."""
+    later = {"torch", "numba", "blosc2", "pandas", "matplotlib", "scipy.ndimage"}
+    wiring = (ROOT.parent / "workflow/rules/common.smk").read_text(encoding="utf-8")
+    modules = re.findall(r"^from (benchmark\S*) import", wiring, re.MULTILINE)
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {modules}]; print({later} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=True)
+    assert "benchmark.jobs.changes" in modules and done.stdout.strip() == "set()"

@@ -10,25 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark import lineage
 from benchmark.data.plan import UNPLANNED, Plan, plan_for
 from benchmark.data.prepared_case import Task, prepare_case
 from benchmark.data.raw_files import (
-    PreparedDigests,
     RawCase,
     digest_of_cases,
-    prepared_digests,
     raw_cases,
     training_content,
 )
 from benchmark.data.source import load_source
 from benchmark.data.split import SPLITS, read_split
 from benchmark.data.store import finish_store
+from benchmark.data.store_digests import case_digests, store_made
 from benchmark.datasets import Case, Dataset, get_dataset
 from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
 from benchmark.forced import take_forced
-from benchmark.lineage import Made
 from benchmark.progress import say, track
 from benchmark.settings import Preparation, PreparedData
 from benchmark.workers import map_processes
@@ -139,33 +136,6 @@ def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case
     if missing:
         raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
     return found
-
-
-def store_made(store: PreparedData) -> Made:
-    """What makes a prepared store, its cases apart: settings, structures, channels, code."""
-    dataset = get_dataset(store.dataset)
-    return {
-        **lineage.flat(store.model_dump(mode="json", exclude={"labels"})),
-        "label_names": list(store.labels or dataset.label_names),
-        "channels": list(dataset.channels),
-        **lineage.code("prepare"),
-        **lineage.code("dataset", store.dataset),
-    }
-
-
-def case_digests(
-    store: PreparedData, raw: Mapping[str, RawCase], split: Mapping[str, Any]
-) -> dict[str, PreparedDigests]:
-    """Digests of the cases of a split, prepared for a store. Where something is planned, all training cases count."""
-    made = store_made(store)
-    if store.preparation.planned:
-        made["planned_from"] = training_content(raw, split)
-    decisive = store.patch is not None or not get_dataset(store.dataset).chosen_split
-    return {
-        case: prepared_digests(raw[case], made, part=part if decisive else "", patch=store.patch)
-        for part in SPLITS
-        for case in split[part]
-    }
 
 
 def _check_slices(plan: Plan, preparation: Preparation, planes: int | None) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.data.fetch import origin
-from benchmark.data.prepare import case_digests, store_made
 from benchmark.data.raw_files import PreparedDigests, RawCase, content_digest, digest_of_cases, raw_cases
 from benchmark.data.split import make_split
+from benchmark.data.store_digests import case_digests, store_made
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
 from benchmark.files import read_json

@@ -14,9 +14,9 @@ from helpers.own_folders import new, write_raw
 
 from benchmark import lineage
 from benchmark.catalog import load_catalog
-from benchmark.data.prepare import case_digests, store_made
 from benchmark.data.raw_files import content_digest, raw_cases
 from benchmark.data.split import check_split, make_split
+from benchmark.data.store_digests import case_digests, store_made
 from benchmark.data.verify import verify
 from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT, InputError
