@@ -17,6 +17,7 @@ import numpy as np
 import yaml
 
 from benchmark.errors import InputError
+from benchmark.files import load_yaml
 
 PHANTOMS = Path(__file__).parents[1] / "data" / "phantoms"  # looked at, not imported: datasets stand below data
 IGNORED = 255  # in merged maps and prepared stores: voxels that have no class, which losses and scores leave out
@@ -164,7 +165,7 @@ class Dataset:
     def _checked_keys(cls, path: Path) -> dict[str, Any]:
         """The yaml's keys: none unknown, none missing that has no default, lists and tables where they are due."""
         try:
-            facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+            facts = load_yaml(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise InputError("the facts of a data set cannot be read", where=path, found=str(error)) from error
         known = {f.name: f for f in fields(cls) if f.name != "name"}
