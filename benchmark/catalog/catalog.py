@@ -51,6 +51,7 @@ class Catalog:
         only: str | None = None,
     ) -> None:
         self.folder, self.seeds, self.share, self.variant = Path(folder), seeds, share, variant
+        self._runs: dict[tuple[str, Scale], RunConfig] = {}
         folders = {path.name: path for path in papers_in(self.folder)}
         if not folders:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
@@ -210,11 +211,16 @@ class Catalog:
         return tuple(dict.fromkeys(found))
 
     def run(self, run: str, scale: Scale = "paper") -> RunConfig:
-        """The resolved configuration of a run id.
+        """The resolved configuration of a run id, which callers leave as it is: each asks for the same one.
 
         Raises:
             InputError: the id names an unknown paper, protocol, model or seed.
         """
+        if (run, scale) not in self._runs:
+            self._runs[run, scale] = self._resolved(run, scale)
+        return self._runs[run, scale]
+
+    def _resolved(self, run: str, scale: Scale) -> RunConfig:
         protocol, model, seed = self._parts(run, where="run id")
         paper = run.split("/")[0]
         folder = self.papers[paper]
