@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmark.errors import InputError
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -103,3 +105,12 @@ def value_digest(value: Any) -> str:
     """Short digest (16 hexadecimal digits) of a JSON-serialisable value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values of a yaml text, by the parser in C, which takes an eighth of the time of the one in Python.
+
+    Raises:
+        yaml.YAMLError: it is not yaml, or asks for other than plain values.
+    """
+    return yaml.load(text, Loader=yaml.CSafeLoader)

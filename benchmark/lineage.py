@@ -20,9 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from benchmark.files import file_digest, read_json, value_digest
+from benchmark.files import file_digest, load_yaml, read_json, value_digest
 from benchmark.own import Kind, own_files
 from benchmark.settings import RunConfig
 from benchmark.settings.folds import whole_of
@@ -235,7 +233,7 @@ def code(kind: str, name: str | None = None) -> Made:
 @cache
 def result_versions() -> dict[str, dict[str, int]]:
     """Content of result_versions.yaml: stages, networks and datasets, each name with its version."""
-    return yaml.safe_load(PACKAGE.joinpath("result_versions.yaml").read_text(encoding="utf-8"))
+    return load_yaml(PACKAGE.joinpath("result_versions.yaml").read_text(encoding="utf-8"))
 
 
 @cache
@@ -247,7 +245,7 @@ def _syntax_of(kind: str, name: str) -> str:
         own_files(own, ending).get(name, PACKAGE / ours / f"{name}{ending}") for ending in (".py", ".yaml")
     )
     parts = [syntax_digest(module)] if module.is_file() else []
-    content = yaml.safe_load(facts.read_text(encoding="utf-8")) if facts.is_file() else None
+    content = load_yaml(facts.read_text(encoding="utf-8")) if facts.is_file() else None
     if kind == "dataset" and isinstance(content, dict):
         content = {key: value for key, value in content.items() if key not in NOT_PREPARED}
     return value_digest([*parts, content])

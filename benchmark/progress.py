@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.progress import Progress
-
 Item = TypeVar("Item")
 
 LOG_INTERVAL_SECONDS = 10.0
@@ -17,6 +15,8 @@ LOG_INTERVAL_SECONDS = 10.0
 def track(items: Iterable[Item], *, total: int, description: str) -> Iterator[Item]:
     """Yield `items`, showing how many of `total` are done."""
     if sys.stderr.isatty():
+        from rich.progress import Progress  # which log files do without
+
         with Progress(transient=True) as bar:
             yield from bar.track(items, total=total, description=description)
         return

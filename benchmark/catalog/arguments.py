@@ -23,8 +23,10 @@ def add_catalog_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paper-tables", default=str(DEFAULT_FOLDER), help="folder of claims, specs and protocols")
 
 
-def catalog_of(arguments: argparse.Namespace) -> Catalog:
-    return load_catalog(arguments.paper_tables, seeds=arguments.seeds, share=arguments.share, variant=arguments.variant)
+def catalog_of(arguments: argparse.Namespace, *, only: str | None = None) -> Catalog:
+    return load_catalog(
+        arguments.paper_tables, seeds=arguments.seeds, share=arguments.share, variant=arguments.variant, only=only
+    )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_config(arguments: argparse.Namespace) -> RunConfig:
     """The run's settings, resolved to the scale on the command line."""
-    return catalog_of(arguments).run(arguments.run, arguments.scale)
+    return catalog_of_run(arguments).run(arguments.run, arguments.scale)
+
+
+def catalog_of_run(arguments: argparse.Namespace) -> Catalog:
+    """The catalog that the run of the command line needs: its paper."""
+    return catalog_of(arguments, only=arguments.run.partition("/")[0])
 
 
 def add_record_arguments(parser: argparse.ArgumentParser) -> None:

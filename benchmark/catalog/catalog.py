@@ -33,6 +33,8 @@ class Catalog:
         seeds: at least so many runs per row, with seeds 0, 1, …; None: as each row says.
         share: of the steps of every training at scale `pilot`.
         variant: rows that have a recipe for it (`Row.variants`) are rebuilt by that one; None: every row by its own.
+        only: of the folder's papers read this one alone, and hold it to no other: what a job of one run needs, whose
+            workflow has read them all. A paper of one's own, which may stand on others, is read with all.
 
     Raises:
         InputError: on construction, for any file that is absent, misspelt or inconsistent with another, and for a
@@ -46,13 +48,16 @@ class Catalog:
         seeds: int | None = None,
         share: float = DEFAULT_SHARE,
         variant: str | None = None,
+        only: str | None = None,
     ) -> None:
         self.folder, self.seeds, self.share, self.variant = Path(folder), seeds, share, variant
+        self._runs: dict[tuple[str, Scale], RunConfig] = {}
         folders = {path.name: path for path in papers_in(self.folder)}
         if not folders:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
-        self.papers = {name: load_paper(path) for name, path in folders.items()}
-        for path in own_folders():
+        alone = only is not None and only in folders
+        self.papers = {name: load_paper(path) for name, path in folders.items() if name == only or not alone}
+        for path in () if alone else own_folders():
             if self.folder.resolve() not in (path, path.parent):  # given once more, as one of several
                 if path.name in folders:
                     raise InputError(f"two papers are called {path.name}", where=path, found=folders[path.name])
@@ -74,8 +79,13 @@ class Catalog:
             name: recipes_of(folder_.protocols, known, folder_.folder / "protocols.yaml")
             for name, folder_ in self.papers.items()
         }
-        if variant is not None:
-            pick(dict.fromkeys(self.variants()), variant, "variant", "--variant (configuration: variant)")
+        if not alone:
+            self._check()
+
+    def _check(self) -> None:
+        """Hold the papers to each other."""
+        if self.variant is not None:
+            pick(dict.fromkeys(self.variants()), self.variant, "variant", "--variant (configuration: variant)")
         for target in self.targets.values():
             self.runs(target)  # every row must resolve
             for row in target.rows:
@@ -201,11 +211,16 @@ class Catalog:
         return tuple(dict.fromkeys(found))
 
     def run(self, run: str, scale: Scale = "paper") -> RunConfig:
-        """The resolved configuration of a run id.
+        """The resolved configuration of a run id, which callers leave as it is: each asks for the same one.
 
         Raises:
             InputError: the id names an unknown paper, protocol, model or seed.
         """
+        if (run, scale) not in self._runs:
+            self._runs[run, scale] = self._resolved(run, scale)
+        return self._runs[run, scale]
+
+    def _resolved(self, run: str, scale: Scale) -> RunConfig:
         protocol, model, seed = self._parts(run, where="run id")
         paper = run.split("/")[0]
         folder = self.papers[paper]
@@ -328,14 +343,17 @@ def load_catalog(
     seeds: int | None = None,
     share: float = DEFAULT_SHARE,
     variant: str | None = None,
+    only: str | None = None,
 ) -> Catalog:
     """The catalog of a folder and of the folders of one's own, loaded once per process; arguments as of `Catalog`."""
-    return _loaded(folder, own_folders(), seeds, share, variant)
+    return _loaded(folder, own_folders(), seeds, share, variant, only)
 
 
 @lru_cache(maxsize=4)
-def _loaded(folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float, variant: str | None) -> Catalog:
-    return Catalog(folder, seeds=seeds, share=share, variant=variant)
+def _loaded(
+    folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float, variant: str | None, only: str | None
+) -> Catalog:
+    return Catalog(folder, seeds=seeds, share=share, variant=variant, only=only)
 
 
 def _trained_by(run: str, protocol: str | None, scale: Scale) -> str:

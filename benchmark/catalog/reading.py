@@ -18,15 +18,20 @@ Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 
 
+TEXT = "tag:yaml.org,2002:str"
+
+
 class _UniqueKeyLoader(yaml.CSafeLoader):
     """A key that stands twice in a yaml mapping is an error, not a silent overwrite."""
 
 
 def _unique_mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode, deep: bool = False) -> dict:
-    keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+    texts = {key.value for key, _ in node.value if key.tag == TEXT}
+    if len(texts) < len(node.value):  # not all are texts that differ
+        keys = [loader.construct_object(key, deep=deep) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
 
 

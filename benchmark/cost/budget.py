@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
 from benchmark.datasets import Dataset
 from benchmark.errors import InputError
+from benchmark.files import load_yaml
 from benchmark.settings import RunConfig, Settings
 
 FLOAT_BYTES = 4
@@ -89,7 +89,7 @@ class DatasetBudget:
 
 @cache
 def assumptions() -> Assumptions:
-    return Assumptions.model_validate(yaml.safe_load(Path(__file__).with_name("budget.yaml").read_text("utf-8")))
+    return Assumptions.model_validate(load_yaml(Path(__file__).with_name("budget.yaml").read_text("utf-8")))
 
 
 def counted_networks(paper_folder: str | Path) -> dict[str, Counted]:

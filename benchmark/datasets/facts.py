@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from benchmark.errors import InputError
+from benchmark.files import load_yaml
 
 TUPLES = ("channels", "label_names", "test_cases", "val_cases")
 
@@ -66,7 +67,7 @@ def read_facts(path: Path, described: type) -> dict[str, Any]:
 def _checked_keys(path: Path, described: type) -> dict[str, Any]:
     """The yaml's keys and values: none unknown, none missing that has no default."""
     try:
-        facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+        facts = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError("the facts of a data set cannot be read", where=path, found=str(error)) from error
     known = [one for one in fields(described) if one.name != "name"]

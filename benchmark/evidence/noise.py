@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmark.catalog.published import Published
 from benchmark.evidence.resampling import Estimate, Order, average, bootstrap_average, row_means, seed_interval
@@ -23,6 +22,7 @@ from benchmark.evidence.verdict import (
     band_from_spread,
     borrowed_band,
 )
+from benchmark.files import load_yaml
 
 FEW_CASES = 20
 MINIMUM_SEEDS = 3  # the factor of two seeds is 15.6: such a band excludes nothing, and a borrowed one says more
@@ -91,7 +91,7 @@ def prediction_factor(seeds: int) -> float:
     """
     if seeds < 2:
         return math.inf
-    return float(stats.t.ppf((1 + PREDICTION_LEVEL) / 2, seeds - 1)) * math.sqrt(1 + 1 / seeds)
+    return float(scipy.stats.t.ppf((1 + PREDICTION_LEVEL) / 2, seeds - 1)) * math.sqrt(1 + 1 / seeds)
 
 
 def band_from_seeds(deviation: float, seeds: int) -> Band | None:
@@ -128,4 +128,4 @@ def _mean_over(matrices: Sequence[ScoreMatrix]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _noise_bands() -> dict[str, Any]:
-    return yaml.safe_load(Path(__file__).with_name("noise_bands.yaml").read_text(encoding="utf-8"))
+    return load_yaml(Path(__file__).with_name("noise_bands.yaml").read_text(encoding="utf-8"))

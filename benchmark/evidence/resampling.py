@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from benchmark.evidence.statistics import paired_differences
 
@@ -118,7 +118,7 @@ def seed_interval(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     value = float(array.mean())
     if len(array) < 2:
         return Estimate(value, -np.inf, np.inf, level)
-    half = float(stats.t.ppf((1 + level) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
+    half = float(scipy.stats.t.ppf((1 + level) / 2, len(array) - 1) * array.std(ddof=1) / np.sqrt(len(array)))
     return Estimate(value, value - half, value + half, level)
 
 
@@ -132,7 +132,7 @@ def paired_effect(first: ArrayLike, second: ArrayLike, *, resamples: int = RESAM
     if np.ptp(difference) == 0 and n > 1:
         deviation = 0.0
     dz = mean / deviation if deviation != 0 else np.copysign(np.inf, mean) if mean else 0.0
-    ranks = stats.rankdata(np.abs(difference[difference != 0]))
+    ranks = scipy.stats.rankdata(np.abs(difference[difference != 0]))
     signs = np.sign(difference[difference != 0])
     rank_biserial = float((ranks * signs).sum() / ranks.sum()) if len(ranks) else 0.0
     better = float(np.mean((difference > 0) + 0.5 * (difference == 0)))
@@ -195,7 +195,7 @@ def row_means(matrix: NDArray) -> NDArray[np.float64]:
 
 def _ranks(means: NDArray) -> NDArray[np.float64]:
     """Rank 1 for the highest mean; means equal up to rounding noise are ties; NaN ranks last."""
-    return stats.rankdata(-np.nan_to_num(np.round(means, 12), nan=-np.inf), axis=1)
+    return scipy.stats.rankdata(-np.nan_to_num(np.round(means, 12), nan=-np.inf), axis=1)
 
 
 def _shares(best: NDArray) -> NDArray[np.float64]:

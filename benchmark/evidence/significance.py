@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from benchmark.catalog.targets import Unit
 from benchmark.evidence.resampling import Effect, RankStability, paired_effect, rank_stability
@@ -99,7 +99,7 @@ def paired_t(first: ArrayLike, second: ArrayLike) -> Test:
     if np.ptp(difference) == 0:
         same = difference[0] == 0
         return Test("paired t", 0.0 if same else np.inf, 1.0 if same else 0.0, n, "constant difference")
-    result = stats.ttest_1samp(difference, 0.0)
+    result = scipy.stats.ttest_1samp(difference, 0.0)
     return Test("paired t", float(result.statistic), float(result.pvalue), n)
 
 

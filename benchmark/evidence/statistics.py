@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 TIE_DIGITS = 12  # differences below 1e-12 are rounding noise of the mean, not an order of the methods
 PERMUTATIONS = 20_000
@@ -58,7 +58,7 @@ def one_way_anova(*groups: ArrayLike) -> Test:
         if np.ptp(means) <= 10.0**-TIE_DIGITS:
             return Test("one-way ANOVA", 0.0, 1.0, n, "all values are equal")
         return Test("one-way ANOVA", np.inf, 0.0, n, "no variation within groups")
-    result = stats.f_oneway(*arrays)
+    result = scipy.stats.f_oneway(*arrays)
     return Test("one-way ANOVA", float(result.statistic), float(result.pvalue), n)
 
 
@@ -76,7 +76,7 @@ def wilcoxon(first: ArrayLike, second: ArrayLike) -> Test:
         return Test("Wilcoxon", np.nan, np.nan, 0, "no pairs")
     if len(informative) == 0:
         return Test("Wilcoxon", 0.0, 1.0, len(difference), "all differences are zero")
-    result = stats.wilcoxon(informative, alternative="two-sided")
+    result = scipy.stats.wilcoxon(informative, alternative="two-sided")
     return Test("Wilcoxon", float(result.statistic), float(result.pvalue), len(difference), _too_few(difference))
 
 
@@ -172,7 +172,7 @@ def _greenhouse_geisser(table: NDArray[np.float64]) -> Test:
     statistic = between / (error / (cases - 1))
     covariance = np.cov(residual, rowvar=False)
     epsilon = np.trace(covariance) ** 2 / ((methods - 1) * (covariance**2).sum())
-    p = stats.f.sf(statistic, epsilon * (methods - 1), epsilon * (methods - 1) * (cases - 1))
+    p = scipy.stats.f.sf(statistic, epsilon * (methods - 1), epsilon * (methods - 1) * (cases - 1))
     return Test("repeated-measures ANOVA", float(statistic), float(p), cases, f"Greenhouse-Geisser {epsilon:.3f}")
 
 
@@ -197,4 +197,4 @@ def _mixed_model(table: NDArray[np.float64]) -> Test:
             statistic = np.nan
     if not np.isfinite(statistic):
         return Test(name, np.nan, np.nan, len(table), "the model is singular for these scores")
-    return Test(name, float(statistic), float(stats.chi2.sf(statistic, len(present) - 1)), len(table))
+    return Test(name, float(statistic), float(scipy.stats.chi2.sf(statistic, len(present) - 1)), len(table))

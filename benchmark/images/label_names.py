@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from benchmark.errors import InputError
-from benchmark.images.labels import LARGEST_LABEL
 from benchmark.progress import say
 
+LARGEST_LABEL = 2**22  # counts take room for every value up to the largest one
 IGNORE_NAME = "ignore"  # nnU-Net v2: voxels that nobody labelled; no class, not learned from, not scored
 EXPECTED = '{"1": "liver", …} or the labels of a dataset.json of nnU-Net, without regions'
 BYTE_ORDER_MARKS = {

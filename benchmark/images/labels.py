@@ -8,11 +8,11 @@ import numpy as np
 
 from benchmark.errors import InputError
 from benchmark.images.files import VOLUMES, ending_of
+from benchmark.images.label_names import LARGEST_LABEL
 from benchmark.images.nifti import Volume
 from benchmark.images.pictures import read_picture_labels
 from benchmark.images.volumes import read_volume
 
-LARGEST_LABEL = 2**22  # counts take room for every value up to the largest one
 LARGEST_ROUNDING = 0.1
 FLOAT32_STEP = 1e-6  # relative
 

@@ -223,9 +223,9 @@ def add_trained_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def weights_of(arguments: argparse.Namespace) -> WeightsAtHand:
     """The weights of a command line: those of the training that the run's protocol names."""
-    from benchmark.catalog.arguments import catalog_of
+    from benchmark.catalog.arguments import catalog_of_run
 
-    training = catalog_of(arguments).training(arguments.run, arguments.scale)
+    training = catalog_of_run(arguments).training(arguments.run, arguments.scale)
     return weights_at_hand(arguments.weights, training)
 
 

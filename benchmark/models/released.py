@@ -21,10 +21,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from benchmark.checksums import compare
 from benchmark.errors import InputError, did_you_mean
+from benchmark.files import load_yaml
 from benchmark.models.checkpoint_files import read_checkpoint
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ class LoadReport:
 @cache
 def weight_sources() -> dict[str, WeightSource]:
     """All known sources by name."""
-    entries = yaml.safe_load(REGISTRY.read_text())
+    entries = load_yaml(REGISTRY.read_text())
     sources = [WeightSource(**(entry | {"partial": tuple(entry.get("partial", ()))})) for entry in entries]
     named = {source.name: source for source in sources}
     if len(named) < len(sources):

@@ -6,13 +6,16 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.scoring.conventions import Convention
+
+if TYPE_CHECKING:  # who reads no score does without its import
+    import pandas as pd
 
 COLUMNS = ("run", "case", "class", "metric", "value", "convention", "status")
 SCHEMA = pa.schema([(name, pa.float64() if name == "value" else pa.string()) for name in COLUMNS])

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from benchmark.errors import InputError, did_you_mean
-from benchmark.files import value_digest
+from benchmark.files import load_yaml, value_digest
 
 CANONICAL = "canonical"
 BUILT_IN = Path(__file__).with_name("conventions.yaml")
@@ -255,7 +255,7 @@ def load_conventions(file: Path = BUILT_IN) -> dict[str, Convention]:
         InputError: naming file, key and what is allowed there.
     """
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        content = load_yaml(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError("The conventions file is not YAML", where=file, found=str(error)) from error
     if not isinstance(content, dict) or set(content) - {"aliases", "conventions"} or "conventions" not in content:

@@ -168,7 +168,10 @@ def test_broken_yaml_is_named_by_its_line(folder: Path) -> None:
 def test_a_repeated_key_and_a_wrong_csv_header_are_refused(folder: Path) -> None:
     path = folder / "swin_smt" / "models.yaml"
     path.write_text(path.read_text() + "\nunetr: {model: unetr}\n")
-    with pytest.raises(InputError, match="stands twice"):
+    with pytest.raises(InputError, match="key 'unetr' stands twice"):
+        Catalog(folder)
+    path.write_text("3: unetr\n0x3: segresnet\n")
+    with pytest.raises(InputError, match="key 3 stands twice"):
         Catalog(folder)
     shutil.copy(DEFAULT_FOLDER / "swin_smt" / "models.yaml", path)
     csv = folder / "swin_smt" / "table1_totalseg.published.csv"

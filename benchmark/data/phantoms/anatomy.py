@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from benchmark.data.phantoms.shapes import Solid, solids_of
+from benchmark.files import load_yaml
 
 SIDE = "<side>"
 
@@ -64,7 +64,7 @@ class Variation:
 @cache
 def read_anatomy(name: str, contrast: str = "") -> Anatomy:
     """The anatomy of `<name>.yaml` beside this module, with the values of one contrast."""
-    facts = yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
+    facts = load_yaml(Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8"))
     structures = []
     for entry in facts["structures"]:
         solids = tuple(solid for part in entry["parts"] for solid in solids_of(part))

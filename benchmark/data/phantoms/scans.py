@@ -12,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from benchmark.data.phantoms.anatomy import Anatomy, Variation, deform, paint, read_anatomy
 from benchmark.data.phantoms.base import Phantom, Subject, count_splits, seed_of
 from benchmark.data.phantoms.volumes import acquire_ct, acquire_mr, affine_of, write_volume
 from benchmark.datasets import get_dataset
-from benchmark.files import write_json
+from benchmark.files import load_yaml, write_json
 
 PLACEMENT_MM = np.array([26.0, 18.0, 12.0])  # nobody lies exactly in the middle, so that places alone tell little
 VARIATION = Variation(organ_shift_mm=4.0, organ_size=0.06)
@@ -157,5 +156,5 @@ def _in_turn(scans: Sequence[Scan]) -> list[Scan]:
 
 def label_numbers(anatomy: str, order: str) -> dict[str, int]:
     """Label number of each structure in one of the published orders that an anatomy's yaml has under `numbers`."""
-    facts = yaml.safe_load(Path(__file__).with_name(f"{anatomy}.yaml").read_text(encoding="utf-8"))["numbers"][order]
+    facts = load_yaml(Path(__file__).with_name(f"{anatomy}.yaml").read_text(encoding="utf-8"))["numbers"][order]
     return dict(facts) if isinstance(facts, Mapping) else {name: number for number, name in enumerate(facts, start=1)}
