@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DOCKER = re.compile(r"^(FROM|COPY|RUN|ENV) (.*)$", re.MULTILINE)
+LIMIT = 900.0  # seconds of one step, on a machine that does much else
 NOTHING: Mapping[str, Path] = {}
 SECTION = re.compile(r"^%(\w+)\n((?:    .*\n|\n)*)", re.MULTILINE)
 
@@ -67,10 +68,11 @@ def run_in(root: Path, command: str, there: Mapping[str, Path] = NOTHING, **vari
     for path, folder in there.items():
         (root / path.lstrip("/")).mkdir(exist_ok=True)
         mounts += [f"mount --bind {folder} {root}{path}", f"mount -o remount,bind,ro {root}{path}"]
-    inside = " && ".join([*mounts, f'exec chroot {root} /bin/sh -c "$0"'])
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", **variables}
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", inside, command]
-    done = subprocess.run(apart, env=environment, capture_output=True, text=True, timeout=300)
+    script = " && ".join([*mounts, f'exec chroot {root} /usr/bin/env -i "$@"'])
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
+    words = [*(f"{name}={value}" for name, value in environment.items()), "/bin/sh", "-c", command]
+    done = subprocess.run([*apart, *words], capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
     return done.stdout
 
@@ -79,7 +81,7 @@ def debian(root: Path, base: str) -> None:
     """A root with the packages of Debian's own small image, and nothing else."""
     suite = base.removeprefix("debian:").removesuffix("-slim")
     command = ["debootstrap", "--variant=minbase", suite, str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     shutil.copy("/etc/resolv.conf", root / "etc")
     (root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")  # as in Debian's own image
