@@ -48,9 +48,12 @@ def snakemake_killed(
         start_new_session=True,
     )
     end = time.monotonic() + seconds
-    while not when():
-        assert process.poll() is None, f"snakemake ended by itself with {process.returncode}"
-        assert time.monotonic() < end, "the moment to kill at did not come"
-        time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while not when():
+            assert process.poll() is None, f"snakemake ended by itself with {process.returncode}"
+            assert time.monotonic() < end, "the moment to kill at did not come"
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
