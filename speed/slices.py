@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ from benchmark.training.loop import Machine, TrainingLoop
 from benchmark.training.objectives import make_objective
 from benchmark.training.processes import start_processes
 from benchmark.training.randomness import seed_everything
-from speed.table import Ratio, parse, write_ratios
+from speed.table import Ratio, least_in_turn, parse, write_ratios
 
 LAYOUTS = {"cubes": None, "slices": 2}
 MIXED = 3  # stores in one training, as M4oE has
@@ -57,7 +58,7 @@ class Tiny(nn.Sequential):
 
 
 class Pace(NamedTuple):
-    """Seconds per sample of a training, and how many of them it waited for data."""
+    """Seconds per sample of a training, in its median step, and how many it waited for data, in that median."""
 
     seconds: float
     waited: float
@@ -114,12 +115,28 @@ def slice_seconds(store: PreparedStore, repeats: int = 30) -> float:
     return statistics.median(seconds)
 
 
+def samples_of(stores: Sequence[PreparedStore], config: RunConfig) -> PatchDataset | JointDataset:
+    parts = [PatchDataset(store, store.cases, config.training, config.seed) for store in stores]
+    return parts[0] if len(parts) == 1 else JointDataset(parts, config.training, config.seed)
+
+
+def draw_seconds(one: PreparedStore, several: Sequence[PreparedStore], config: RunConfig) -> dict[str, float]:
+    """CPU time to draw the samples of a training from one store and from several, which is what it waits for."""
+    samples = {"one": samples_of([one], config), "several": samples_of(several, config)}
+    draws = {name: partial(_draw, found, config.training.batch) for name, found in samples.items()}
+    return least_in_turn(draws, repeats=5)
+
+
+def _draw(samples: PatchDataset | JointDataset, batch: int) -> None:
+    for index in range(4 * batch):
+        samples[index]
+
+
 def train(stores: Sequence[PreparedStore], config: RunConfig, folder: Path, workers: int) -> Pace:
     """After the first fifth of the steps."""
     processes = start_processes(config.training)
     seed_everything(0)
-    parts = [PatchDataset(store, store.cases, config.training, config.seed) for store in stores]
-    samples = parts[0] if len(parts) == 1 else JointDataset(parts, config.training, config.seed)
+    samples = samples_of(stores, config)
     loop = TrainingLoop(
         processes,
         config,
@@ -128,7 +145,7 @@ def train(stores: Sequence[PreparedStore], config: RunConfig, folder: Path, work
         steps_per_epoch=samples.steps_per_epoch,
         folder=folder,
         checkpoints=Checkpoints(folder / "checkpoints", identity=training_settings(config), details={}),
-        objective=make_objective(config.training, [CLASSES] * len(parts)),
+        objective=make_objective(config.training, [CLASSES] * len(stores)),
         machine=Machine(workers),
     )
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -138,13 +155,11 @@ def train(stores: Sequence[PreparedStore], config: RunConfig, folder: Path, work
     rows = rows[len(rows) // 5 :]
     seconds = [1 / float(row["samples_per_second"]) for row in rows]
     waits = [float(row["data_wait"]) * second for row, second in zip(rows, seconds, strict=True)]
-    return Pace(statistics.mean(seconds), statistics.mean(waits))
+    return Pace(statistics.median(seconds), statistics.median(waits))
 
 
-def measure(
-    arguments: argparse.Namespace, config: RunConfig, folder: Path
-) -> tuple[dict[str, float], dict[tuple[str, int], Pace]]:
-    """Seconds to read a slice, by layout, and paces, by layout (or `mixed`) and number of workers."""
+def compare_layouts(arguments: argparse.Namespace, config: RunConfig, folder: Path, volume: str) -> list[Ratio]:
+    """Both stores are left in `folder`."""
     reads, paces = {}, {}
     for name, planes in LAYOUTS.items():
         store = make_store(folder / name, planes=planes, volumes=arguments.volumes, shape=tuple(arguments.shape))
@@ -154,27 +169,26 @@ def measure(
         for workers in arguments.workers:
             paces[name, workers] = train([store], config, folder / f"{name}-{workers}", workers)
             print(f"  {workers} workers: {paces[name, workers]}")
-    copies = [Path(shutil.copytree(folder / "slices", folder / f"store{number}")) for number in range(MIXED)]
-    print(f"batches that mix slices of {MIXED} stores")
-    for workers in arguments.workers:
-        mixed = train([PreparedStore(copy) for copy in copies], config, folder / f"mixed-{workers}", workers)
-        paces["mixed", workers] = mixed
-        print(f"  {workers} workers: {mixed}")
-    return reads, paces
-
-
-def compare(volume: str, reads: dict[str, float], paces: dict[tuple[str, int], Pace]) -> list[Ratio]:
     ratios = [
         Ratio(f"a slice of {volume}, stored in slices", "stored in cubes", "time", reads["cubes"] / reads["slices"])
     ]
-    for workers in sorted({workers for _, workers in paces}):
-        cubes, slices, mixed = (paces[name, workers] for name in ("cubes", "slices", "mixed"))
-        measured, wait = f"training on slices of {volume}, {workers} workers", slices.waited / mixed.waited
-        ratios += [
-            Ratio(f"{measured}, stored in slices", "stored in cubes", "time", cubes.seconds / slices.seconds),
-            Ratio(f"{measured}, batches of {MIXED} stores", "batches of one", "wait for data", wait),
-        ]
+    for workers in arguments.workers:
+        measured = f"training on slices of {volume}, {workers} workers, stored in slices"
+        quicker = paces["cubes", workers].seconds / paces["slices", workers].seconds
+        ratios.append(Ratio(measured, "stored in cubes", "time", quicker))
     return ratios
+
+
+def compare_mixed(arguments: argparse.Namespace, config: RunConfig, folder: Path, volume: str) -> Ratio:
+    one = PreparedStore(folder / "slices")
+    copies = [shutil.copytree(one.folder, folder / f"store{number}") for number in range(MIXED)]
+    several = [PreparedStore(copy) for copy in copies]
+    print(f"batches that mix slices of {MIXED} stores")
+    for workers in arguments.workers:
+        print(f"  {workers} workers: {train(several, config, folder / f'mixed-{workers}', workers)}")
+    seconds = draw_seconds(one, several, config)
+    measured = f"drawing batches of slices of {volume} that mix {MIXED} stores"
+    return Ratio(measured, "batches of one store", "CPU time", seconds["one"] / seconds["several"])
 
 
 def main() -> None:
@@ -186,14 +200,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--order", choices=("linear", "1", "3"), default="3", help="how images are resized")
     parser.add_argument("--workers", type=int, nargs="*", default=(0, 1))
-    small = {"volumes": 2, "shape": (256, 256, 64), "batch": 4, "steps": 15, "workers": (0,)}
+    small = {"volumes": 2, "shape": (256, 256, 64), "batch": 4, "steps": 40, "workers": (0,)}
     arguments = parse(parser, small=small)
     config = make_config(arguments)
     print(f"{torch.get_num_threads()} threads, {arguments.volumes} volumes of {tuple(arguments.shape)}, ", end="")
     print(f"slices to {arguments.size}², order {arguments.order}, batches of {arguments.batch}")
+    volume = " × ".join(map(str, arguments.shape))
     with tempfile.TemporaryDirectory() as folder:
-        reads, paces = measure(arguments, config, Path(folder))
-    write_ratios(arguments, compare(" × ".join(map(str, arguments.shape)), reads, paces))
+        ratios = compare_layouts(arguments, config, Path(folder), volume)
+        ratios.append(compare_mixed(arguments, config, Path(folder), volume))
+    write_ratios(arguments, ratios)
 
 
 if __name__ == "__main__":
