@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -22,19 +22,25 @@ def environment(clone: Path) -> dict[str, str]:
 
 def snakemake(clone: Path, *arguments: str, directory: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run snakemake in the clone, or in `directory` on the clone's workflow."""
-    where = ["--snakefile", str(clone / "Snakefile"), "--directory", str(directory)] if directory else []
-    command = [str(SNAKEMAKE), *where, *arguments]
+    command = _command(clone, arguments, directory)
     return subprocess.run(command, cwd=clone, env=environment(clone), capture_output=True, text=True)
 
 
-def snakemake_killed(clone: Path, *arguments: str, when: Callable[[], bool], seconds: float) -> None:
-    """Start snakemake and kill it with all its jobs, without warning, once `when()` holds.
+def _command(clone: Path, arguments: Sequence[str], directory: Path | None) -> list[str]:
+    where = ["--snakefile", str(clone / "Snakefile"), "--directory", str(directory)] if directory else []
+    return [str(SNAKEMAKE), *where, *arguments]
+
+
+def snakemake_killed(
+    clone: Path, *arguments: str, when: Callable[[], bool], seconds: float, directory: Path | None = None
+) -> None:
+    """Start snakemake as `snakemake` does and kill it with all its jobs, without warning, once `when()` holds.
 
     Raises:
         AssertionError: it ended by itself, or `when()` did not hold within `seconds`.
     """
     process = subprocess.Popen(
-        [str(SNAKEMAKE), *arguments],
+        _command(clone, arguments, directory),
         cwd=clone,
         env=environment(clone),
         stdout=subprocess.DEVNULL,
@@ -42,9 +48,12 @@ def snakemake_killed(clone: Path, *arguments: str, when: Callable[[], bool], sec
         start_new_session=True,
     )
     end = time.monotonic() + seconds
-    while not when():
-        assert process.poll() is None, f"snakemake ended by itself with {process.returncode}"
-        assert time.monotonic() < end, "the moment to kill at did not come"
-        time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        while not when():
+            assert process.poll() is None, f"snakemake ended by itself with {process.returncode}"
+            assert time.monotonic() < end, "the moment to kill at did not come"
+            time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
