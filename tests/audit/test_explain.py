@@ -130,7 +130,7 @@ def test_near_names_and_beginnings_are_offered(words: list[str], offered: str, c
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["explian", "table1_totalseg"], "there is no command 'explian'; did you mean 'explain'?"),
+        (["explan", "table1_totalseg"], "there is no command 'explan'; did you mean 'explain'?"),
         (["fetch", "acd", "--out", "nowhere/source.json"], "unknown data set 'acd'; did you mean 'acdc'?"),
         (["export", "swin_smt/totalseg/unter/seed0", "nowhere", "--to", "nnunet"], "did you mean 'unetr'?"),
     ],
