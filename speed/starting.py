@@ -74,6 +74,8 @@ def compare_commands(repeats: int) -> list[Ratio]:
         commands = {
             "table": f"from benchmark.cli import main; {table}",
             "table, all imported": f"import {', '.join(FIRST_USE)}; from benchmark.cli import main; {table}",
+            "explain": f'from benchmark.cli import main; main(["explain", "{TARGET}", "UNETR", "Organs"])',
+            "settings of one run": f'from benchmark.catalog import *; load_catalog(only="swin_smt").run("{RUN}")',
             "list papers": 'from benchmark.cli import main; main(["list", "papers"])',
         }
         least = dict.fromkeys(commands, float("inf"))
