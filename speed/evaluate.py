@@ -1,12 +1,12 @@
 """Folders of label maps of 512 × 512 × 100 with 15 classes: time and memory here, beside nnunetv2's own evaluation.
 
-    python speed/evaluate.py [--cases 4] [--processes 2]
+    python speed/evaluate.py [--cases 4] [--processes 2] [--panoptica PYTHON]
 
 One run, one set of generated files (.nii.gz): ellipsoids, and a copy moved by a few voxels. Compared are whole
 evaluations from folder to file: Dice and IoU of every class with nnunetv2's `compute_metrics_on_folder`, whose values
-must be ours. Ours with surface metrics is measured beside it (speed/scoring.py compares these). An evaluation of one
-tiny case, which is starting processes and little else, is taken off. What is printed for 1,000 cases is that per case
-times 1,000, and says so.
+must be ours, and with panoptica, which needs an environment of its own. Ours with surface metrics is measured beside it
+(speed/scoring.py compares these). An evaluation of one tiny case, which is starting processes and little else, is taken
+off. What is printed for 1,000 cases is that per case times 1,000, and says so.
 """
 
 from __future__ import annotations
@@ -14,12 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +29,12 @@ from benchmark.scoring.aggregate import read_scores
 from benchmark.scoring.conventions import get_convention
 from benchmark.scoring.folders import pair_cases, score_folders
 from benchmark.scoring.images import Geometry, write_labels
+from speed.folder_cost import Means, Method, measure
 from speed.machine import processor
 from speed.table import ONE_THREAD, Ratio, parse, write_ratios
 
 SHAPE, CLASSES, SPACING = (512, 512, 100), 15, (0.8, 0.8, 3.0)
 SCALED_TO = 1000
-Means = dict[str, float]
 
 
 def write_case(folder: Path, name: str, shape: Sequence[int], seed: int) -> None:
@@ -84,67 +82,70 @@ def nnunetv2(folder: Path, processes: int) -> Means:
     return {"dsc": found["foreground_mean"]["Dice"], "iou": found["foreground_mean"]["IoU"]}
 
 
-METHODS: dict[str, Callable[[Path, int], Means]] = {
+METHODS: dict[str, Method] = {
     "nnunetv2": nnunetv2,
     "ours": ours,
     "ours, dsc, nsd and hd95": ours_with_surfaces,
 }
 
 
-def measure(method: str, folder: Path, processes: int) -> dict[str, Any]:
-    """Seconds and CPU seconds of all processes, less those of a tiny case; the largest peak memory of one process."""
-    spent = {}
-    for part in ("tiny", "tiny", "cases"):  # the first compiles and fills caches
-        start, cpu = time.perf_counter(), cpu_seconds()
-        means = METHODS[method](folder / part, processes)
-        spent[part] = np.array([time.perf_counter() - start, cpu_seconds() - cpu])
-    seconds, cpu_time = np.maximum(spent["cases"] - spent["tiny"], 1e-3)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"seconds": seconds, "cpu_seconds": cpu_time, "bytes": peak * 1024, "means": means}
+def cell(method: str, folder: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `measure` finds in a process of its own; panoptica's with the Python that was named."""
+    words = [sys.executable, __file__, *sys.argv[1:], "--cell", method, folder]
+    if method == "panoptica":
+        script = str(Path(__file__).with_name("panoptica_folder.py"))
+        counts = ["--processes", str(arguments.processes), "--classes", str(CLASSES)]
+        words = [arguments.panoptica, script, folder, *counts]
+    done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def cpu_seconds() -> float:
-    """Of this process and of its children that ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+def line(method: str, found: dict[str, Any], arguments: argparse.Namespace) -> str:
+    each, cpu = found["seconds"] / arguments.cases, found["cpu_seconds"] / arguments.cases
+    hours = cpu * SCALED_TO / arguments.processes / 3600
+    return (
+        f"{method:24} {each:6.2f} s a case, {cpu:.2f} s CPU; {SCALED_TO:,} cases: {hours:.2f} h if "
+        f"{arguments.processes} cores do nothing else; {found['bytes'] / 2**20:.0f} MiB at most in one process"
+    )
+
+
+def ratios(other: str, theirs: dict[str, Any], mine: dict[str, Any], measured: str) -> list[Ratio]:
+    """Theirs to ours; ends the script where the values differ."""
+    if any(abs(theirs["means"][metric] - mine["means"][metric]) > 1e-9 for metric in ("dsc", "iou")):
+        raise SystemExit(f"the values differ, so times cannot be compared: {theirs['means']} and {mine['means']}")
+    kinds = {"CPU time": "cpu_seconds", "time": "seconds", "memory": "bytes"}
+    found = [Ratio(measured, other, kind, theirs[key] / mine[key]) for kind, key in kinds.items()]
+    print(f"{other}: " + ", ".join(f"{one.what} {one.ratio:.2f}" for one in found))
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=4)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--panoptica", metavar="PYTHON", help="the Python of an environment that has panoptica")
     parser.add_argument("--cell", nargs=2, metavar=("METHOD", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parse(parser, small={"cases": 2})
     if arguments.cell:
-        print(json.dumps(measure(arguments.cell[0], Path(arguments.cell[1]), arguments.processes)))
+        method, folder = arguments.cell
+        print(json.dumps(measure(METHODS[method], Path(folder), arguments.processes)))
         return
-    cases, cells = arguments.cases, {}
+    cases = arguments.cases
     size = f"{' × '.join(map(str, SHAPE))}, {CLASSES} classes"
     print(f"{processor()}, load average {os.getloadavg()[0]:.1f}; {arguments.processes} processes")
     print(f"{cases} cases of {size} measured; {SCALED_TO:,} cases are {SCALED_TO / cases:.0f} times that")
+    cells = {}
     with tempfile.TemporaryDirectory() as folder:
         write_case(Path(folder) / "tiny", "tiny", (32, 32, 16), 0)
         for number in range(cases):
             write_case(Path(folder) / "cases", f"case{number}", SHAPE, number)
-        for method in METHODS:
-            command = [sys.executable, __file__, *sys.argv[1:], "--cell", method, folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | ONE_THREAD)
-            cells[method] = cell = json.loads(done.stdout.splitlines()[-1])
-            each, cpu = cell["seconds"] / cases, cell["cpu_seconds"] / cases
-            hours = cpu * SCALED_TO / arguments.processes / 3600
-            print(
-                f"{method:24} {each:6.2f} s a case, {cpu:.2f} s CPU; {SCALED_TO:,} cases: {hours:.2f} h if "
-                f"{arguments.processes} cores do nothing else; {cell['bytes'] / 2**20:.0f} MiB at most in one process",
-                flush=True,
-            )
-    theirs, mine = cells["nnunetv2"], cells["ours"]
-    if any(abs(theirs["means"][metric] - mine["means"][metric]) > 1e-9 for metric in ("dsc", "iou")):
-        raise SystemExit(f"the values differ, so times cannot be compared: {theirs['means']} and {mine['means']}")
+        for method in [*METHODS, *(["panoptica"] if arguments.panoptica else [])]:
+            cells[method] = cell(method, folder, arguments)
+            print(line(method, cells[method], arguments), flush=True)
     measured = f"dsc and iou of a folder, {cases} cases of {size}, {arguments.processes} processes"
-    kinds = {"CPU time": "cpu_seconds", "time": "seconds", "memory": "bytes"}
-    ratios = [Ratio(measured, "nnunetv2 evaluate", kind, theirs[key] / mine[key]) for kind, key in kinds.items()]
-    print(", ".join(f"{one.what} {one.ratio:.2f}" for one in ratios))
-    write_ratios(arguments, ratios)
+    others = {"nnunetv2": "nnunetv2 evaluate", "panoptica": "panoptica"}
+    compared = [ratios(others[name], cells[name], cells["ours"], measured) for name in others if name in cells]
+    write_ratios(arguments, [one for ratios_of_one in compared for one in ratios_of_one])
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from speed.machine import processor
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "speed"
 DOCUMENT = ROOT / "docs/speed.md"
-NO_SCRIPTS = ("table", "machine", "gpu_parts", "slab_wise")  # what the scripts share
+NO_SCRIPTS = ("table", "machine", "gpu_parts", "slab_wise", "folder_cost", "panoptica_folder")  # what the scripts share
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 HEADER = "| script | measured | compared with | what | ratio |\n|---|---|---|---|---:|"
 LIMIT = 300.0
