@@ -27,8 +27,9 @@ import numpy as np
 
 from benchmark.scoring.aggregate import read_scores
 from benchmark.scoring.conventions import get_convention
-from benchmark.scoring.folders import pair_cases, score_folders
+from benchmark.scoring.folders import score_folders
 from benchmark.scoring.images import Geometry, write_labels
+from benchmark.scoring.pairs import pair_cases
 from speed.folder_cost import Means, Method, measure
 from speed.machine import processor
 from speed.table import ONE_THREAD, Ratio, parse, write_ratios

@@ -30,6 +30,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = tmp_path_factory.mktemp("server") / "logs/jobs.tsv"
+    # A shell starts what it puts into the background so that it ignores Ctrl-C, and so does all that is started by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(fork_server.ADDRESS, "")  # so that it is gone afterwards
         patch.delenv(IN_WORKFLOW, raising=False)  # a job of a workflow says when it refused
