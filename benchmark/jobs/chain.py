@@ -164,7 +164,7 @@ class Chain(DataChain):
     def _reconstruction(self, training: str) -> State:
         config = self.catalog.run(training, self.scale)
         weights, store = self.trained(training), self.prepared(config.store)
-        data = self._data(config.store, config.inference.splits, "image", dataset=config.dataset)
+        data = self._predicted_cases(config, "image")
         made = lineage.reconstruction(config, weights=weights.digest, data=data)
         record = str(Path(self.layout.reconstruction(training)).with_suffix(".json"))
         return self._compare("reconstruct_images", record, made, inputs=(store,), follows=(weights,))
