@@ -31,6 +31,7 @@ from benchmark.inference.components import keep_largest, numbers_of
 from benchmark.inference.image import from_network_grid, predict_raw_labels, predict_small
 from benchmark.layout import NETWORK_GRID
 from benchmark.lineage import Made
+from benchmark.models.layers.narrow_convolutions import arrange_for_cpu
 from benchmark.models.registry import build_for_run
 from benchmark.models.released import load_released, weight_source
 from benchmark.models.weights_at_hand import WeightsAtHand, weights_at_hand
@@ -77,6 +78,8 @@ def predict_run(
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
     if remaining:
         network = load_network(config, store, weights).to(device)
+        if device.type == "cpu":
+            arrange_for_cpu(network)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
             _predict_case(
                 network, store.open(case), config, places[case], keys[case], device, points.get(case), largest

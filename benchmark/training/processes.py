@@ -19,6 +19,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmark.errors import InputError
+from benchmark.models.layers.narrow_convolutions import arrange_for_cpu
 from benchmark.progress import say
 from benchmark.settings import Training
 from benchmark.training.randomness import make_deterministic
@@ -179,6 +180,8 @@ class TrainedNetwork(nn.Module):
     def __init__(self, network: nn.Module, processes: Processes, *, find_unused_parameters: bool) -> None:
         super().__init__()
         self.module = network.to(processes.device)
+        if processes.device.type == "cpu":
+            arrange_for_cpu(self.module)
         self.autocast = processes.autocast
         self.parallel: DistributedDataParallel | None = None
         if processes.world > 1:

@@ -60,11 +60,16 @@ class RelativeAttention(nn.Module):
         projected = self.qkv(grid).unflatten(-1, (3, self.heads, -1))
         query, key, value = projected.permute(3, 0, 4, 1, 2, 5).unbind(0)  # [B, heads, rows, columns, d]
         rows, columns = map(_by_offset, map(self.table, self.tables, grid.shape[1:3]))
-        scores = torch.einsum("bhrcd,rkd->bhrck", query, rows)[..., None]
-        scores = scores + torch.einsum("bhrcd,ckd->bhrck", query, columns)[..., None, :]
+        # The products with the tables are further entries of a query, which meet a one of the key where its place is.
+        # So no score is held: at 64 × 64 tokens all of them, with gradients, take gigabytes.
+        by_row = torch.einsum("bhrcd,rkd->bhrck", query, rows)
+        by_column = torch.einsum("bhrcd,ckd->bhrck", query, columns)
+        query = torch.cat([query * query.shape[-1] ** -0.5, by_row, by_column], dim=-1)
+        key = torch.cat([key, _places(key)], dim=-1)
+        padded = functional.pad(value, (0, query.shape[-1] - value.shape[-1]))  # kernels want one width of all three
         attended = functional.scaled_dot_product_attention(
-            query.flatten(2, 3), key.flatten(2, 3), value.flatten(2, 3), attn_mask=scores.flatten(4).flatten(2, 3)
-        )
+            query.flatten(2, 3), key.flatten(2, 3), padded.flatten(2, 3), scale=1.0
+        )[..., : value.shape[-1]]
         return self.proj(attended.transpose(1, 2).flatten(2).view_as(grid))
 
 
@@ -72,6 +77,13 @@ def _by_offset(table: Tensor) -> Tensor:
     """[2 side - 1, d] -> [side, side, d]: the row of `table` for each place of a query and of a key."""
     place = torch.arange((table.shape[0] + 1) // 2, device=table.device)
     return table[place[:, None] - place[None] + len(place) - 1]
+
+
+def _places(tokens: Tensor) -> Tensor:
+    """[B, heads, rows, columns, d] -> [B, heads, rows, columns, rows + columns]: ones at each token's row and column."""
+    rows, columns = (torch.eye(side, dtype=tokens.dtype, device=tokens.device) for side in tokens.shape[2:4])
+    grid = [rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)]
+    return torch.cat(grid, dim=-1).expand(*tokens.shape[:2], -1, -1, -1)
 
 
 def in_windows(function: Callable[[Tensor], Tensor], grid: Tensor, window: int | None) -> Tensor:
