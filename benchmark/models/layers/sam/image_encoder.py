@@ -80,7 +80,7 @@ def _by_offset(table: Tensor) -> Tensor:
 
 
 def _places(tokens: Tensor) -> Tensor:
-    """[B, heads, rows, columns, d] -> [B, heads, rows, columns, rows + columns]: ones at each token's row and column."""
+    """[B, heads, rows, columns, d] -> the same but rows + columns at the end: ones at each token's row and column."""
     rows, columns = (torch.eye(side, dtype=tokens.dtype, device=tokens.device) for side in tokens.shape[2:4])
     grid = [rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)]
     return torch.cat(grid, dim=-1).expand(*tokens.shape[:2], -1, -1, -1)
