@@ -16,6 +16,7 @@ from benchmark.settings import Features, ReceptiveField
 
 PAGES = ("coverage", "audit", "budget")
 FIELD_PARAMETERS = ("samples", "contribution")  # of a figure of receptive fields: options of the command
+DEMO_FIELD = {"samples": 100}  # there are no more than a few small phantoms to draw patches from
 PUBLISHED_SUFFIXES = (".csv", ".md", ".svg", ".png", ".pdf")
 
 
@@ -114,7 +115,8 @@ class Products:
         figures = [target for target in self._catalog.targets.values() if target.draws_receptive_fields]
         drawn = (target.drawing.parameters for target in figures if run in self._catalog.runs(target))
         parameters = next(drawn, {})
-        return ReceptiveField(**{name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}).options
+        chosen = {name: parameters[name] for name in FIELD_PARAMETERS if name in parameters}
+        return ReceptiveField(**chosen | (DEMO_FIELD if self._settings.scale == "demo" else {})).options
 
     def features(self, wildcards: Wildcards) -> list[str]:
         return [self._layout.features(run) for run in self.featured(self.target(wildcards))]

@@ -57,6 +57,7 @@ def test_a_figure_of_receptive_fields_waits_for_the_maps_of_its_runs(without_pha
 def test_maps_are_made_as_their_figure_says():
     drawn = SimpleNamespace(run="swin_umamba/abdomen_mri-unetr/unetr/seed0")
     assert products().receptive_field_options(drawn) == ["--samples", "1000", "--contribution", "positive"]
+    assert products(scale="demo").receptive_field_options(drawn) == ["--samples", "100", "--contribution", "positive"]
     other = SimpleNamespace(run="swin_umamba/endovis17-unetr/unetr/seed0")
     assert products().receptive_field_options(other) == ReceptiveField().options.split()
 
