@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+from benchmark.catalog.cross_checks import check_names
 from benchmark.catalog.loading import PaperFolder, load_paper
-from benchmark.catalog.papers import NamedModel, Protocol
 from benchmark.catalog.protocols import fold_names, fold_protocols, pick_recipe, recipes_of
-from benchmark.catalog.provenance import merge
-from benchmark.catalog.reading import pick, validate
+from benchmark.catalog.reading import pick
+from benchmark.catalog.run_configuration import RunConfigurations, parts_of_run
 from benchmark.catalog.targets import Column, Extension, Row, Target
-from benchmark.datasets import available_datasets, get_dataset
 from benchmark.errors import InputError
-from benchmark.models.registry import available_models
 from benchmark.own import own_folders, papers_in
-from benchmark.settings import ELSEWHERE, RELEASED, RunConfig, Scale
-from benchmark.settings.folds import whole_of
+from benchmark.settings import ELSEWHERE, RunConfig, Scale
 
 # Inside the package, where a wheel has it; in a clone that is a link to the folder beside benchmark/.
 DEFAULT_FOLDER = (Path(__file__).parents[1] / "paper_tables").resolve()
@@ -57,30 +53,39 @@ class Catalog:
             raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
         alone = only is not None and only in folders
         self.papers = {name: load_paper(path) for name, path in folders.items() if name == only or not alone}
-        for path in () if alone else own_folders():
+        if not alone:
+            self._load_own(folders)
+        for paper in self.papers.values():
+            for protocol in [one for one in paper.protocols.values() if one.cross_validate]:
+                paper.protocols.update(fold_protocols(protocol, paper.folder / "protocols.yaml"))
+        self.targets = self._targets()
+        for name, paper in self.papers.items():
+            for extension in paper.extensions:
+                self._extend(name, paper, extension)
+        known = [protocol for paper in self.papers.values() for protocol in paper.protocols]
+        self._recipes = {
+            name: recipes_of(paper.protocols, known, paper.folder / "protocols.yaml")
+            for name, paper in self.papers.items()
+        }
+        if not alone:
+            self._check()
+
+    def _load_own(self, folders: Mapping[str, Path]) -> None:
+        """The papers of one's own, beside those of `folders`."""
+        for path in own_folders():
             if self.folder.resolve() not in (path, path.parent):  # given once more, as one of several
                 if path.name in folders:
                     raise InputError(f"two papers are called {path.name}", where=path, found=folders[path.name])
                 self.papers[path.name] = load_paper(path, folders)
-        for name, folder_ in self.papers.items():
-            for protocol in [one for one in folder_.protocols.values() if one.cross_validate]:
-                folder_.protocols.update(fold_protocols(protocol, self.paper_folder(name) / "protocols.yaml"))
-        self.targets: dict[str, Target] = {}
-        for folder_ in self.papers.values():
-            for target in folder_.targets.values():
-                if target.target in self.targets:
-                    raise InputError(f"target id {target.target!r} stands twice", where=folder_.folder)
-                self.targets[target.target] = target
-        for name, folder_ in self.papers.items():
-            for extension in folder_.extensions:
-                self._extend(name, folder_, extension)
-        known = [protocol for folder_ in self.papers.values() for protocol in folder_.protocols]
-        self._recipes = {
-            name: recipes_of(folder_.protocols, known, folder_.folder / "protocols.yaml")
-            for name, folder_ in self.papers.items()
-        }
-        if not alone:
-            self._check()
+
+    def _targets(self) -> dict[str, Target]:
+        targets: dict[str, Target] = {}
+        for paper in self.papers.values():
+            for target in paper.targets.values():
+                if target.target in targets:
+                    raise InputError(f"target id {target.target!r} stands twice", where=paper.folder)
+                targets[target.target] = target
+        return targets
 
     def _check(self) -> None:
         """Hold the papers to each other."""
@@ -91,10 +96,8 @@ class Catalog:
             for row in target.rows:
                 for column in target.columns:
                     self.variant_runs(target, row, column)  # and every variant of it
-        for folder_ in self.papers.values():
-            self._check_modules(folder_.folder, folder_)
-            self._check_ledger(folder_.folder / "ledger.yaml", folder_)
-            self._check_scoring(folder_.folder, folder_)
+        for paper in self.papers.values():
+            check_names(paper, self.targets)
 
     def variants(self) -> tuple[str, ...]:
         """Every variant that a row of any target has, in the order of the targets."""
@@ -123,38 +126,6 @@ class Catalog:
             own.protocols.setdefault(protocol, settings)
         rows = {row: spec.model_copy(update={"paper": spec.paper or name}) for row, spec in extension.rows.items()}
         self.targets[target.target] = target.model_copy(update={"rows": {**target.rows, **rows}})
-
-    def _check_modules(self, path: Path, folder: PaperFolder) -> None:
-        """Every network and every dataset that is named has its module."""
-        networks, datasets = dict.fromkeys([*available_models(), ELSEWHERE]), dict.fromkeys(available_datasets())
-        for name, model in folder.models.items():
-            pick(networks, model.spec.name, "network", f"{path / 'models.yaml'}: {name}")
-        for name, protocol in folder.protocols.items():
-            pick(datasets, whole_of(protocol.dataset), "dataset", f"{path / 'protocols.yaml'}: {name}")
-
-    def _check_ledger(self, path: Path, folder: PaperFolder) -> None:
-        """Every entry concerns something, under a name that exists."""
-        networks = {model.spec.name for model in folder.models.values()}
-        known = dict.fromkeys([*self.targets, *folder.protocols, *folder.models, *networks])
-        for entry in folder.ledger:
-            for name in entry.concerns or ("",):
-                pick(known, name, "target, protocol or network in `concerns`", f"{path}: {entry.id}")
-
-    def _check_scoring(self, path: Path, folder: PaperFolder) -> None:
-        """Every convention and metric that is named exists."""
-        from benchmark.scoring.conventions import load_conventions  # which itself reads settings of this package
-
-        conventions = load_conventions()
-        metrics: dict[str, bool] = {metric: True for convention in conventions.values() for metric in convention.rules}
-        for name, protocol in folder.protocols.items():
-            pick(conventions, protocol.convention, "convention", f"{path / 'protocols.yaml'}: {name}")
-        for target in folder.targets.values():
-            for name, column in target.columns.items():
-                where = f"{path / target.target}.yaml: columns: {name}"
-                if column.convention:
-                    pick(conventions, column.convention, "convention", where)
-                if column.measure == "score":
-                    pick(metrics, str(column.metric).split("@")[0], "metric", where)
 
     def cell_runs(self, target: Target, row: str, column: str | None = None) -> tuple[str, ...]:
         """Run ids that a cell rests on, one per seed, and per fold; empty for rows of printed text."""
@@ -190,7 +161,7 @@ class Catalog:
         folds = fold_names(settings) if settings and settings.cross_validate else (protocol,)
         runs = tuple(f"{paper}/{fold}/{row.model}/seed{seed}" for fold in folds for seed in seeds)
         for run in runs:
-            self._parts(run, where=self.target_path(target))
+            parts_of_run(run, self.papers, where=self.target_path(target))  # what it names has to be there
         return runs
 
     def runs(self, target: Target, *, scored: bool = False, rows: Collection[str] | None = None) -> tuple[str, ...]:
@@ -217,86 +188,10 @@ class Catalog:
             InputError: the id names an unknown paper, protocol, model or seed.
         """
         if (run, scale) not in self._runs:
-            self._runs[run, scale] = self._resolved(run, scale)
+            parts = parts_of_run(run, self.papers, where="run id")
+            configurations = RunConfigurations(parts.folder, scale, self.share)
+            self._runs[run, scale] = configurations.resolve(run, parts.protocol, parts.model, parts.seed)
         return self._runs[run, scale]
-
-    def _resolved(self, run: str, scale: Scale) -> RunConfig:
-        protocol, model, seed = self._parts(run, where="run id")
-        paper = run.split("/")[0]
-        folder = self.papers[paper]
-        where = f"{folder.folder}/protocols.yaml: {protocol.name}"
-        trainer = protocol
-        if protocol.trained_by not in (None, RELEASED):
-            trainer = pick(folder.protocols, protocol.trained_by, f"protocol of {paper}", f"{where}: trained_by")
-        settings = self._at_scale(protocol, scale)
-        resolved = {
-            **settings,
-            "run": run,
-            "scale": scale,
-            "trained_by": _trained_by(run, protocol.trained_by, scale),
-            "begins_from": self._beginnings(protocol, model, folder, where) if trainer is protocol else (),
-            "joint": [self._store(folder, name, protocol, scale, f"{where}: joint") for name in protocol.joint],
-            **self._heads(protocol, trainer, folder, scale, where),
-            "model": {
-                **model.spec.model_dump(mode="json", exclude=None if scale == "demo" else {"demo"}),
-                **settings.get("model", {}),
-            },
-            "training": self._at_scale(trainer, scale)["training"],
-            "convention": protocol.convention,
-            "seed": seed,
-        }
-        if scale == "demo":
-            resolved["model"] |= {"initialisation": "scratch", "also": ()}  # released weights fit no narrowed network
-        return validate(RunConfig, resolved, where=where)
-
-    def _at_scale(self, protocol: Protocol, scale: Scale) -> dict[str, Any]:
-        """The settings of a protocol that a run takes over, as plain values."""
-        parts = {"dataset", "labels", "preparation", "training", "inference"}
-        settings = protocol.model_dump(mode="json", include=parts)
-        if scale == "pilot":
-            settings["training"] = protocol.training.shortened(self.share).model_dump(mode="json")
-        return merge(settings, protocol.demo) if scale == "demo" else settings
-
-    def _beginnings(
-        self, protocol: Protocol, model: NamedModel, folder: PaperFolder, where: str
-    ) -> list[dict[str, str]]:
-        """Trainings that a network begins from. Seeds of one row begin from one and the same."""
-        found = []
-        for part, other in model.begins_from.items():
-            by = pick(protocol.pretraining, part, "part in `pretraining`", where)
-            pick(folder.protocols, by, f"protocol of {folder.paper.paper}", f"{where}: pretraining: {part}")
-            pick(folder.models, other, f"model of {folder.paper.paper}", f"{where}: begins_from: {part}")
-            found.append({"part": part, "training": f"{folder.paper.paper}/{by}/{other}/seed0"})
-        return found
-
-    def _heads(
-        self, protocol: Protocol, trainer: Protocol, folder: PaperFolder, scale: Scale, where: str
-    ) -> dict[str, Any]:
-        """Heads of the network of a joint training, and which of them is the protocol's: that of its dataset."""
-        parts = [pick(folder.protocols, name, "protocol", f"{where}: joint") for name in trainer.joint]
-        if not parts or trainer.training.objective != "segmentation":
-            return {}
-        datasets = [part.dataset for part in parts]
-        labels = [self._at_scale(part, scale)["labels"] or get_dataset(part.dataset).label_names for part in parts]
-        heads = [len(names) + 1 for names in labels]
-        if trainer is protocol:
-            return {"heads": heads}
-        if datasets.count(protocol.dataset) != 1:
-            raise InputError(
-                f"{trainer.name} has no head, or several, of {protocol.dataset}",
-                where=f"{where}: trained_by",
-                expected="a joint training over this dataset once",
-                found=datasets,
-            )
-        return {"heads": heads, "head": datasets.index(protocol.dataset)}
-
-    def _store(self, folder: PaperFolder, name: str, joint: Protocol, scale: Scale, where: str) -> dict[str, Any]:
-        """One of the stores that a joint training reads."""
-        settings = self._at_scale(pick(folder.protocols, name, "protocol", where), scale)
-        patch = joint.training.patch if settings["preparation"]["pad_to_patch_multiple"] else None
-        planes = settings["inference"]["slice_axis"] if len(joint.training.patch) == 2 else None
-        parts = {key: settings[key] for key in ("dataset", "labels", "preparation")}
-        return parts | {"patch": patch, "planes": planes}
 
     def training(self, run: str, scale: Scale = "paper") -> RunConfig | None:
         """The configuration of the training whose weights a run uses; None where they are released weights.
@@ -317,20 +212,9 @@ class Catalog:
         before = [name for edge in config.begins_from for name in self.trainings(edge.training, scale)]
         return tuple(dict.fromkeys([*before, config.run]))
 
-    def _parts(self, run: str, *, where: str | Path) -> tuple[Protocol, NamedModel, int]:
-        paper, protocol, model, seed = (run.split("/") + [""] * 4)[:4]
-        folder = pick(self.papers, paper, "paper", where)
-        if not (seed.startswith("seed") and seed[4:].isdecimal()):
-            raise InputError(f"not a run id: {run!r}", where=where, expected="<paper>/<protocol>/<model>/seed<k>")
-        return (
-            pick(folder.protocols, protocol, f"protocol of {paper}", where),
-            pick(folder.models, model, f"model of {paper}", where),
-            int(seed[4:]),
-        )
-
     def made_elsewhere(self, run: str) -> str | None:
         """Why a run cannot be trained here, or None: its network is somebody else's."""
-        model = self._parts(run, where="run id")[1]
+        model = parts_of_run(run, self.papers, where="run id").model
         return "its network is not here; results of it can be handed in" if model.spec.name == ELSEWHERE else None
 
     def target_path(self, target: Target) -> Path:
@@ -354,13 +238,3 @@ def _loaded(
     folder: str | Path, own: tuple[Path, ...], seeds: int | None, share: float, variant: str | None, only: str | None
 ) -> Catalog:
     return Catalog(folder, seeds=seeds, share=share, variant=variant, only=only)
-
-
-def _trained_by(run: str, protocol: str | None, scale: Scale) -> str:
-    """Nobody has released weights of the demo's narrowed networks: there, the run trains its own in their place."""
-    if protocol is None or (protocol == RELEASED and scale == "demo"):
-        return ""
-    if protocol == RELEASED:
-        return RELEASED
-    paper, _, model, seed = run.split("/")
-    return f"{paper}/{protocol}/{model}/{seed}"

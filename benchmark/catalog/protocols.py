@@ -159,6 +159,18 @@ def pick_recipe(recipes: Mapping[str, str], recipe: str, protocol: str, where: P
     return recipes[recipe]
 
 
+def base_protocol(protocols: Mapping[str, Protocol], name: str) -> str:
+    """The protocol that a protocol is a recipe of in the end, be it as a fold of a recipe; itself where it is of none.
+
+    Args:
+        protocols: of the paper. A base that is not among them, because it is another paper's, is taken as it is.
+    """
+    passed = {name}
+    while name in protocols and (base := next(iter(protocols[name].recipe_of), name)) not in passed:
+        passed.add(name := base)
+    return name
+
+
 def fold_names(protocol: Protocol) -> tuple[str, ...]:
     """Names of the protocols by which a protocol that cross-validates trains, one per fold."""
     dataset = get_dataset(protocol.dataset)

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.catalog.arguments import add_catalog_arguments, catalog_of
+from benchmark.catalog.protocols import base_protocol
 from benchmark.cost.budget import add_rate_argument, assumptions, rate_of
 from benchmark.cost.plan import size
 from benchmark.cost.planner import Planner, RunPlan
@@ -31,18 +32,18 @@ PREPARE_BYTES_PER_HOUR = 50e6 * 3600
 
 @dataclass(frozen=True)
 class Job:
-    """One job: GPUs on one node (0: a CPU node, of which there are enough), wall-clock hours, and what it waits for."""
+    """One job: GPUs on one node (0: a CPU node, of which there are enough), wall-clock hours, and what it waits for.
+
+    Attributes:
+        family: the protocol that the job's is a recipe of, or the job's own; empty for what serves several.
+    """
 
     name: str
     stage: str
     gpus: int
     hours: float
     needs: tuple[str, ...] = ()
-
-    @property
-    def family(self) -> str:
-        """Protocol without its variants: "train paper/endovis17-scratch/model/seed0" is of endovis17."""
-        return self.name.split("/")[1].split("-")[0]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list
         if budget is None or budget.training_hours is None or budget.prediction_hours is None:
             unknown.append(plan.run)
             continue
+        paper, protocol = plan.run.split("/")[:2]
+        family = base_protocol(planner.catalog.papers[paper].protocols, protocol)
         needs = tuple(f"train {name}" for name in plan.needs if name)
         for dataset, preparation in plan.stores:
             fetch, prepare = f"fetch {dataset}", f"prepare {dataset} {preparation}"
@@ -76,11 +79,11 @@ def jobs_of(planner: Planner, plans: Sequence[RunPlan]) -> tuple[list[Job], list
             needs += (prepare,)
         if plan.trained:
             devices = planner.catalog.run(plan.run).training.devices
-            train = Job(f"train {plan.run}", "train", devices, budget.training_hours / devices, needs)
+            train = Job(f"train {plan.run}", "train", devices, budget.training_hours / devices, needs, family)
             jobs[train.name] = train
             needs = (train.name,)
         if plan.scored:
-            predict = Job(f"predict {plan.run}", "predict", 1, budget.prediction_hours, needs)
+            predict = Job(f"predict {plan.run}", "predict", 1, budget.prediction_hours, needs, family)
             jobs[predict.name] = predict
     return _in_order(jobs), unknown
 

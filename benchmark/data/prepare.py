@@ -68,28 +68,29 @@ def prepare(
     """
     wanted = {case: part for part in SPLITS for case in split[part]}
     found, raw = _find(dataset, root, wanted), raw_cases(dataset, root) if raw is None else raw
-    store = PreparedData(
+    store = _store(dataset, preparation, labels=labels, patch=patch, planes=planes)
+    plan = _planned(dataset, store, found, raw, split, folder=out.parent, processes=processes)
+    digests = case_digests(store, raw, split)
+    tasks = [Task(store, found[case], part, out.parent, digests[case], plan) for case, part in wanted.items()]
+    _prepare_cases(dataset, tasks, anew=anew, processes=processes)
+    made = {**store_made(store), "cases": digest_of_cases(digests, "case")}
+    return _finish(dataset, store, tasks, plan, made, folder=out.parent)
+
+
+def _store(
+    dataset: Dataset,
+    preparation: Preparation,
+    *,
+    labels: Sequence[str] | None,
+    patch: Sequence[int] | None,
+    planes: int | None,
+) -> PreparedData:
+    return PreparedData(
         dataset=dataset.name,
         labels=None if labels is None else tuple(labels),
         preparation=preparation,
         patch=tuple(patch) if patch is not None and preparation.pad_to_patch_multiple else None,
         planes=planes,
-    )
-    plan = _planned(dataset, store, found, raw, split, folder=out.parent, processes=processes)
-    digests = case_digests(store, raw, split)
-    tasks = [Task(store, found[case], part, out.parent, digests[case], plan) for case, part in wanted.items()]
-    _prepare_cases(dataset, tasks, anew=anew, processes=processes)
-    unlabelled = any(found[case].ignore is not None for case in wanted)
-    return finish_store(
-        out.parent,
-        dataset=dataset.name,
-        preparation=preparation.model_dump(mode="json"),
-        label_names=store.labels or dataset.label_names,
-        channels=dataset.channels,
-        cases=list(wanted),
-        made={**store_made(store), "cases": digest_of_cases(digests, "case")},
-        **({"plan": plan.model_dump(mode="json")} if preparation.planned else {}),
-        **({"ignore_label": IGNORED} if unlabelled else {}),
     )
 
 
@@ -127,6 +128,24 @@ def _prepare_cases(dataset: Dataset, tasks: Sequence[Task], *, anew: bool, proce
     overlaps = sum(track(prepared, total=len(remaining), description=f"preparing {dataset.name}"))
     if overlaps:
         say(f"{overlaps} voxels are in two masks; the later structure of the label order has them")
+
+
+def _finish(
+    dataset: Dataset, store: PreparedData, tasks: Sequence[Task], plan: Plan, made: dict[str, Any], *, folder: Path
+) -> dict[str, Any]:
+    """Write the store's record, of cases that are all prepared, and return it."""
+    unlabelled = any(task.case.ignore is not None for task in tasks)
+    return finish_store(
+        folder,
+        dataset=dataset.name,
+        preparation=store.preparation.model_dump(mode="json"),
+        label_names=store.labels or dataset.label_names,
+        channels=dataset.channels,
+        cases=[task.case.id for task in tasks],
+        made=made,
+        **({"plan": plan.model_dump(mode="json")} if store.preparation.planned else {}),
+        **({"ignore_label": IGNORED} if unlabelled else {}),
+    )
 
 
 def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case]:

@@ -6,6 +6,8 @@ against (where a data set scores instances: these).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def prepare_case(task: Task) -> int:
     _check_image(dataset, case, image)
     meta = describe_case(dataset, case, merged, affine)
     labels = dataset.restrict(merged, task.store.labels)
-    try:
+    with _disk_full_explained(task):
         _write_reference(task.reference, *(dataset.read_reference(case) or (labels, affine)))
         image, labels, grid = to_prepared_grid(
             image, labels, affine, preparation=task.store.preparation, plan=task.plan, multiple_of=task.multiple_of
@@ -90,15 +92,21 @@ def prepare_case(task: Task) -> int:
             ignored=case.ignore is not None or task.store.preparation.outside == "ignored",
             planes=task.store.planes,
         )
+    return overlaps
+
+
+@contextmanager
+def _disk_full_explained(task: Task) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
         raise InputError(
-            f"the disk is full while preparing {case.id}",
+            f"the disk is full while preparing {task.case.id}",
             where=task.folder,
             remedy="free space and run again: finished cases are kept, no half-written file is left",
         ) from error
-    return overlaps
 
 
 def _check_image(dataset: Dataset, case: Case, image: np.ndarray) -> None:

@@ -198,23 +198,29 @@ def measure_run(
     out.with_suffix(".json").unlink(missing_ok=True)  # a map being rewritten has no record
     with atomic_path(out) as temporary:
         np.save(temporary, field)
-    data = store.digest_of(cases, "image")
     settings = ReceptiveField(samples=samples, contribution=contribution)
-    record = {
+    record = _record(config, weights, settings, cases=len(cases), data=store.digest_of(cases, "image"))
+    write_json(out.with_suffix(".json"), record)
+    say(f"{config.run}: receptive field over {samples} samples of {len(cases)} cases in {out}")
+    return record
+
+
+def _record(
+    config: RunConfig, weights: WeightsAtHand, settings: ReceptiveField, *, cases: int, data: str
+) -> dict[str, Any]:
+    """What a map was made from; `data` is the digest of the cases' images."""
+    return {
         "run": config.run,
         "made": lineage.receptive_field(config, weights=weights.digest, data=data, options=settings.options),
         "weights_sha256": weights.sha256,
-        "cases": len(cases),
+        "cases": cases,
         "splits": list(config.inference.splits),
-        "samples": samples,
-        "contribution": contribution,
+        "samples": settings.samples,
+        "contribution": settings.contribution,
         "seed": config.seed,
         "code_version": code_version(),
         "torch": torch.__version__,
     }
-    write_json(out.with_suffix(".json"), record)
-    say(f"{config.run}: receptive field over {samples} samples of {len(cases)} cases in {out}")
-    return record
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -84,18 +84,7 @@ class SwinMAE(nn.Module):
         rates = stage_rates(0, drop_path, depths)
 
         def blocks(stage: int) -> list[WindowBlock]:
-            shifts = ((0, 0, 0), (0, window // 2, window // 2))
-            return [
-                WindowBlock(
-                    widths[stage],
-                    heads[stage],
-                    window=(1, window, window),
-                    shift=shifts[i % 2],
-                    drop_path=rate,
-                    eps=EPS,
-                )
-                for i, rate in enumerate(rates[stage])
-            ]
+            return _window_blocks(widths[stage], heads[stage], window, rates[stage])
 
         rows, columns = (side // PATCH for side in round_up(spatial_shape, MULTIPLE))
         self.pos_embed = nn.Parameter(_sine_table(width, rows, columns), requires_grad=False)
@@ -157,6 +146,15 @@ class SwinMAE(nn.Module):
         error = (patches - target.flatten(3).flatten(1, 2)).square().mean(-1)
         mask = mask.flatten(1)
         return Reconstruction((error * mask).sum() / mask.sum().clamp(min=1), patches, mask)
+
+
+def _window_blocks(channels: int, heads: int, window: int, rates: Sequence[float]) -> list[WindowBlock]:
+    """Blocks of one stage, every second one shifted."""
+    shifts = ((0, 0, 0), (0, window // 2, window // 2))
+    return [
+        WindowBlock(channels, heads, window=(1, window, window), shift=shifts[i % 2], drop_path=rate, eps=EPS)
+        for i, rate in enumerate(rates)
+    ]
 
 
 def _init_linear(module: nn.Module) -> None:

@@ -75,14 +75,19 @@ def score_files(
             found=error.found,
             remedy=error.remedy,
         ) from error
-    unlisted: tuple[int, ...] = ()
-    truth, answer = labelled
-    if answer is not None and any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores):
-        overlap = measure_overlap(truth.array, answer.array)
-        found = np.flatnonzero(overlap.reference + overlap.prediction)
-        unlisted = tuple(int(value) for value in found if value and value not in labels)
+    semantic = any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores)
+    unlisted = _unlisted(*labelled, labels) if semantic else ()
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
     return CaseScores(files=files, scores=scores, unlisted=unlisted, undecoded=undecoded)
+
+
+def _unlisted(truth: LabelMap, answer: LabelMap | None, labels: Mapping[int, str]) -> tuple[int, ...]:
+    """Values of either map that are no label, in ascending order; none without a prediction."""
+    if answer is None:
+        return ()
+    overlap = measure_overlap(truth.array, answer.array)
+    found = np.flatnonzero(overlap.reference + overlap.prediction)
+    return tuple(int(value) for value in found if value and value not in labels)
 
 
 def _on_network_grid(
@@ -159,15 +164,8 @@ def score_folders(
         metadata: more strings for the file's schema, e.g. the configuration digest of the run that predicted.
         ignore: see `score_files`.
     """
-    settings: dict[str, object] = {
-        "conventions": {convention.name: convention.digest for convention in conventions},
-        "labels": {str(value): name for value, name in labels.items()},
-        "metrics": list(metrics) if metrics else None,
-    }
-    if ignore is not None:
-        settings["ignore"] = ignore
-    kept = {"scoring_digest": value_digest(settings), "code_version": code_version(), "run": run}
-    kept.update(metadata or {})
+    digest = _settings_digest(labels, conventions, metrics, ignore)
+    kept = {"scoring_digest": digest, "code_version": code_version(), "run": run, **(metadata or {})}
     work = partial(score_files, labels=labels, conventions=conventions, metrics=metrics, ignore=ignore)
     results = track(
         map_processes(work, cases, processes=processes), total=len(cases), description=f"scoring {run}".rstrip()
@@ -179,6 +177,24 @@ def score_folders(
             unlisted.update(result.unlisted)
             undecoded += result.undecoded
             writer.add([_row(run, result.files.case, score) for score in result.scores])
+    _say_what_was_odd(unlisted, undecoded)
+
+
+def _settings_digest(
+    labels: Mapping[int, str], conventions: Sequence[Convention], metrics: Sequence[str] | None, ignore: int | None
+) -> str:
+    """Digest of all that decides the scores of two maps."""
+    settings: dict[str, object] = {
+        "conventions": {convention.name: convention.digest for convention in conventions},
+        "labels": {str(value): name for value, name in labels.items()},
+        "metrics": list(metrics) if metrics else None,
+    }
+    if ignore is not None:
+        settings["ignore"] = ignore
+    return value_digest(settings)
+
+
+def _say_what_was_odd(unlisted: Counter[int], undecoded: int) -> None:
     if unlisted:
         listed = ", ".join(f"{value} ({count} cases)" for value, count in sorted(unlisted.items())[:FAULTS_SHOWN])
         say(f"label values that the labels file does not list counted as background: {listed}")

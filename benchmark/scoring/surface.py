@@ -66,35 +66,37 @@ def surface_distances(
         ValueError: if the label is absent from a map: distances to nothing have no value; conventions say what scores.
     """
     planar = reference.ndim == 2
-    first, second = as_volume(reference), as_volume(prediction)
+    sides = (as_volume(reference), as_volume(prediction))
     start, stop = box or measure_overlap(reference, prediction).box(label)
-    sampling = np.array([1.0, *spacing] if planar else spacing, dtype=np.float64)
     if definition == "surface_elements":
-        codes = [corner_codes(side, label, start, stop) for side in (first, second)]
+        codes = [corner_codes(side, label, start, stop) for side in sides]
         if planar:
             codes = [code[:1] for code in codes]  # the second layer of corners belongs to a third dimension
         weight_of = contour_lengths(spacing) if planar else surface_areas(spacing)
     else:
-        codes = [edge_voxels(side, label, start, stop, planar) for side in (first, second)]
+        codes = [edge_voxels(side, label, start, stop, planar) for side in sides]
         weight_of = np.array([0.0, 1.0, 0.0])
     full = len(weight_of) - 1
     weights = [weight_of[code[(code > 0) & (code < full)]] for code in codes]
     if not (len(weights[0]) and len(weights[1])):
         raise ValueError(f"label {label} is absent from a map; surfaces cannot be compared")
     if directions is None:
-        from_reference = distances_to_sources(codes[1], codes[0], full, sampling)
-        from_prediction = distances_to_sources(codes[0], codes[1], full, sampling)
+        sampling = np.array([1.0, *spacing] if planar else spacing, dtype=np.float64)
+        distances = [distances_to_sources(codes[1 - side], codes[side], full, sampling) for side in (0, 1)]
     else:
-        steps = directions * np.asarray(spacing)
-        points = [np.argwhere((code > 0) & (code < full))[:, -len(spacing) :] @ steps.T for code in codes]
-        from_reference = cKDTree(points[1]).query(points[0])[0]
-        from_prediction = cKDTree(points[0]).query(points[1])[0]
+        distances = _distances_in_space(codes, full, directions * np.asarray(spacing))
     return SurfaceDistances(
-        from_reference=from_reference,
-        from_prediction=from_prediction,
+        from_reference=distances[0],
+        from_prediction=distances[1],
         reference_weights=weights[0],
         prediction_weights=weights[1],
     )
+
+
+def _distances_in_space(codes: Sequence[np.ndarray], full: int, steps: np.ndarray) -> list[np.ndarray]:
+    """From each surface to the nearest point of the other, where a step along an axis is a column of `steps`."""
+    points = [np.argwhere((code > 0) & (code < full))[:, -steps.shape[1] :] @ steps.T for code in codes]
+    return [cKDTree(points[1 - side]).query(points[side])[0] for side in (0, 1)]
 
 
 def nsd(distances: SurfaceDistances, *, tolerance: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from benchmark.catalog.catalog import DEFAULT_FOLDER, Catalog, load_catalog
-from benchmark.catalog.protocols import load_protocols, recipes_of
+from benchmark.catalog.protocols import base_protocol, load_protocols, recipes_of
 from benchmark.catalog.provenance import Origin
 from benchmark.errors import InputError
 from benchmark.own import use_folders
@@ -114,6 +114,24 @@ def test_two_protocols_are_not_one_recipe_and_a_recipe_is_of_something(path):
     assert "a and b" in str(caught.value)
     with pytest.raises(InputError, match="unknown protocol in `recipe_of` 'x'"):
         recipes_of(found, ["totalseg"], path)
+
+
+def test_the_base_of_a_recipe_is_what_it_says_and_not_what_its_name_begins_with(path):
+    found = load(
+        path,
+        "left-right: {extends: swin_smt/totalseg}\n"
+        "tuned: {extends: swin_smt/totalseg, recipe_of: {left-right: tuned}}\n"
+        "tuned-fold0: {extends: swin_smt/totalseg, recipe_of: {tuned: fold0}}\n"
+        "abroad: {extends: swin_smt/totalseg, recipe_of: {totalseg: abroad}}\n"
+        "circle: {extends: swin_smt/totalseg, recipe_of: {circle: itself}}\n",
+    )
+    assert {name: base_protocol(found, name) for name in found} == {
+        "left-right": "left-right",
+        "tuned": "left-right",
+        "tuned-fold0": "left-right",
+        "abroad": "totalseg",
+        "circle": "circle",
+    }
 
 
 @pytest.fixture

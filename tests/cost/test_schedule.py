@@ -6,8 +6,10 @@ import random
 
 import pytest
 
+from benchmark.catalog.catalog import load_catalog
 from benchmark.cli import main
-from benchmark.cost.schedule import Job, draw, remaining_hours, simulate
+from benchmark.cost.planner import Planner
+from benchmark.cost.schedule import Job, draw, jobs_of, remaining_hours, simulate
 from benchmark.errors import InputError
 
 
@@ -83,10 +85,19 @@ def test_a_cluster_without_gpus_is_refused(gpus, capsys):
     assert caught.value.code == 2 and "a number of GPUs was expected" in capsys.readouterr().err
 
 
+def test_jobs_are_of_the_protocol_that_theirs_is_a_recipe_of():
+    planner = Planner(load_catalog())
+    jobs, unknown = jobs_of(planner, planner.runs(["table1_abdomenmri"]))
+    protocols = {job.name.split("/")[1] for job in jobs if job.gpus}
+    assert not unknown and {"abdomen_mri", "abdomen_mri-unetr"} <= protocols
+    assert {job.family for job in jobs if job.gpus} == {"abdomen_mri"}
+    assert {job.family for job in jobs if job.stage in ("fetch", "prepare")} == {""}
+
+
 def test_the_picture_is_drawn(tmp_path):
-    jobs = [Job("train p/one/m/seed0", "train", 2, 30.0), Job("predict p/two/m/seed0", "predict", 1, 3.0)]
+    jobs = [Job("train a", "train", 2, 30.0, family="one"), Job("predict b", "predict", 1, 3.0, family="two")]
     draw(simulate(jobs, gpus=4), tmp_path / "gantt.svg", gpus=4)
     first = (tmp_path / "gantt.svg").read_bytes()
-    assert b"</svg>" in first and b">days</text>" in first
+    assert b"</svg>" in first and all(f">{text}</text>".encode() in first for text in ("days", "one", "two"))
     draw(simulate(jobs, gpus=4), tmp_path / "again.svg", gpus=4)
     assert (tmp_path / "again.svg").read_bytes() == first

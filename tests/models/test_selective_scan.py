@@ -359,28 +359,42 @@ def test_auto_takes_the_fastest_backend_that_runs(monkeypatch):
     assert choice("mps", torch.float32, "triton") == "reference"
 
 
-@pytest.mark.parametrize("built_with_its_scan", [True, False])
-def test_a_mamba_ssm_without_its_compiled_scan_is_not_taken(built_with_its_scan, tmp_path, monkeypatch):
-    """A plain installation of mamba-ssm has the package, and an import that fails in the first forward."""
+@pytest.mark.parametrize(
+    ("compiled", "fault"),
+    [
+        ("", None),
+        (None, "ModuleNotFoundError"),  # a plain installation of mamba-ssm has the package alone
+        ("raise ImportError('undefined symbol: _ZN3c104cuda9SetDeviceEi')", "undefined symbol"),
+        ("raise OSError('libcudart.so.12: cannot open shared object file')", "libcudart"),
+        ("raise RuntimeError('built for another torch')", "another torch"),
+        ("import torch; torch.ops.load_library('/nowhere.so')", "nowhere"),
+        ("1 +", "SyntaxError"),
+    ],
+)
+def test_a_mamba_ssm_whose_compiled_scan_cannot_be_imported_is_not_taken(compiled, fault, tmp_path, monkeypatch):
+    """Whatever its import raises: it is tried before mamba-ssm is preferred, not in the first forward."""
     (tmp_path / "mamba_ssm" / "ops").mkdir(parents=True)
     (tmp_path / "mamba_ssm" / "__init__.py").touch()
     (tmp_path / "mamba_ssm" / "ops" / "selective_scan_interface.py").touch()
-    if built_with_its_scan:
-        (tmp_path / "selective_scan_cuda.py").touch()
+    if compiled is not None:
+        (tmp_path / "selective_scan_cuda.py").write_text(compiled, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.selective_scan_interface", "selective_scan_cuda"):
         monkeypatch.setitem(sys.modules, name, None)  # forgotten again at the end
         monkeypatch.delitem(sys.modules, name)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        broken = {name for name in module.MODULES if module._is_broken(name)}
-    assert broken == (set() if built_with_its_scan else {"mamba_ssm"})
-    assert ["selective_scan_cuda" in str(warning.message) for warning in caught] == [True] * len(broken)
+        faults = module._faults()
+    assert set(faults) == (set() if fault is None else {"mamba_ssm"})
+    assert [fault in str(warning.message) for warning in caught] == [True] * len(faults)
 
-    monkeypatch.setattr(module, "BROKEN", frozenset(broken))
+    monkeypatch.setattr(module, "FAULTS", faults)
     module._installed.cache_clear()
     gpu = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32, numel=lambda: 1)
-    assert module._choose(gpu) == ("mamba_ssm" if built_with_its_scan else "triton")
+    assert module._choose(gpu) == ("mamba_ssm" if fault is None else "triton")
+    if fault is not None:
+        with pytest.raises(RuntimeError, match=f"mamba_ssm cannot be imported: .*{fault}"):
+            module._check_available("mamba_ssm", gpu)
     monkeypatch.undo()
     module._installed.cache_clear()
 

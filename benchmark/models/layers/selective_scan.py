@@ -36,21 +36,25 @@ BACKENDS = ("auto", "mamba_ssm", "triton", "native", "reference")
 MODULES = {"mamba_ssm": ("mamba_ssm.ops.selective_scan_interface", "selective_scan_cuda"), "triton": ("triton",)}
 
 
-def _is_broken(name: str) -> bool:
-    """Whether a backend is there and cannot be imported, which a warning says."""
+def _fault(name: str) -> str | None:
+    """Why a backend that is there cannot be imported, which a warning says; None: it can, or is not there."""
     if find_spec(name) is None:
-        return False
+        return None
     try:
         for module in MODULES[name]:
             import_module(module)
-    except Exception as error:  # whatever a package that was built for another torch or driver does
+    except Exception as error:  # OSError, RuntimeError, …: whatever an extension built for another torch or driver does
         warnings.warn(f"{name} is installed and cannot be imported, so it is not used: {error!r}", stacklevel=2)
-        return True
-    return False
+        return repr(error)
+    return None
+
+
+def _faults() -> dict[str, str]:
+    return {name: fault for name in MODULES if (fault := _fault(name)) is not None}
 
 
 # Found out here and not in the first forward, which torch.compile may be tracing.
-BROKEN = frozenset(name for name in MODULES if torch.cuda.is_available() and _is_broken(name))
+FAULTS = _faults() if torch.cuda.is_available() else {}
 
 
 class ScanCall(NamedTuple):
@@ -132,7 +136,7 @@ def selective_scan(
 
     Raises:
         ValueError: an unknown backend, or shapes that do not agree.
-        RuntimeError: the named backend is not installed or does not run on this device.
+        RuntimeError: the named backend is not installed, cannot be imported, or does not run on this device.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend is one of {BACKENDS}, not {backend!r}")
@@ -214,7 +218,7 @@ def _check_options(u: Tensor, **options: Tensor | None) -> None:
 
 @cache
 def _installed(name: str) -> bool:
-    return name not in BROKEN and find_spec(name) is not None
+    return name not in FAULTS and find_spec(name) is not None
 
 
 def _choose(u: Tensor) -> str:
@@ -228,6 +232,8 @@ def _choose(u: Tensor) -> str:
 def _check_available(name: str, u: Tensor) -> None:
     on_cpu = u.device.type == "cpu"
     if name in ("mamba_ssm", "triton"):
+        if name in FAULTS:
+            raise RuntimeError(f"{name} cannot be imported: {FAULTS[name]}; use backend='auto' (envs/README.md)")
         if not _installed(name):
             raise RuntimeError(f"{name} is not installed; use backend='auto' (envs/README.md)")
         interpreted = name == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
