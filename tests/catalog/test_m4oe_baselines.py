@@ -24,7 +24,7 @@ HALF_OF_THE_CHANNELS = {"blur", "added_brightness", "low_resolution"}
 @pytest.fixture(scope="module")
 def runs() -> dict[str, RunConfig]:
     catalog = load_catalog()
-    names = [f"{dataset}-dodnet/dodnet" for dataset in DODNET] + ["flare22-liu/liu", "flare22-liu_coarse/liu"]
+    names = [f"{dataset}-dodnet/dodnet" for dataset in DODNET] + ["flare22-liu/liu", "flare22-liu_coarse/liu-coarse"]
     return {name.split("/")[0]: catalog.run(f"m4oe/{name}/seed0") for name in names}
 
 
