@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from benchmark.data.augmentation_step import Augmentation
+from benchmark.data.batchgenerators_augmentation import Batchgenerators
 from benchmark.data.monai_augmentation import Flip, Rotate90, ScaleIntensity, ShiftIntensity, Zoom
 from benchmark.data.monai_spatial import Affine, Noise, Rotate, Smooth, ZoomPatch
 from benchmark.data.nnunet_augmentation import NnUnet
+from benchmark.data.scaled_crop import ScaledCrop
 from benchmark.data.slice_augmentation import SliceBranches
 from benchmark.data.torchvision_augmentation import RandomResizedCrop
 from benchmark.errors import InputError
@@ -25,6 +27,7 @@ STEPS: dict[str, type[Augmentation]] = {
         *(Zoom, Rotate90, Flip, ShiftIntensity, ScaleIntensity),
         *(Rotate, ZoomPatch, Affine, Smooth, Noise),
         *(NnUnet, SliceBranches, RandomResizedCrop),
+        *(ScaledCrop, Batchgenerators),
     )
 }
 

@@ -18,12 +18,13 @@ class Augmentation(Settings):
 
     label: ClassVar[str]
     needs_whole: ClassVar[bool] = False  # refused where patches are cropped and not whole images resized
+    needs_crop: ClassVar[bool] = False  # the other way round
 
     def check(self, patch: tuple[int, ...]) -> None:
         """Refuse a patch this step cannot work on, with an InputError."""
 
-    def read_size(self, patch: tuple[int, ...]) -> tuple[int, ...]:
-        """Size of the box to read so that `apply` can return one of size `patch`."""
+    def read_size(self, patch: tuple[int, ...], generator: np.random.Generator) -> tuple[int, ...]:
+        """Size of the box to read so that `apply` can return one of size `patch`; it may be drawn."""
         return patch
 
     def see(self, view: CaseView, generator: np.random.Generator) -> CaseView:

@@ -41,7 +41,7 @@ class NnUnet(Augmentation):
         if self.mirror_axes and max(self.mirror_axes) >= len(patch):
             raise InputError("nnunet cannot mirror that axis", expected=f"< {len(patch)}", found=self.mirror_axes)
 
-    def read_size(self, patch: tuple[int, ...]) -> tuple[int, ...]:
+    def read_size(self, patch: tuple[int, ...], generator: np.random.Generator) -> tuple[int, ...]:
         """Larger than the patch, so that a rotated patch has few voxels from outside."""
         from nnunetv2.training.data_augmentation.compute_initial_patch_size import get_patch_size
 

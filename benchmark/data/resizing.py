@@ -1,7 +1,8 @@
 """Whole images and label maps at another size, by the grid conventions of the releases.
 
 `linear`, `nearest` and `floor` are torch.nn.functional.interpolate's bilinear (align_corners false, no antialiasing),
-nearest-exact and nearest; `zoom<order>` is scipy.ndimage.zoom, whose corner pixels keep their centres.
+nearest-exact and nearest; `cubic` is skimage.transform.resize of order 3; `zoom<order>` is scipy.ndimage.zoom, whose
+corner pixels keep their centres.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from benchmark.data.geometry import resize_floor, resize_linear, resize_nearest
+from benchmark.data.resampling import resample_image
 from benchmark.settings import Resize
 
 Resizer = Callable[[np.ndarray, Sequence[int]], np.ndarray]
@@ -45,6 +47,7 @@ def zoom_nearest(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 IMAGES: dict[str, Resizer] = {
     "linear": resize_linear,
+    "cubic": partial(resample_image, order=3),
     "zoom0": zoom_nearest,
     **{f"zoom{order}": partial(zoom, order=order) for order in (1, 3)},
 }
@@ -69,3 +72,10 @@ def rescale_to_unit(image: np.ndarray) -> np.ndarray:
     axes = tuple(range(1, image.ndim))
     low, high = image.min(axis=axes, keepdims=True), image.max(axis=axes, keepdims=True)
     return ((image - low) / np.where(high > low, high - low, 1)).astype(np.float32, copy=False)
+
+
+def standardise(image: np.ndarray) -> np.ndarray:
+    """float32 [C, *spatial] with each channel's own mean at 0 and deviation 1; a constant channel becomes 0."""
+    axes = tuple(range(1, image.ndim))
+    mean, deviation = image.mean(axes, np.float64, keepdims=True), image.std(axes, np.float64, keepdims=True)
+    return ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32, copy=False)

@@ -8,7 +8,7 @@ is one integer, and any number of workers and ranks sees one global order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +17,14 @@ from torch.utils.data import Dataset
 
 from benchmark.data.augmentation import build_steps
 from benchmark.data.augmentation_step import Augmentation
+from benchmark.data.dodnet_patches import label_box
 from benchmark.data.geometry import slice_patch
-from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
+from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels, standardise
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.datasets.base import IGNORED
 from benchmark.errors import InputError
-from benchmark.settings import Resize, Training
+from benchmark.settings import Resize, Sampling, Training
 
 ORDER_STREAM, SAMPLE_STREAM = 0, 1  # keep the draws of pass k and of sample k apart
 
@@ -78,7 +79,18 @@ def foreground_class(
     return [int(generator.integers(low, high + 1)) for low, high in zip(lowest, highest, strict=True)]
 
 
-STRATEGIES: dict[str, Strategy] = {"foreground_voxel": foreground_voxel, "foreground_class": foreground_class}
+STRATEGIES: dict[str, Strategy] = {
+    "foreground_voxel": foreground_voxel,
+    "foreground_class": foreground_class,
+    "label_box": label_box,
+}
+
+
+def strategy_of(sampling: Sampling) -> Strategy:
+    """How the place of a patch is drawn, with what the settings say of it."""
+    if sampling.strategy == "label_box":
+        return partial(label_box, margin=sampling.box_margin)
+    return STRATEGIES[sampling.strategy]
 
 
 class Sample(NamedTuple):
@@ -149,6 +161,13 @@ class PatchDataset(Dataset):
         unfit = [step.label for step in self.steps if step.needs_whole and strategy != "whole"]
         if unfit:
             raise InputError(f"{', '.join(unfit)} act on whole images", expected="sampling: whole", found=strategy)
+        uncropped = [step.label for step in self.steps if step.needs_crop and strategy == "whole"]
+        if uncropped:
+            raise InputError(
+                f"{', '.join(uncropped)} act on patches that are cropped",
+                expected="sampling: " + " or ".join(STRATEGIES),
+                found=strategy,
+            )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -197,12 +216,12 @@ class PatchDataset(Dataset):
         sliced = len(patch) == len(view.shape) - 1
         read = patch
         for step in self.steps:
-            read = step.read_size(read)
+            read = step.read_size(read, generator)
         size = patch
         if sliced:
             size, read = slice_patch(patch, axis), slice_patch(read, axis)
         _check_patch(size, view.shape)
-        start = STRATEGIES[sampling.strategy](view, size, read, sampling.foreground_fraction, generator)
+        start = strategy_of(sampling)(view, size, read, sampling.foreground_fraction, generator)
         image, labels = view.read(start, read)
         return (image.squeeze(axis + 1), labels.squeeze(axis)) if sliced else (image, labels)
 
@@ -247,7 +266,8 @@ def fit_whole(
         if generator is None:
             raise ValueError("augmentation draws from a generator")
         image, labels = step.distort(image, labels, generator)
-    return resize(image, labels, training.patch, sampling.resize)
+    image, labels = resize(image, labels, training.patch, sampling.resize)
+    return (standardise(image) if sampling.slice_range == "zscore" else image), labels
 
 
 def resize(image: np.ndarray, labels: np.ndarray, size: Sides, how: Resize) -> tuple[np.ndarray, np.ndarray]:

@@ -39,6 +39,13 @@ class CaseView:
         """Classes that a voxel can be drawn of, 0 (eligible background) included."""
         return [int(number) for number in self.prepared.class_voxels.classes]
 
+    def labelled_box(self) -> tuple[list[int], list[int]] | None:
+        """The box [start, stop) of all labelled voxels; None where there is none, and of pictures."""
+        slices = self.prepared.meta.get("foreground_slices")
+        if not slices or not slices[0]:
+            return None
+        return [labelled[0] for labelled in slices], [labelled[-1] + 1 for labelled in slices]
+
     def draw_voxel(self, classes: Sequence[int], generator: np.random.Generator) -> np.ndarray | None:
         """A voxel [D], uniform over all voxels of these classes; None where there is none.
 
@@ -105,6 +112,15 @@ class ZoomedView(CaseView):
         after = [s + n - b for s, n, b in zip(start, size, high, strict=True)]
         padding = list(zip(before, after, strict=True))
         return np.pad(image.astype(np.float32, copy=False), [(0, 0), *padding]), np.pad(labels, padding)
+
+    def labelled_box(self) -> tuple[list[int], list[int]] | None:
+        """As `CaseView.labelled_box`, enlarged; the part of it that is not cropped away, None where all is."""
+        box = super().labelled_box()
+        if box is None:
+            return None
+        ends = [np.searchsorted(nearest, end) for (_, _, nearest), *end in zip(self._axes, *box, strict=True)]
+        start, stop = ([int(end[side]) for end in ends] for side in (0, 1))
+        return (start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
 
     def draw_voxel(self, classes: Sequence[int], generator: np.random.Generator) -> np.ndarray | None:
         """As `CaseView.draw_voxel`, uniform over the enlarged labels: an input voxel that fills several output voxels

@@ -25,6 +25,7 @@ SCHEMES = {
     "zscore_nonzero": "ZScoreNormalization",
     "zscore_planned": "ZScoreNormalization",
     "unit": "RescaleTo01Normalization",
+    "symmetric": "NoNormalization",  # nnU-Net has none for it; the exported program windows the images itself
     "none": "NoNormalization",
 }
 CLASSES = {PlainConvUNet: "n_conv_per_stage", ResidualEncoderUNet: "n_blocks_per_stage"}

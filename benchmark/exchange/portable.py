@@ -25,7 +25,7 @@ from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import Case, get_dataset
 from benchmark.errors import InputError
 from benchmark.images.files import images_in, stem_of
-from benchmark.inference.components import keep_largest, numbers_of
+from benchmark.inference.components import parts_of
 from benchmark.inference.image import predict_raw_labels, windows
 from benchmark.inference.sliding_window import logits_of
 from benchmark.settings import RunConfig
@@ -83,7 +83,7 @@ class Predictor:
         self.dataset = get_dataset(self.config.dataset)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = ExportedNetwork(Path(folder) / facts["network"], self.device)
-        self.largest = numbers_of(self.config.inference.keep_largest, self.label_names)
+        self.parts = parts_of(self.config.inference, self.label_names)
 
     def prepare(self, images: Sequence[str | Path]) -> PreparedImage:
         """One case on the prepared grid; `images`: one file per channel, or one that holds all.
@@ -119,7 +119,7 @@ class Predictor:
         return self._finished(restore_labels(labels, meta))
 
     def _finished(self, labels: np.ndarray) -> np.ndarray:
-        return keep_largest(labels, self.largest) if self.largest else labels
+        return self.parts.of(labels)
 
     def write(self, labels: np.ndarray, meta: dict[str, Any], path: str | Path) -> None:
         """As NIfTI, with the affine of the image."""

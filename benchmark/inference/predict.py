@@ -27,7 +27,7 @@ from benchmark.errors import InputError
 from benchmark.files import atomic_path, read_json, value_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.images.nifti import read_nifti
-from benchmark.inference.components import keep_largest, numbers_of
+from benchmark.inference.components import Parts, parts_of
 from benchmark.inference.image import from_network_grid, predict_raw_labels, predict_small
 from benchmark.layout import NETWORK_GRID
 from benchmark.lineage import Made
@@ -72,7 +72,7 @@ def predict_run(
     made = lineage.predicted(config, weights=weights.digest, data=store.digest_of(cases, "image"), prompts=told)
     keys = {case: _key(made, weights, store.open(case)) for case in cases}
     places = {case: _places(out.parent, case, config) for case in cases}
-    largest = numbers_of(config.inference.keep_largest, list(store.label_names))
+    parts = parts_of(config.inference, list(store.label_names))
     done = {case for case in cases if not anew and _is_done(places[case], store.open(case), keys[case])}
     remaining = [case for case in cases if case not in done]
     say(f"{config.run}: {len(cases) - len(remaining)} of {len(cases)} cases are predicted already")
@@ -81,9 +81,7 @@ def predict_run(
         if device.type == "cpu":
             arrange_for_cpu(network)
         for case in track(remaining, total=len(remaining), description=f"predicting on {device}"):
-            _predict_case(
-                network, store.open(case), config, places[case], keys[case], device, points.get(case), largest
-            )
+            _predict_case(network, store.open(case), config, places[case], keys[case], device, points.get(case), parts)
     for case in missing:
         say(f"{case}: in the split, but not in the prepared store")
     summary = {
@@ -173,7 +171,7 @@ def _predict_case(
     key: str,
     device: torch.device,
     points: Points | None,
-    largest: list[int],
+    parts: Parts,
 ) -> None:
     try:
         if config.inference.network_grid:
@@ -187,8 +185,7 @@ def _predict_case(
         raise InputError(
             f"{case.case}: {error.problem}", where=error.where or places[-1], remedy=error.remedy
         ) from error
-    labels = keep_largest(labels, largest) if largest else labels
-    _write(places[-1], labels, np.array(case.meta["raw"]["affine"]), key)
+    _write(places[-1], parts.of(labels), np.array(case.meta["raw"]["affine"]), key)
 
 
 def _write(path: Path, labels: np.ndarray, affine: np.ndarray, key: str) -> None:

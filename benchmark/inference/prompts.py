@@ -106,12 +106,12 @@ def to_network(
     points: Mapping[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
 ) -> dict[int, tuple[float, float]]:
     """Points of a slice of `shape` at the same places of the resized slice, by the convention of `settings.resize`:
-    `linear` keeps the field of view, `zoom` the centres of the corner pixels."""
+    `zoom` keeps the centres of the corner pixels, the others the field of view."""
 
     def move(position: int, side: int, new: int) -> float:
-        if settings.resize.image == "linear":
-            return (position + 0.5) * new / side - 0.5
-        return position * (new - 1) / max(side - 1, 1)
+        if settings.resize.keeps_corners:
+            return position * (new - 1) / max(side - 1, 1)
+        return (position + 0.5) * new / side - 0.5
 
     return {value: (move(x, shape[1], size[1]), move(y, shape[0], size[0])) for value, (x, y) in points.items()}
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings
-from benchmark.settings.training import POINT, Point, Resize
+from benchmark.settings.training import POINT, SLICE_RANGE, Point, Resize, SliceRange
 
 
 class FirstStage(Settings):
@@ -22,7 +22,7 @@ class Inference(Settings):
     """How a trained network labels a case."""
 
     added: ClassVar[frozenset[str]] = frozenset(
-        {"restore", "network_grid", "keep_largest", "point", "first_stage", "enlarged"}
+        {"restore", "network_grid", "keep_largest", "point", "first_stage", "enlarged", "drop_up_to"}
     )
 
     method: Literal["sliding_window", "slices", "whole", "prompted"] = Field(
@@ -43,9 +43,7 @@ class Inference(Settings):
         "one holds the last window_batch slices again; e_sam: as filled, but as E-SAM's release counts, a volume of n "
         "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
     )
-    slice_range: Literal["stored", "unit"] = Field(
-        "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
-    )
+    slice_range: SliceRange = Field("stored", description=f"Intensities of each whole image. {SLICE_RANGE}")
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
     enlarged: Literal["labels", "logits", "probabilities"] = Field(
         "labels",
@@ -70,6 +68,11 @@ class Inference(Settings):
     )
     keep_largest: Literal["all"] | tuple[str, ...] = Field(
         (), description="Structures of which only the largest connected part is kept, on the raw grid"
+    )
+    drop_up_to: dict[str, int] = Field(
+        {},
+        description="Structures of which connected parts of at most so many voxels are dropped, on the raw grid and "
+        "after `keep_largest`",
     )
     splits: tuple[str, ...] = Field(("test",), description="Which cases are predicted: any of train, val, test")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

@@ -47,12 +47,12 @@ class Preparation(Settings):
         None, description="nonzero: crop to the voxels that are not 0 in any channel, holes filled, before all else"
     )
     clip: tuple[float, float] | None = Field(None, description="Intensity window, in raw units (HU for CT)")
-    normalise: Literal["unit", "zscore", "zscore_nonzero", "zscore_planned", "ct_global", "none"] = Field(
+    normalise: Literal["unit", "symmetric", "zscore", "zscore_nonzero", "zscore_planned", "ct_global", "none"] = Field(
         "unit",
-        description="unit: window to [0, 1]; zscore: per case and channel; zscore_planned: the same, over the voxels "
-        "inside the non-zero mask where the crop takes more than a quarter of the median training case; ct_global: "
-        "clip to the 0.5 and 99.5 percentiles of the training cases' foreground, z-score by its mean and deviation; "
-        "none: as it is",
+        description="unit: window to [0, 1]; symmetric: to [-1, 1]; zscore: per case and channel; zscore_planned: the "
+        "same, over the voxels inside the non-zero mask where the crop takes more than a quarter of the median case of "
+        "training; ct_global: clip to the 0.5 and 99.5 percentiles of the training cases' foreground, z-score by its "
+        "mean and deviation; none: as it is",
     )
     resampling: Resampling | None = Field(
         None, description="nnU-Net's resampling; null: linear for images, the nearest voxel for labels"

@@ -14,6 +14,12 @@ POINT = (
     "by row (what SAMUS evaluates with)"
 )
 
+SliceRange = Literal["stored", "unit", "zscore"]
+SLICE_RANGE = (
+    "unit: rescaled to [0, 1] by its own minimum and maximum; zscore: at the network's size, each channel less its "
+    "mean and over its deviation"
+)
+
 
 class Loss(Settings):
     """Dice plus cross-entropy and its details."""
@@ -161,10 +167,11 @@ class Schedule(Settings):
 class Resize(Settings):
     """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
 
-    image: Literal["linear", "zoom0", "zoom1", "zoom3"] = Field(
+    image: Literal["linear", "cubic", "zoom0", "zoom1", "zoom3"] = Field(
         "linear",
-        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); zoom<order>: a "
-        "spline of that order, the centres of the corner pixels stay (scipy.ndimage.zoom)",
+        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); cubic: likewise, "
+        "by a spline of order 3 (skimage.transform.resize, edges continued); zoom<order>: a spline of that order, the "
+        "centres of the corner pixels stay (scipy.ndimage.zoom)",
     )
     labels: Literal["nearest", "floor", "zoom0"] = Field(
         "nearest",
@@ -175,25 +182,32 @@ class Resize(Settings):
         None, description="Size that an image is brought to before the network's (SAMed: 224 before 512); null: none"
     )
 
+    @property
+    def keeps_corners(self) -> bool:
+        """Whether the corner pixels of images keep their centres; else images of all sizes cover the same field."""
+        return self.image.startswith("zoom")
+
 
 class Sampling(Settings):
     """How a training patch is chosen."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures"})
+    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box_margin"})
 
-    strategy: Literal["foreground_voxel", "foreground_class", "whole"] = Field(
+    strategy: Literal["foreground_voxel", "foreground_class", "label_box", "whole"] = Field(
         "foreground_voxel",
         description="foreground_voxel: centre uniformly among foreground voxels (MONAI); foreground_class: first a "
-        "class, then one of its voxels (nnU-Net); whole: the whole image, resized to the patch. An epoch is every case "
-        "once; with `whole` and a 2-D patch, every slice of every volume once",
+        "class, then one of its voxels (nnU-Net); label_box: anywhere in the box of all labelled voxels, enlarged by "
+        "`box_margin` (DoDNet); whole: the whole image, resized to the patch. An epoch is every case once; with "
+        "`whole` and a 2-D patch, every slice of every volume once",
     )
-    foreground_fraction: float = Field(0.5, ge=0, le=1, description="Share of patches centred on foreground")
+    foreground_fraction: float = Field(
+        0.5, ge=0, le=1, description="Share of patches centred on foreground, or drawn in the box of label_box"
+    )
+    box_margin: int = Field(0, ge=0, description="label_box: voxels by which the box is enlarged on each side")
     slices: Literal["all", "foreground"] = Field(
         "all", description="Which slices of volumes an epoch of `whole` is made of: all, or those with any label"
     )
-    slice_range: Literal["stored", "unit"] = Field(
-        "stored", description="unit: each image of `whole` is rescaled to [0, 1] by its own minimum and maximum"
-    )
+    slice_range: SliceRange = Field("stored", description=f"Intensities of each image of `whole`. {SLICE_RANGE}")
     resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
     margin: float | None = Field(
         None,
@@ -253,6 +267,8 @@ class Training(Settings):
             raise ValueError("selection is by the loss of labels: the objective has to be segmentation")
         if self.sampling.margin is not None and (len(self.patch) != 3 or self.sampling.strategy != "whole"):
             raise ValueError("sampling.margin is of whole volumes: a patch of three sides, sampling.strategy whole")
+        if self.sampling.box_margin and self.sampling.strategy != "label_box":
+            raise ValueError("sampling.box_margin is of the box of labels: sampling.strategy label_box")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self

@@ -20,13 +20,14 @@ PATCH = (6, 6, 4)
 
 
 def apply(name: str, seed: int = 0, **parameters) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(100 + seed)
+    generator, draws = np.random.default_rng(100 + seed), np.random.default_rng(seed)
     image, labels = generator.random((2, *PATCH), dtype=np.float32), generator.integers(0, 9, PATCH).astype(np.uint8)
     (step,) = build_steps([Step(name=name, parameters=parameters)], patch=PATCH)
-    read = step.read_size(PATCH)
-    padding = [(0, large - size) for large, size in zip(read, PATCH, strict=True)]
-    given = np.pad(image, [(0, 0), *padding]), np.pad(labels, padding)
-    out = step.apply(*given, PATCH, np.random.default_rng(seed))
+    read = step.read_size(PATCH, draws)
+    padding = [(0, max(large - size, 0)) for large, size in zip(read, PATCH, strict=True)]
+    box = tuple(slice(0, size) for size in read)
+    given = np.pad(image, [(0, 0), *padding])[(slice(None), *box)], np.pad(labels, padding)[box]
+    out = step.apply(*given, PATCH, draws)
     return image, labels, *out
 
 
@@ -95,6 +96,15 @@ def test_intensity_changes_by_one_number_in_range(name, parameters, change):
         (Step(name="zoom", parameters={"minimum": 1.6, "maximum": 1.2}), "1.6"),
         (Step(name="shift_intensity", parameters={"probability": 2}), "probability"),
         (Step(name="rotate90", parameters={"axes": [0, 2]}), r"\(6, 6, 4\)"),
+        (Step(name="scaled_crop", parameters={"minimum": 1.5}), "1.5"),
+        (Step(name="batchgenerators", parameters={"transforms": [{"name": "in_plane"}]}), "3 axes"),
+        (Step(name="batchgenerators", parameters={"transforms": [{"name": "gama"}]}), "gama"),
+        (Step(name="batchgenerators", parameters={"transforms": [{"name": "gamma", "exponent": [0.5, 0.7]}]}), "0.7"),
+        (Step(name="batchgenerators", parameters={"transforms": [{"name": "noise", "deviation": [1, 0]}]}), "1.0"),
+        (
+            Step(name="batchgenerators", parameters={"transforms": [{"name": "low_resolution", "kept_axes": [3]}]}),
+            r"\(3,\)",
+        ),
     ],
 )
 def test_a_wrong_name_or_parameter_is_named(step, named):
@@ -146,7 +156,7 @@ def test_nnunet_step_without_rotation_scales_alone() -> None:
 @pytest.mark.parametrize("patch", [(16, 16, 16), (8, 32, 32), (24, 24)])
 def test_nnunet_step_keeps_the_global_generators(patch, parameters):
     (step,) = build_steps([Step(name="nnunet", parameters=parameters)], patch=patch)
-    read = step.read_size(patch)
+    read = step.read_size(patch, np.random.default_rng(0))
     assert all(large >= size for large, size in zip(read, patch, strict=True))
     image = np.random.default_rng(0).random((1, *read), dtype=np.float32)
     labels = np.ones(read, np.uint8)
@@ -162,7 +172,7 @@ def test_nnunet_step_keeps_the_global_generators(patch, parameters):
 def test_cubic_steps_draw_what_linear_ones_draw():
     """Labels are moved alike, and images are close: only the interpolation is another."""
     linear, cubic = (build_steps([Step(name="nnunet", parameters=p)], patch=(24, 24))[0] for p in ({}, CUBIC))
-    read = linear.read_size((24, 24))
+    read = linear.read_size((24, 24), np.random.default_rng(0))
     rows, columns = np.indices(read)
     image = np.sin(rows / 5)[None].astype(np.float32) + np.cos(columns / 6).astype(np.float32)
     labels = (rows > columns).astype(np.uint8)

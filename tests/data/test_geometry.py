@@ -175,6 +175,8 @@ def test_a_prediction_of_another_shape_is_refused():
     [
         ({"normalise": "unit", "clip": (-1000, 1000)}, lambda x: (np.clip(x, -1000, 1000) + 1000) / 2000),
         ({"normalise": "unit"}, lambda x: (x - x.min()) / (x.max() - x.min())),
+        ({"normalise": "symmetric", "clip": (-325, 325)}, lambda x: np.clip(x, -325, 325) / 325),
+        ({"normalise": "symmetric"}, lambda x: 2 * (x - x.min()) / (x.max() - x.min()) - 1),
         ({"normalise": "zscore"}, lambda x: (x - x.mean()) / x.std()),
         ({"normalise": "zscore_nonzero"}, lambda x: np.where(x != 0, (x - x[x != 0].mean()) / x[x != 0].std(), 0)),
         ({"normalise": "none", "clip": (-5, 5)}, lambda x: np.clip(x, -5, 5)),
