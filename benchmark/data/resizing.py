@@ -69,3 +69,23 @@ def rescale_to_unit(image: np.ndarray) -> np.ndarray:
     axes = tuple(range(1, image.ndim))
     low, high = image.min(axis=axes, keepdims=True), image.max(axis=axes, keepdims=True)
     return ((image - low) / np.where(high > low, high - low, 1)).astype(np.float32, copy=False)
+
+
+def standardise_positive(image: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+    """float32 [C, *spatial] in units of the deviation of each channel's voxels above 0, from their mean; what is 0 becomes
+    noise of the standard normal distribution (MedicalNet, whose brains have air of 0).
+
+    A channel without voxels above 0 keeps its other values, one without deviation is centred alone.
+
+    Args:
+        generator: of the noise; None: the same noise each time, so that an image is always predicted alike.
+    """
+    generator = np.random.default_rng(0) if generator is None else generator
+    result = np.empty(image.shape, np.float32)
+    for channel, standardised in zip(image, result, strict=True):
+        positive = channel[channel > 0].astype(np.float64)
+        mean, deviation = (positive.mean(), positive.std()) if positive.size else (0.0, 1.0)
+        standardised[...] = (channel - mean) / (deviation or 1.0)
+        empty = channel == 0
+        standardised[empty] = generator.standard_normal(np.count_nonzero(empty))
+    return result

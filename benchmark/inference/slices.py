@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels
+from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels, standardise_positive
 from benchmark.errors import InputError
 from benchmark.inference.sliding_window import Network, best_class, logits_of
 from benchmark.models.registry import full_resolution
@@ -105,4 +105,5 @@ def fit_slice(image: np.ndarray, size: Sequence[int], settings: Inference) -> np
     """An image [C, *spatial] at the size that the network sees, with the range that it is given in."""
     if settings.slice_range == "unit":
         image = rescale_to_unit(image)
-    return resize_channels(image, size, settings.resize)
+    image = resize_channels(image, size, settings.resize)
+    return standardise_positive(image) if settings.slice_range == "zscore_positive" else image

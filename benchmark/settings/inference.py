@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings
-from benchmark.settings.training import POINT, Point, Resize
+from benchmark.settings.training import POINT, SLICE_RANGE, Point, Resize, SliceRange
 
 
 class FirstStage(Settings):
@@ -43,9 +43,7 @@ class Inference(Settings):
         "one holds the last window_batch slices again; e_sam: as filled, but as E-SAM's release counts, a volume of n "
         "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
     )
-    slice_range: Literal["stored", "unit"] = Field(
-        "stored", description="unit: each whole image is rescaled to [0, 1] by its own minimum and maximum"
-    )
+    slice_range: SliceRange = Field("stored", description=f"Intensities of each whole image. {SLICE_RANGE}")
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
     enlarged: Literal["labels", "logits", "probabilities"] = Field(
         "labels",

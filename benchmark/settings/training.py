@@ -14,11 +14,17 @@ POINT = (
     "by row (what SAMUS evaluates with)"
 )
 
+SliceRange = Literal["stored", "unit", "zscore_positive"]
+SLICE_RANGE = (
+    "unit: rescaled to [0, 1] by its own minimum and maximum; zscore_positive: at the network's size, standardised by "
+    "its voxels above 0, and noise of the standard normal distribution where it is 0 (MedicalNet)"
+)
+
 
 class Loss(Settings):
     """Dice plus cross-entropy and its details."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"ignored_mass"})
+    added: ClassVar[frozenset[str]] = frozenset({"ignored_mass", "coarse_output"})
 
     dice: float = Field(1.0, description="Weight of the soft Dice term")
     cross_entropy: float = Field(1.0, description="Weight of the cross-entropy term")
@@ -42,6 +48,9 @@ class Loss(Settings):
     )
     labels_at_outputs: Literal["nearest", "zoom0"] = Field(
         "nearest", description="How labels come to smaller outputs, as in `resize`"
+    )
+    coarse_output: bool = Field(
+        False, description="Whether the first output may be smaller than the labels, which then come to its size too"
     )
 
 
@@ -179,7 +188,7 @@ class Resize(Settings):
 class Sampling(Settings):
     """How a training patch is chosen."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures"})
+    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box"})
 
     strategy: Literal["foreground_voxel", "foreground_class", "whole"] = Field(
         "foreground_voxel",
@@ -191,15 +200,18 @@ class Sampling(Settings):
     slices: Literal["all", "foreground"] = Field(
         "all", description="Which slices of volumes an epoch of `whole` is made of: all, or those with any label"
     )
-    slice_range: Literal["stored", "unit"] = Field(
-        "stored", description="unit: each image of `whole` is rescaled to [0, 1] by its own minimum and maximum"
-    )
+    slice_range: SliceRange = Field("stored", description=f"Intensities of each image of `whole`. {SLICE_RANGE}")
     resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
     margin: float | None = Field(
         None,
         ge=0,
         description="mm by which the box of all labelled voxels is enlarged on each side, to be the whole volume of "
         "`whole` with a 3-D patch; null: the volume as it is",
+    )
+    box: Literal["all", "around_labels"] = Field(
+        "all",
+        description="What a sample of `whole` with a 3-D patch is of its volume. around_labels: a random box that keeps "
+        "half of the labels' extent as a margin, of the volume without its border of one value (MedicalNet)",
     )
     structures: Literal["each", "merged"] = Field(
         "each", description="merged: all structures are one class, as the first stage of two learns them"
@@ -253,6 +265,10 @@ class Training(Settings):
             raise ValueError("selection is by the loss of labels: the objective has to be segmentation")
         if self.sampling.margin is not None and (len(self.patch) != 3 or self.sampling.strategy != "whole"):
             raise ValueError("sampling.margin is of whole volumes: a patch of three sides, sampling.strategy whole")
+        if self.sampling.box != "all" and (len(self.patch) != 3 or self.sampling.strategy != "whole"):
+            raise ValueError("sampling.box is of whole volumes: a patch of three sides, sampling.strategy whole")
+        if self.sampling.box != "all" and self.sampling.margin is not None:
+            raise ValueError("sampling.box and sampling.margin each say what of a volume is seen: choose one")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self
