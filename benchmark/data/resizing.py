@@ -1,7 +1,8 @@
 """Whole images and label maps at another size, by the grid conventions of the releases.
 
 `linear`, `nearest` and `floor` are torch.nn.functional.interpolate's bilinear (align_corners false, no antialiasing),
-nearest-exact and nearest; `zoom<order>` is scipy.ndimage.zoom, whose corner pixels keep their centres.
+nearest-exact and nearest (OpenCV's INTER_NEAREST); `zoom<order>` is scipy.ndimage.zoom, whose corner pixels keep their
+centres.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def zoom_nearest(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 IMAGES: dict[str, Resizer] = {
     "linear": resize_linear,
+    "floor": resize_floor,
     "zoom0": zoom_nearest,
     **{f"zoom{order}": partial(zoom, order=order) for order in (1, 3)},
 }
@@ -72,8 +74,8 @@ def rescale_to_unit(image: np.ndarray) -> np.ndarray:
 
 
 def standardise_positive(image: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-    """float32 [C, *spatial] in units of the deviation of each channel's voxels above 0, from their mean; what is 0 becomes
-    noise of the standard normal distribution (MedicalNet, whose brains have air of 0).
+    """float32 [C, *spatial], each channel less the mean of its voxels above 0 and over their deviation; what is 0 becomes
+    noise of the standard normal distribution. After MedicalNet, around whose brains all is 0.
 
     A channel without voxels above 0 keeps its other values, one without deviation is centred alone.
 

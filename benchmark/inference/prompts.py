@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from benchmark.data.prompts import Points
 from benchmark.errors import InputError
@@ -56,12 +57,13 @@ def predict_prompted(
         image: float32 [channels, *spatial], three spatial axes.
         points: slice → class → (x, y) in pixels of the slice as it is stored.
         size: that the network sees slices at.
-        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize` and
-            `precision` are read.
+        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize`, `enlarged`
+            and `precision` are read.
         classes: largest class number.
 
     Returns:
-        Labels on the CPU, int16: as large as the network sees the slices, times the number of slices.
+        Labels on the CPU, int16: as large as the network sees the slices, times the number of slices; with `enlarged`
+        logits as large as the volume.
 
     Raises:
         InputError: a point lies outside of the volume, or is of a class that there is not; the network gives NaN.
@@ -69,23 +71,34 @@ def predict_prompted(
     axis, size = settings.slice_axis, tuple(size)
     slices = np.moveaxis(image.cpu().numpy(), axis + 1, 0)
     _check(points, len(slices), slices.shape[2:], classes)
-    labels = torch.zeros((len(slices), *size), dtype=torch.int16)
+    shape = slices.shape[2:] if settings.enlarged == "logits" else size
+    labels = torch.zeros((len(slices), *shape), dtype=torch.int16)
     asked = sorted(number for number, by_class in points.items() if by_class)
     for first in range(0, len(asked), settings.window_batch):
         batch = asked[first : first + settings.window_batch]
         images = torch.from_numpy(np.stack([fit_slice(slices[number], size, settings) for number in batch]))
         moved = [to_network(points[number], slices.shape[2:], size, settings) for number in batch]
         with autocast_for(device, settings.precision):
-            pasted = _paste(network, images.to(device), moved)
+            pasted = _paste(network, images.to(device), moved, shape, corners=settings.resize.keeps_corners)
         labels[batch] = pasted.to("cpu", torch.int16)
     return labels.movedim(0, axis).contiguous()
 
 
-def _paste(network: Prompted, images: Tensor, points: Sequence[Mapping[int, tuple[float, float]]]) -> Tensor:
-    """Labels [B, H, W] of images [B, C, H, W] and, for each, class → (x, y)."""
+def _paste(
+    network: Prompted,
+    images: Tensor,
+    points: Sequence[Mapping[int, tuple[float, float]]],
+    shape: Sequence[int],
+    *,
+    corners: bool,
+) -> Tensor:
+    """Labels [B, *shape] of images [B, C, H, W] and, for each, class → (x, y).
+
+    `corners`: whether logits keep the centres of the corners on their way to `shape`.
+    """
     embedding = network.encode(images)
     queries = [(index, value, place) for index, by_class in enumerate(points) for value, place in by_class.items()]
-    highest = images.new_zeros((len(images), *images.shape[2:]), dtype=torch.float32)  # the background's logit is 0
+    highest = images.new_zeros((len(images), *shape), dtype=torch.float32)  # the background's logit is 0
     labels = torch.zeros_like(highest, dtype=torch.long)
     for start in range(0, len(queries), QUERIES):
         part = queries[start : start + QUERIES]
@@ -95,6 +108,8 @@ def _paste(network: Prompted, images: Tensor, points: Sequence[Mapping[int, tupl
         logits = network.decode(embedding, places, positive, index).best().logits[:, 0].float()
         if not bool(torch.isfinite(logits).all()):
             raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
+        if logits.shape[1:] != highest.shape[1:]:
+            logits = interpolate(logits[:, None], tuple(shape), mode="bilinear", align_corners=corners)[:, 0]
         for (image, value, _), mask in zip(part, logits, strict=True):
             wins = mask > highest[image]
             highest[image] = torch.where(wins, mask, highest[image])
@@ -106,12 +121,12 @@ def to_network(
     points: Mapping[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
 ) -> dict[int, tuple[float, float]]:
     """Points of a slice of `shape` at the same places of the resized slice, by the convention of `settings.resize`:
-    `linear` keeps the field of view, `zoom` the centres of the corner pixels."""
+    `zoom` keeps the centres of the corner pixels, the others the field of view."""
 
     def move(position: int, side: int, new: int) -> float:
-        if settings.resize.image == "linear":
-            return (position + 0.5) * new / side - 0.5
-        return position * (new - 1) / max(side - 1, 1)
+        if settings.resize.keeps_corners:
+            return position * (new - 1) / max(side - 1, 1)
+        return (position + 0.5) * new / side - 0.5
 
     return {value: (move(x, shape[1], size[1]), move(y, shape[0], size[0])) for value, (x, y) in points.items()}
 

@@ -87,7 +87,7 @@ def predict_enlarged(
     scores = scores.softmax(dim=0) if settings.enlarged == "probabilities" else scores
     highest, labels = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int16)
     for number, channel in enumerate(scores.cpu().numpy()):  # one class at a time: all of a CT are several GB
-        whole = resize_linear(channel, shape) if settings.resize.image == "linear" else zoom(channel, shape, order=1)
+        whole = zoom(channel, shape, order=1) if settings.resize.keeps_corners else resize_linear(channel, shape)
         wins = whole > highest
         labels[wins], highest[wins] = number, whole[wins]
     return torch.from_numpy(labels)

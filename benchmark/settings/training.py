@@ -170,10 +170,11 @@ class Schedule(Settings):
 class Resize(Settings):
     """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
 
-    image: Literal["linear", "zoom0", "zoom1", "zoom3"] = Field(
+    image: Literal["linear", "floor", "zoom0", "zoom1", "zoom3"] = Field(
         "linear",
-        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); zoom<order>: a "
-        "spline of that order, the centres of the corner pixels stay (scipy.ndimage.zoom)",
+        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); floor: one pixel, "
+        "positions rounded down (nearest in torch and OpenCV); zoom<order>: a spline of that order, the centres of the "
+        "corner pixels stay (scipy.ndimage.zoom)",
     )
     labels: Literal["nearest", "floor", "zoom0"] = Field(
         "nearest",
@@ -183,6 +184,11 @@ class Resize(Settings):
     through: tuple[int, ...] | None = Field(
         None, description="Size that an image is brought to before the network's (SAMed: 224 before 512); null: none"
     )
+
+    @property
+    def keeps_corners(self) -> bool:
+        """Whether the corner pixels of images keep their centres; else images of all sizes cover the same field."""
+        return self.image.startswith("zoom")
 
 
 class Sampling(Settings):
@@ -210,8 +216,8 @@ class Sampling(Settings):
     )
     box: Literal["all", "around_labels"] = Field(
         "all",
-        description="What a sample of `whole` with a 3-D patch is of its volume. around_labels: a random box that keeps "
-        "half of the labels' extent as a margin, of the volume without its border of one value (MedicalNet)",
+        description="What a sample of `whole` with a 3-D patch is of its volume. around_labels: a random box that goes "
+        "beyond the labels by half of their extent at least, of the volume without its border of one value (MedicalNet)",
     )
     structures: Literal["each", "merged"] = Field(
         "each", description="merged: all structures are one class, as the first stage of two learns them"
