@@ -74,8 +74,8 @@ def rescale_to_unit(image: np.ndarray) -> np.ndarray:
 
 
 def standardise_positive(image: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
-    """float32 [C, *spatial], each channel less the mean of its voxels above 0 and over their deviation; what is 0 becomes
-    noise of the standard normal distribution. After MedicalNet, around whose brains all is 0.
+    """float32 [C, *spatial], each channel less the mean of its voxels above 0 and over their deviation; what is 0 is
+    noise of the standard normal distribution then. After MedicalNet, around whose brains all is 0.
 
     A channel without voxels above 0 keeps its other values, one without deviation is centred alone.
 

@@ -217,7 +217,7 @@ class Sampling(Settings):
     box: Literal["all", "around_labels"] = Field(
         "all",
         description="What a sample of `whole` with a 3-D patch is of its volume. around_labels: a random box that goes "
-        "beyond the labels by half of their extent at least, of the volume without its border of one value (MedicalNet)",
+        "half of the labels' extent beyond them at least, of the volume without its border of one value (MedicalNet)",
     )
     structures: Literal["each", "merged"] = Field(
         "each", description="merged: all structures are one class, as the first stage of two learns them"
