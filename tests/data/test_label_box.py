@@ -15,10 +15,7 @@ from benchmark.settings import Inference, Optimiser, Resize, Sampling, Schedule,
 
 ZOOM = Resize(image="zoom0", labels="zoom0")
 RECIPE = Sampling(strategy="whole", box="around_labels", slice_range="zscore_positive", resize=ZOOM)
-AIR, BODY = (
-    -1024,
-    (slice(2, 23), slice(1, 18), slice(0, 15)),
-)  # what differs from the air; the crop loses the last plane
+AIR, BODY = -1024, (slice(2, 23), slice(1, 18), slice(0, 15))  # the crop loses the body's last plane
 LABELLED = (slice(8, 15), slice(6, 13), slice(5, 10))
 
 
