@@ -1,8 +1,8 @@
 """Whole images and label maps at another size, by the grid conventions of the releases.
 
 `linear`, `nearest` and `floor` are torch.nn.functional.interpolate's bilinear (align_corners false, no antialiasing),
-nearest-exact and nearest; `cubic` is skimage.transform.resize of order 3; `zoom<order>` is scipy.ndimage.zoom, whose
-corner pixels keep their centres.
+nearest-exact and nearest (OpenCV's INTER_NEAREST); `cubic` is skimage.transform.resize of order 3; `zoom<order>` is
+scipy.ndimage.zoom, whose corner pixels keep their centres.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from benchmark.data.geometry import resize_floor, resize_linear, resize_nearest
 from benchmark.data.resampling import resample_image
-from benchmark.settings import Resize
+from benchmark.settings import Resize, SliceRange
 
 Resizer = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 
@@ -47,6 +47,7 @@ def zoom_nearest(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 IMAGES: dict[str, Resizer] = {
     "linear": resize_linear,
+    "floor": resize_floor,
     "cubic": partial(resample_image, order=3),
     "zoom0": zoom_nearest,
     **{f"zoom{order}": partial(zoom, order=order) for order in (1, 3)},
@@ -79,3 +80,36 @@ def standardise(image: np.ndarray) -> np.ndarray:
     axes = tuple(range(1, image.ndim))
     mean, deviation = image.mean(axes, np.float64, keepdims=True), image.std(axes, np.float64, keepdims=True)
     return ((image - mean) / np.where(deviation > 0, deviation, 1)).astype(np.float32, copy=False)
+
+
+def standardise_positive(image: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+    """float32 [C, *spatial], each channel less the mean of its voxels above 0 and over their deviation; what is 0 is
+    noise of the standard normal distribution then. After MedicalNet, around whose brains all is 0.
+
+    A channel without voxels above 0 keeps its other values, one without deviation is centred alone.
+
+    Args:
+        generator: of the noise; None: the same noise each time, so that an image is always predicted alike.
+    """
+    generator = np.random.default_rng(0) if generator is None else generator
+    result = np.empty(image.shape, np.float32)
+    for channel, standardised in zip(image, result, strict=True):
+        positive = channel[channel > 0].astype(np.float64)
+        mean, deviation = (positive.mean(), positive.std()) if positive.size else (0.0, 1.0)
+        standardised[...] = (channel - mean) / (deviation or 1.0)
+        empty = channel == 0
+        standardised[empty] = generator.standard_normal(np.count_nonzero(empty))
+    return result
+
+
+def bring_into_range(
+    image: np.ndarray, slice_range: SliceRange, generator: np.random.Generator | None = None
+) -> np.ndarray:
+    """An image [C, *spatial] of the network's size, standardised where its range asks for it there.
+
+    Args:
+        generator: as in `standardise_positive`.
+    """
+    if slice_range == "zscore":
+        return standardise(image)
+    return standardise_positive(image, generator) if slice_range == "zscore_positive" else image

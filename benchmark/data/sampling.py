@@ -19,7 +19,8 @@ from benchmark.data.augmentation import build_steps
 from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.dodnet_patches import label_box
 from benchmark.data.geometry import slice_patch
-from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels, standardise
+from benchmark.data.label_box import crop_around_labels
+from benchmark.data.resizing import bring_into_range, rescale_to_unit, resize_channels, resize_labels
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.datasets.base import IGNORED
@@ -206,6 +207,8 @@ class PatchDataset(Dataset):
         if number is not None:
             start[self.slice_axis], size[self.slice_axis] = number, 1
         image, labels = view.read(start, size)
+        if self.training.sampling.box == "around_labels":
+            image, labels = crop_around_labels(image, labels, generator)
         if number is not None:
             image, labels = image.squeeze(self.slice_axis + 1), labels.squeeze(self.slice_axis)
         _check_patch(self.training.patch, labels.shape)
@@ -258,7 +261,10 @@ def fit_whole(
     steps: Sequence[Augmentation] = (),
     generator: np.random.Generator | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A whole image [C, *spatial] and its labels as a network of `whole` sees them: range, augmentation, size."""
+    """A whole image [C, *spatial] and its labels as a network of `whole` sees them: range, augmentation, size.
+
+    `generator`: of the augmentation and of noise in the image; None: no augmentation, and the noise of prediction.
+    """
     sampling = training.sampling
     if sampling.slice_range == "unit":
         image = rescale_to_unit(image)
@@ -267,7 +273,7 @@ def fit_whole(
             raise ValueError("augmentation draws from a generator")
         image, labels = step.distort(image, labels, generator)
     image, labels = resize(image, labels, training.patch, sampling.resize)
-    return (standardise(image) if sampling.slice_range == "zscore" else image), labels
+    return bring_into_range(image, sampling.slice_range, generator), labels
 
 
 def resize(image: np.ndarray, labels: np.ndarray, size: Sides, how: Resize) -> tuple[np.ndarray, np.ndarray]:

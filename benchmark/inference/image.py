@@ -39,14 +39,16 @@ def predict_image(
     `points`: of the volume, for the method prompted.
     """
     inference = config.inference
-    if inference.enlarged != "labels":
+    if inference.enlarged != "labels" and inference.method == "whole":
         from benchmark.inference.two_stages import predict_enlarged  # other recipes do without
 
         patch = inference.patch or config.training.patch
         return predict_enlarged(_mirrored(network, config), image, patch, inference, device=device)
     if inference.method in WHOLE:
-        small = predict_small(network, image, config, device=device, points=points).numpy()
-        return torch.from_numpy(from_network_grid(small, image.shape[1:], config))
+        labels = predict_small(network, image, config, device=device, points=points)
+        if inference.enlarged != "labels":  # logits came back, mask by mask
+            return labels
+        return torch.from_numpy(from_network_grid(labels.numpy(), image.shape[1:], config))
     function, window = windows(network, config)
     return predict_labels(function, image, window, device=device, precision=inference.precision)
 
@@ -54,7 +56,8 @@ def predict_image(
 def predict_small(
     network: nn.Module, image: Tensor, config: RunConfig, *, device: str | torch.device, points: Points | None = None
 ) -> Tensor:
-    """Labels as large as the network sees whole images, for the methods `WHOLE`.
+    """Labels as large as the network sees whole images, for the methods `WHOLE`; as large as the image itself where the
+    logits of prompted masks come back (`enlarged`).
 
     Raises:
         InputError: points are needed and there are none of this case, or the network has no use for them.

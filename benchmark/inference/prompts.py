@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from benchmark.data.prompts import Points
 from benchmark.errors import InputError
@@ -56,12 +57,13 @@ def predict_prompted(
         image: float32 [channels, *spatial], three spatial axes.
         points: slice → class → (x, y) in pixels of the slice as it is stored.
         size: that the network sees slices at.
-        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize` and
-            `precision` are read.
+        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize`, `enlarged`
+            and `precision` are read.
         classes: largest class number.
 
     Returns:
-        Labels on the CPU, int16: as large as the network sees the slices, times the number of slices.
+        Labels on the CPU, int16: as large as the network sees the slices, times the number of slices; with `enlarged`
+        logits as large as the volume.
 
     Raises:
         InputError: a point lies outside of the volume, or is of a class that there is not; the network gives NaN.
@@ -69,23 +71,34 @@ def predict_prompted(
     axis, size = settings.slice_axis, tuple(size)
     slices = np.moveaxis(image.cpu().numpy(), axis + 1, 0)
     _check(points, len(slices), slices.shape[2:], classes)
-    labels = torch.zeros((len(slices), *size), dtype=torch.int16)
+    shape = slices.shape[2:] if settings.enlarged == "logits" else size
+    labels = torch.zeros((len(slices), *shape), dtype=torch.int16)
     asked = sorted(number for number, by_class in points.items() if by_class)
     for first in range(0, len(asked), settings.window_batch):
         batch = asked[first : first + settings.window_batch]
         images = torch.from_numpy(np.stack([fit_slice(slices[number], size, settings) for number in batch]))
         moved = [to_network(points[number], slices.shape[2:], size, settings) for number in batch]
         with autocast_for(device, settings.precision):
-            pasted = _paste(network, images.to(device), moved)
+            pasted = _paste(network, images.to(device), moved, shape, corners=settings.resize.keeps_corners)
         labels[batch] = pasted.to("cpu", torch.int16)
     return labels.movedim(0, axis).contiguous()
 
 
-def _paste(network: Prompted, images: Tensor, points: Sequence[Mapping[int, tuple[float, float]]]) -> Tensor:
-    """Labels [B, H, W] of images [B, C, H, W] and, for each, class → (x, y)."""
+def _paste(
+    network: Prompted,
+    images: Tensor,
+    points: Sequence[Mapping[int, tuple[float, float]]],
+    shape: Sequence[int],
+    *,
+    corners: bool,
+) -> Tensor:
+    """Labels [B, *shape] of images [B, C, H, W] and, for each, class → (x, y).
+
+    `corners`: whether logits keep the centres of the corners on their way to `shape`.
+    """
     embedding = network.encode(images)
     queries = [(index, value, place) for index, by_class in enumerate(points) for value, place in by_class.items()]
-    highest = images.new_zeros((len(images), *images.shape[2:]), dtype=torch.float32)  # the background's logit is 0
+    highest = images.new_zeros((len(images), *shape), dtype=torch.float32)  # the background's logit is 0
     labels = torch.zeros_like(highest, dtype=torch.long)
     for start in range(0, len(queries), QUERIES):
         part = queries[start : start + QUERIES]
@@ -95,6 +108,8 @@ def _paste(network: Prompted, images: Tensor, points: Sequence[Mapping[int, tupl
         logits = network.decode(embedding, places, positive, index).best().logits[:, 0].float()
         if not bool(torch.isfinite(logits).all()):
             raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
+        if logits.shape[1:] != highest.shape[1:]:
+            logits = interpolate(logits[:, None], tuple(shape), mode="bilinear", align_corners=corners)[:, 0]
         for (image, value, _), mask in zip(part, logits, strict=True):
             wins = mask > highest[image]
             highest[image] = torch.where(wins, mask, highest[image])

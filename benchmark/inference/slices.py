@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.resizing import rescale_to_unit, resize_channels, resize_labels, standardise
+from benchmark.data.resizing import bring_into_range, rescale_to_unit, resize_channels, resize_labels
 from benchmark.errors import InputError
 from benchmark.inference.sliding_window import Network, best_class, logits_of
 from benchmark.models.registry import full_resolution
@@ -105,5 +105,4 @@ def fit_slice(image: np.ndarray, size: Sequence[int], settings: Inference) -> np
     """An image [C, *spatial] at the size that the network sees, with the range that it is given in."""
     if settings.slice_range == "unit":
         image = rescale_to_unit(image)
-    image = resize_channels(image, size, settings.resize)
-    return standardise(image) if settings.slice_range == "zscore" else image
+    return bring_into_range(resize_channels(image, size, settings.resize), settings.slice_range)

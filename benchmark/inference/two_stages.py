@@ -68,7 +68,7 @@ def predict_enlarged(
     """Label a volume at the network's own size; the scores of its classes come back, and the highest is taken.
 
     Args:
-        network: maps [1, channels, *size] to logits [1, classes, *size], or to a list with these first.
+        network: maps [1, channels, *size] to logits [1, classes, *coarser or equal], or to a list with these first.
         image: float32 [channels, *spatial] with as many spatial axes as `size`.
         settings: `enlarged`, `resize`, `slice_range` and `precision` are read.
 

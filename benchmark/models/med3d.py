@@ -11,8 +11,9 @@ Count: the 117.51 M that M4oE and the MedicalNet README print are all state-dict
 BatchNorm statistics included and head excluded. The segmentation network has 117.91 M parameters at 14 classes.
 
 The release trains against labels brought to a quarter of the resolution, and enlarges probabilities linearly when it
-predicts. Here the logits are enlarged trilinearly to the input (`upsample=False` gives the quarter), and sides that
-are not multiples of 8 are zero-padded at the end and cropped again.
+predicts: `upsample=False`, with the settings `training.loss.coarse_output` and `inference.enlarged`. By default, as any
+network of the registry, it gives logits of the input's size: they are enlarged trilinearly, and sides that are not
+multiples of 8 are zero-padded at the end and cropped again.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from benchmark.settings.training import (
     Sampling,
     Schedule,
     Selection,
+    SliceRange,
     Training,
 )
 
@@ -49,6 +50,7 @@ __all__ = [
     "Schedule",
     "Selection",
     "Settings",
+    "SliceRange",
     "Step",
     "Training",
 ]

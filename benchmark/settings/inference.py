@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from benchmark.settings.base import Settings
 from benchmark.settings.training import POINT, SLICE_RANGE, Point, Resize, SliceRange
 
+ENLARGED = {("whole", "logits"), ("whole", "probabilities"), ("prompted", "logits")}  # methods, and what comes back
+
 
 class FirstStage(Settings):
     """How the first of two stages finds the box that the second one labels."""
@@ -49,7 +51,7 @@ class Inference(Settings):
         "labels",
         description="What of a whole volume comes back from the network's size: labels by `resize.labels`, or the "
         "logits or the probabilities of each class, linearly by the convention of `resize.image`, before the highest "
-        "is taken",
+        "is taken; of prompted slices labels, or the logits of each mask",
     )
     first_stage: FirstStage | None = Field(
         None,
@@ -81,8 +83,10 @@ class Inference(Settings):
     def _has_a_network_grid(self) -> Inference:
         if self.network_grid and self.method not in ("whole", "prompted"):
             raise ValueError("network_grid needs the method whole or prompted")
-        if (self.first_stage is not None or self.enlarged != "labels") and self.method != "whole":
-            raise ValueError("first_stage and enlarged belong to the method whole")
+        if self.first_stage is not None and self.method != "whole":
+            raise ValueError("first_stage belongs to the method whole")
+        if self.enlarged != "labels" and (self.method, self.enlarged) not in ENLARGED:
+            raise ValueError("enlarged belongs to the method whole, and its logits to the method prompted as well")
         if (self.first_stage is not None or self.enlarged != "labels") and self.network_grid:
             raise ValueError("labels of a box, or of enlarged scores, are not on a grid of the network: network_grid")
         if self.mirror and self.method == "prompted":

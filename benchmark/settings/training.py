@@ -14,17 +14,18 @@ POINT = (
     "by row (what SAMUS evaluates with)"
 )
 
-SliceRange = Literal["stored", "unit", "zscore"]
+SliceRange = Literal["stored", "unit", "zscore", "zscore_positive"]
 SLICE_RANGE = (
     "unit: rescaled to [0, 1] by its own minimum and maximum; zscore: at the network's size, each channel less its "
-    "mean and over its deviation"
+    "mean and over its deviation; zscore_positive: likewise by its voxels above 0, and noise of the standard normal "
+    "distribution where it is 0 (MedicalNet)"
 )
 
 
 class Loss(Settings):
     """Dice plus cross-entropy and its details."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"ignored_mass"})
+    added: ClassVar[frozenset[str]] = frozenset({"ignored_mass", "coarse_output"})
 
     dice: float = Field(1.0, description="Weight of the soft Dice term")
     cross_entropy: float = Field(1.0, description="Weight of the cross-entropy term")
@@ -48,6 +49,9 @@ class Loss(Settings):
     )
     labels_at_outputs: Literal["nearest", "zoom0"] = Field(
         "nearest", description="How labels come to smaller outputs, as in `resize`"
+    )
+    coarse_output: bool = Field(
+        False, description="Whether the first output may be smaller than the labels, which then come to its size too"
     )
 
 
@@ -167,11 +171,12 @@ class Schedule(Settings):
 class Resize(Settings):
     """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
 
-    image: Literal["linear", "cubic", "zoom0", "zoom1", "zoom3"] = Field(
+    image: Literal["linear", "floor", "cubic", "zoom0", "zoom1", "zoom3"] = Field(
         "linear",
-        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); cubic: likewise, "
-        "by a spline of order 3 (skimage.transform.resize, edges continued); zoom<order>: a spline of that order, the "
-        "centres of the corner pixels stay (scipy.ndimage.zoom)",
+        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); floor: one pixel, "
+        "positions rounded down (nearest in torch and OpenCV); cubic: areas as in linear, by a spline of order 3 "
+        "(skimage.transform.resize, edges continued); zoom<order>: a spline of that order, the centres of the corner "
+        "pixels stay (scipy.ndimage.zoom)",
     )
     labels: Literal["nearest", "floor", "zoom0"] = Field(
         "nearest",
@@ -191,7 +196,7 @@ class Resize(Settings):
 class Sampling(Settings):
     """How a training patch is chosen."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box_margin"})
+    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box_margin", "box"})
 
     strategy: Literal["foreground_voxel", "foreground_class", "label_box", "whole"] = Field(
         "foreground_voxel",
@@ -214,6 +219,11 @@ class Sampling(Settings):
         ge=0,
         description="mm by which the box of all labelled voxels is enlarged on each side, to be the whole volume of "
         "`whole` with a 3-D patch; null: the volume as it is",
+    )
+    box: Literal["all", "around_labels"] = Field(
+        "all",
+        description="What a sample of `whole` with a 3-D patch is of its volume. around_labels: a random box that goes "
+        "half of the labels' extent beyond them at least, of the volume without its border of one value (MedicalNet)",
     )
     structures: Literal["each", "merged"] = Field(
         "each", description="merged: all structures are one class, as the first stage of two learns them"
@@ -269,6 +279,10 @@ class Training(Settings):
             raise ValueError("sampling.margin is of whole volumes: a patch of three sides, sampling.strategy whole")
         if self.sampling.box_margin and self.sampling.strategy != "label_box":
             raise ValueError("sampling.box_margin is of the box of labels: sampling.strategy label_box")
+        if self.sampling.box != "all" and (len(self.patch) != 3 or self.sampling.strategy != "whole"):
+            raise ValueError("sampling.box is of whole volumes: a patch of three sides, sampling.strategy whole")
+        if self.sampling.box != "all" and self.sampling.margin is not None:
+            raise ValueError("sampling.box and sampling.margin each say what of a volume is seen: choose one")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from benchmark.data.geometry import slice_patch
 from benchmark.data.sampling import fit_whole, merged, whole_box
@@ -26,7 +27,8 @@ class Validator:
     that nobody labelled left out; the result is the mean over cases. Cases are shared among the processes. The tables'
     scores come from `predict` and `score`, with the protocol's own inference.
 
-    A 2-D network goes through a volume slice by slice; whole images and slices are compared on the network's grid.
+    A 2-D network goes through a volume slice by slice; whole images and slices are compared on the network's grid, to
+    which the logits of a coarser output are enlarged.
 
     Args:
         store, cases: the prepared store and its validation cases.
@@ -51,6 +53,8 @@ class Validator:
         counts = np.zeros((self.classes, self.classes), dtype=np.int64)  # reference × prediction
         for image, labels, new in self._windows(case):
             logits = full_resolution(network(torch.from_numpy(image)[None].to(device)))
+            if self.training.loss.coarse_output:
+                logits = enlarged(logits, image.shape[1:])
             inside = tuple(slice(side) for side in labels.shape)
             predicted = logits[0].argmax(dim=0).cpu().numpy()[inside]
             labelled = labels[new] != self.store.ignore_label
@@ -86,6 +90,11 @@ class Validator:
                 image, labels = fit_whole(image, labels, self.training)
             missing = [(0, side - inside) for side, inside in zip(patch, labels.shape, strict=True)]
             yield np.pad(image, [(0, 0), *missing]), labels, tuple(new)
+
+
+def enlarged(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Logits [B, K, *spatial] at another size, linearly, with the centres of the corners kept."""
+    return interpolate(logits, tuple(size), mode="bilinear" if len(size) == 2 else "trilinear", align_corners=True)
 
 
 def _tiles(size: int, window: int) -> list[tuple[int, int, int]]:

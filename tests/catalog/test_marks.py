@@ -50,3 +50,17 @@ def test_what_a_method_is_pretrained_by(row: str, printed: str, begins: str) -> 
     objectives = {CATALOG.run(name).training.objective for name in trainings}
     assert any(place.startswith(begins) for place in (*trainings, *weights))
     assert ("masked_images" in objectives) == (printed == "Self-supervised")
+
+
+@pytest.mark.parametrize("row", ["DoDNet", "MED3D", "Liu's"])
+def test_a_method_that_lacks_pretraining_begins_from_nothing(row: str) -> None:
+    """The text says of three rows of Table 1 of M4oE what their cells, which are lost, would have."""
+    (run,) = CATALOG.cell_runs(CATALOG.target("table1_design"), row, "# Param")
+    configs = [CATALOG.run(name) for name in CATALOG.trainings(run)]
+    assert {(one.model.initialisation, one.training.objective) for one in configs} == {("scratch", "segmentation")}
+
+
+def test_med3d_can_begin_from_its_released_weights() -> None:
+    scratch, pretrained = (CATALOG.run(f"m4oe/flare22-med3d/{model}/seed0") for model in ("med3d", "med3d-pretrained"))
+    assert pretrained.model.initialisation == "med3d_23datasets"
+    assert pretrained.model.options == scratch.model.options and pretrained.training == scratch.training

@@ -46,6 +46,8 @@ def test_torchs_modes(shape, size):
     assert np.allclose(resize_channels(image, size, Resize()), expected, atol=1e-4)  # torch rounds positions to float32
     expected = interpolate(torch.from_numpy(labels)[None, None].float(), size, mode="nearest")[0, 0]
     assert np.array_equal(resize_labels(labels, size, Resize(labels="floor")), expected)
+    expected = interpolate(torch.from_numpy(image)[None], size, mode="nearest")[0]
+    assert np.array_equal(resize_channels(image, size, Resize(image="floor")), expected)
 
 
 def test_floor_is_torchs_nearest_for_all_sizes():

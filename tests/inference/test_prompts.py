@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
+from scipy import ndimage
 from torch import nn
+from torch.nn.functional import interpolate
 
 from benchmark.catalog import load_catalog
 from benchmark.data.draw_prompts import draw_prompts
@@ -63,6 +66,31 @@ def test_masks_are_pasted_by_the_higher_logit_and_a_slice_is_encoded_once(batch,
     assert np.array_equal(labels[..., 1].numpy(), np.array([0, 1, 3])[cones.argmax(axis=0)])
     assert labels[8, 7, 1] == 1  # of equal ones the first
     assert labels[0, 19, 4] == 2 and labels[5, 19, 4] == 0
+
+
+@pytest.mark.parametrize("how", ["floor", "zoom1"])
+def test_logits_of_each_mask_come_back_before_the_higher_is_taken(how):
+    points, shape, size = {0: {1: (10, 14), 2: (21, 15)}}, (50, 45), (24, 20)
+    settings = Inference(method="prompted", enlarged="logits", resize={"image": how, "labels": "floor"})
+    found = predict_prompted(Discs(), torch.zeros(1, *shape, 2), points, size, settings, classes=2, device="cpu")
+    assert found.shape == (*shape, 2) and not found[..., 1].any()
+    rows, columns = np.indices(size)
+    masks = [np.zeros(shape)]
+    for x, y in to_network(points[0], shape, size, settings).values():
+        cone = 5 - np.hypot(columns - x, rows - y)
+        if how == "zoom1":
+            masks.append(ndimage.zoom(cone, np.array(shape) / size, order=1))
+        else:
+            masks.append(interpolate(torch.from_numpy(cone)[None, None], shape, mode="bilinear")[0, 0].numpy())
+    highest = np.sort(masks, axis=0)
+    clear = highest[-1] - highest[-2] > 1e-4  # rounding may decide elsewhere
+    assert np.array_equal(found[..., 0].numpy()[clear], np.argmax(masks, axis=0)[clear]) and clear.mean() > 0.9
+    assert found[14, 10, 0] == 1 and found[15, 21, 0] == 2
+
+
+def test_masks_have_no_probabilities_of_classes():
+    with pytest.raises(ValidationError, match="enlarged belongs to the method whole"):
+        Inference(method="prompted", enlarged="probabilities")
 
 
 @pytest.mark.parametrize(

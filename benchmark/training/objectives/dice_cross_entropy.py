@@ -189,7 +189,7 @@ class SegmentationLoss(nn.Module):
 
     With `deep_supervision`, output i is compared with the labels brought to its size (`labels_at_outputs`; `nearest` is
     nnU-Net's) and weighted by entry i, as given; outputs of weight 0 cost nothing. With `rising`, the weights of two
-    outputs follow the epoch.
+    outputs follow the epoch. With `coarse_output`, the first output may be smaller than the labels as well.
 
     Raises:
         InputError: the network's outputs and the weights differ in number.
@@ -200,7 +200,7 @@ class SegmentationLoss(nn.Module):
         self.loss = loss
 
     def forward(self, outputs: Tensor | Sequence[Tensor], targets: Tensor, *, epoch: int = 0) -> Tensor:
-        """outputs: logits [B, K, *spatial] or a sequence of them, full resolution first; targets [B, *spatial]."""
+        """outputs: logits [B, K, *spatial] or a sequence of them, the finest first; targets [B, *spatial]."""
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         weights = output_weights(self.loss, epoch)
         if len(weights) != len(outputs):
@@ -211,7 +211,9 @@ class SegmentationLoss(nn.Module):
                 remedy="set the network's deep_supervision option, or training.loss.deep_supervision, to match",
             )
         how = self.loss.labels_at_outputs
-        levels = [targets, *(downsampled(targets, output.shape[2:], how) for output in outputs[1:])]
+        levels = [downsampled(targets, output.shape[2:], how) for output in outputs]
+        if not self.loss.coarse_output:
+            levels[0] = targets
         terms = [
             weight * dice_cross_entropy(output, labels, self.loss)
             for output, labels, weight in zip(outputs, levels, weights, strict=True)
