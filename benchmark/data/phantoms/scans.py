@@ -60,7 +60,7 @@ class Scans(Phantom):
         facts: where the data set has its dataset.json; empty for none.
     """
 
-    version = 2
+    version = 3
 
     anatomy: str = "abdomen"
     numbers: Mapping[str, int]

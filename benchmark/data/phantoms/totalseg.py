@@ -1,8 +1,8 @@
 """TotalSegmentator's phantom: generated CT torsos with all 117 structures.
 
-Places, sizes and Hounsfield units are plausible (totalseg.yaml); subjects differ in stature, in how they lie, in a
-smooth deformation, in each organ's place and size, in Hounsfield units and noise, all drawn from the seed. Some scans
-are whole bodies, some are cropped, in every split, because Swin SMT's Fig. 3a tells them apart.
+Places, sizes and Hounsfield units are plausible (totalseg.yaml); subjects differ in stature, in how they lie, in the
+field of view, in a smooth deformation, in each organ's place and size, in Hounsfield units and noise, all drawn from
+the seed. Some scans are whole bodies, some are cropped, in every split, because Swin SMT's Fig. 3a tells them apart.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from benchmark.data.phantoms.base import Phantom, Subject, count_splits, seed_of
 from benchmark.data.phantoms.volumes import acquire_ct, affine_of
 from benchmark.datasets import get_dataset
 
-FIELD_MM = np.array([440.0, 280.0, 800.0])  # R-L, A-P, S-I
-LOWEST_MM = np.array([-220.0, -140.0, 0.0])
+FIELD_MM = np.array([440.0, 280.0])  # R-L, A-P
 CENTRE_MM = np.array([0.0, 0.0, 400.0])
-PLACEMENT_MM = np.array([24.0, 16.0, 0.0])  # nobody lies exactly in the middle, so that places alone tell little
+# No two scans show the same stretch of a body or as much air around it, so that places alone tell little.
+WIDEST = 1.25  # times FIELD_MM
+PLACEMENT_MM = np.array([24.0, 16.0])  # nobody lies exactly in the middle, and the less so the wider the field
+FOOT_MM, HEAD_MM = (-30.0, 60.0), (790.0, 890.0)  # lowest and highest slice of whole bodies
 PARTIAL_LENGTH_MM = (165.0, 190.0)  # less than a whole thorax or abdomen
 PERIODS = {"train": 3, "val": 2, "test": 2}  # every third, second, second scan is cropped
 META_COLUMNS = (
@@ -35,7 +37,7 @@ CROPPED = "cropped"
 class TotalSegmentatorPhantom(Phantom):
     """`sXXXX/ct.nii.gz`, `sXXXX/segmentations/<structure>.nii.gz` and meta.csv; RAS, isotropic."""
 
-    version = 4
+    version = 5
 
     def plan(self, subjects: int, seed: int = 0) -> list[Subject]:
         """Of every split at least one, and in every split some scans cropped."""
@@ -82,13 +84,15 @@ def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarra
 
 def _field_of_view(subject: Subject, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Corners of the scan in mm: the whole torso, or a slab of it between the hips and the neck."""
-    low = LOWEST_MM + generator.uniform(-1, 1, 3) * PLACEMENT_MM
-    high = low + FIELD_MM
+    size = FIELD_MM * generator.uniform(1.0, WIDEST)
+    middle = CENTRE_MM[:2] + generator.uniform(-1, 1, 2) * (PLACEMENT_MM + (size - FIELD_MM) / 4)
     if subject.kind == CROPPED:
         length = generator.uniform(*PARTIAL_LENGTH_MM)
-        low[2] = generator.uniform(120.0, 590.0 - length)
-        high[2] = low[2] + length
-    return low, high
+        foot = generator.uniform(120.0, 590.0 - length)
+        head = foot + length
+    else:
+        foot, head = generator.uniform(*FOOT_MM), generator.uniform(*HEAD_MM)
+    return np.array([*(middle - size / 2), foot]), np.array([*(middle + size / 2), head])
 
 
 phantom = TotalSegmentatorPhantom(

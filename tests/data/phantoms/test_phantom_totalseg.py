@@ -39,12 +39,30 @@ def test_a_whole_body_has_every_structure(seed):
 def test_the_same_seed_gives_the_same_scan_and_another_does_not(whole_body):
     again = generate(Subject("s0099", "test", 0), spacing=5.0)
     assert all(np.array_equal(a, b) for a, b in zip(whole_body, again, strict=True))
-    _, labels, affine = generate(Subject("s0000", "train", 1), spacing=5.0)
-    placed = np.round((affine - whole_body[2])[:3, 3] / 5.0).astype(int)  # nobody lies exactly in the middle
-    assert placed.any()
-    labels = np.roll(labels, placed, axis=(0, 1, 2))
-    overlap = 2 * ((labels > 0) & (labels == whole_body[1])).sum() / ((labels > 0).sum() + (whole_body[1] > 0).sum())
+    other = generate(Subject("s0000", "train", 1), spacing=5.0)
+    labels, found = whole_body[1], at_the_places_of(whole_body, other)
+    overlap = 2 * ((found > 0) & (found == labels)).sum() / ((found > 0).sum() + (labels > 0).sum())
     assert 0.5 < overlap < 0.95  # one anatomy, different people
+
+
+def at_the_places_of(scan, other):
+    """Labels of the other scan, at the millimetres of this one's voxels; 0 where it does not reach."""
+    (_, labels, affine), (_, found, placed) = scan, other
+    steps = [np.arange(side) + round((affine - placed)[axis, 3] / 5.0) for axis, side in enumerate(labels.shape)]
+    inside = [(0 <= step) & (step < side) for step, side in zip(steps, found.shape, strict=True)]
+    result = np.zeros_like(labels)
+    result[np.ix_(*inside)] = found[np.ix_(*(step[kept] for step, kept in zip(steps, inside, strict=True)))]
+    return result
+
+
+def test_fields_of_view_differ_and_hold_the_trunk():
+    """So that the same place in two scans is not the same place in two bodies."""
+    scans = [generate(Subject("s0000", "train", seed), spacing=20.0) for seed in range(8)]
+    sizes = np.array([image.shape for image, _, _ in scans]) * 20.0
+    low = np.array([affine[:3, 3] for _, _, affine in scans]) - 10.0
+    shares = -low[:, :2] / sizes[:, :2]  # where the middle of the body lies
+    assert np.ptp(sizes, axis=0).min() > 40 and np.ptp(shares, axis=0).min() > 0.08
+    assert (low[:, 0] < -170).all() and (low[:, 0] + sizes[:, 0] > 170).all()
 
 
 def test_anatomy(whole_body):
