@@ -47,6 +47,7 @@ def test_a_wrong_number_of_processes_is_named(monkeypatch, said):
 
 def test_a_temporary_folder_stays_where_sockets_fit(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # pytest asks for it when it makes the first tmp_path of a session
     monkeypatch.setattr(environment, "LONGEST_TMPDIR", len(str(tmp_path)))
     correct_environment()
     assert tempfile.gettempdir() == str(tmp_path)
