@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 
 from benchmark.data.augmentation import build_steps
 from benchmark.data.augmentation_step import Augmentation
+from benchmark.data.crop_around_labels import crop_around_labels
 from benchmark.data.dodnet_patches import label_box
 from benchmark.data.geometry import slice_patch
-from benchmark.data.label_box import crop_around_labels
 from benchmark.data.resizing import bring_into_range, rescale_to_unit, resize_channels, resize_labels
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.data.views import CaseView

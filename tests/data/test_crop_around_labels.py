@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 from scipy import ndimage
 
-from benchmark.data.label_box import box_around, box_of_content, crop_around_labels
+from benchmark.data.crop_around_labels import box_around, box_of_content, crop_around_labels
 from benchmark.data.resizing import standardise_positive
 from benchmark.data.sampling import SAMPLE_STREAM, PatchDataset
 from benchmark.inference.slices import fit_slice
