@@ -49,7 +49,7 @@ def at_the_places_of(scan, other):
     """Labels of the other scan, at the millimetres of this one's voxels; 0 where it does not reach."""
     (_, labels, affine), (_, found, placed) = scan, other
     steps = [np.arange(side) + round((affine - placed)[axis, 3] / 5.0) for axis, side in enumerate(labels.shape)]
-    inside = [(0 <= step) & (step < side) for step, side in zip(steps, found.shape, strict=True)]
+    inside = [(step >= 0) & (step < side) for step, side in zip(steps, found.shape, strict=True)]
     result = np.zeros_like(labels)
     result[np.ix_(*inside)] = found[np.ix_(*(step[kept] for step, kept in zip(steps, inside, strict=True)))]
     return result
