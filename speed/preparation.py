@@ -34,7 +34,7 @@ from benchmark.data.plan import Plan
 from benchmark.data.planned_grid import restore_scores
 from benchmark.data.prepared_grid import to_prepared_grid
 from benchmark.datasets import get_dataset
-from benchmark.datasets.nifti import read_nifti
+from benchmark.datasets.nifti import read_volume
 from benchmark.images.geometry import voxel_sides
 from benchmark.settings import Preparation, Resampling
 from speed.machine import forget_peak, process_bytes, processor
@@ -52,8 +52,8 @@ def load(case: str) -> Loaded:
     """(image [1, x, y, z], labels [x, y, z], affine): a CT with its organs, or a cardiac MR."""
     if case == "ACDC":
         path = next(iter(sorted((DATA / "ACDC/database").rglob("*_frame01.nii.gz"))))
-        image, affine = read_nifti(path)
-        return image[None], read_nifti(path.with_name(path.name.replace(".nii", "_gt.nii")))[0], affine
+        image, affine = read_volume(path)
+        return image[None], read_volume(path.with_name(path.name.replace(".nii", "_gt.nii")))[0], affine
     dataset = get_dataset("totalseg")
     found = {one.id: one for one in dataset.find_cases(DATA / "TotalSegmentator_v2_sample")}[case]
     image, affine = dataset.load_image(found)

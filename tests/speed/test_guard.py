@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 
@@ -70,6 +71,12 @@ def test_the_document_has_every_script() -> None:
     told = {one.script for one in document()}
     for script in {path.stem for path in FOLDER.glob("*.py")} - set(NO_SCRIPTS) - told:
         assert f"- `{script}.py`: ran" in text
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_a_script_finds_what_it_imports(script: str) -> None:
+    """Nobody runs all of them often, and what they import moves."""
+    assert import_module(f"speed.{script}").__doc__
 
 
 def test_functions_take_turns_and_the_fastest_call_counts() -> None:
