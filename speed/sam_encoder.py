@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,9 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.models.layers.sam.image_encoder import ImageEncoder
-from benchmark.models.layers.sam.sizes import DEMO_SIZE, PATCH, sam_size
+from benchmark.models.layers.sam.sizes import DEMO_SIZE, PATCH, SamSize, sam_size
 from speed.machine import device_name, forget_peak, in_fork, process_bytes
 from speed.table import Ratio, least_in_turn, parse, write_ratios
+
+if TYPE_CHECKING:
+    from transformers import SamVisionConfig
 
 OURS, THEIRS = "ours", "Hugging Face"
 TOLERANCE = 1e-3
@@ -64,27 +68,33 @@ class OurEncoder(nn.Module):
         return self.encoder(images)[0]
 
 
+def their_configuration(sizes: SamSize, side: int) -> SamVisionConfig:
+    """Transformers' description of an encoder of that size for images of side × side."""
+    from transformers import SamVisionConfig
+
+    return SamVisionConfig(
+        hidden_size=sizes.width,
+        output_channels=sizes.channels,
+        num_hidden_layers=sizes.depth,
+        num_attention_heads=sizes.heads,
+        image_size=side,
+        patch_size=PATCH,
+        window_size=sizes.window,
+        global_attn_indexes=list(sizes.global_blocks),
+        mlp_dim=4 * sizes.width,
+        num_pos_feats=sizes.channels // 2,
+    )
+
+
 class TheirEncoder(nn.Module):
     """The same from transformers, with our weights."""
 
     def __init__(self, size: str, side: int) -> None:
         super().__init__()
-        from transformers import SamVisionConfig, SamVisionModel
+        from transformers import SamVisionModel
 
         sizes, own = sam_size(DEMO_SIZE if size == "demo" else size), OurEncoder(size, side)
-        self.model = SamVisionModel(
-            SamVisionConfig(
-                hidden_size=sizes.width,
-                output_channels=sizes.channels,
-                num_hidden_layers=sizes.depth,
-                num_attention_heads=sizes.heads,
-                image_size=side,
-                patch_size=PATCH,
-                window_size=sizes.window,
-                global_attn_indexes=list(sizes.global_blocks),
-                mlp_dim=4 * sizes.width,
-            )
-        )
+        self.model = SamVisionModel(their_configuration(sizes, side))
         state = {f"vision_encoder.{their_key(key)}": value for key, value in own.encoder.state_dict().items()}
         self.model.load_state_dict(state)
 

@@ -7,10 +7,11 @@ import re
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig
 
-from benchmark.models.layers.sam.sizes import DEMO_SIZE, PATCH
+from benchmark.models.layers.sam.sizes import DEMO_SIZE, PATCH, sam_size
 from benchmark.models.registry import build
+from speed.sam_encoder import their_configuration
 
 SIDE = 96
 KEYS = (  # transformers' names, and the released ones
@@ -59,22 +60,11 @@ def released_name(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def theirs() -> SamModel:
-    sizes = DEMO_SIZE
-    vision = SamVisionConfig(
-        hidden_size=sizes["width"],
-        output_channels=sizes["channels"],
-        num_hidden_layers=sizes["depth"],
-        num_attention_heads=sizes["heads"],
-        image_size=SIDE,
-        patch_size=PATCH,
-        window_size=sizes["window"],
-        global_attn_indexes=list(sizes["global_blocks"]),
-        mlp_dim=4 * sizes["width"],
-        num_pos_feats=sizes["channels"] // 2,
-    )
-    prompts = SamPromptEncoderConfig(hidden_size=sizes["channels"], image_size=SIDE, patch_size=PATCH)
+    sizes = sam_size(DEMO_SIZE)
+    vision = their_configuration(sizes, SIDE)
+    prompts = SamPromptEncoderConfig(hidden_size=sizes.channels, image_size=SIDE, patch_size=PATCH)
     decoder = SamMaskDecoderConfig(
-        hidden_size=sizes["channels"], mlp_dim=sizes["decoder_hidden"], iou_head_hidden_dim=sizes["quality_hidden"]
+        hidden_size=sizes.channels, mlp_dim=sizes.decoder_hidden, iou_head_hidden_dim=sizes.quality_hidden
     )
     parts = {"vision_config": vision, "prompt_encoder_config": prompts, "mask_decoder_config": decoder}
     configs = {name: part.to_dict() for name, part in parts.items()}

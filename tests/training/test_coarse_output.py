@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helpers.two_cases import create_two_cases
 from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -16,7 +17,6 @@ from torch.nn.functional import cross_entropy
 from benchmark.catalog import load_catalog
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import write_json
 from benchmark.inference import predict
 from benchmark.models.registry import build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
@@ -42,18 +42,8 @@ def med3d() -> RunConfig:
 def store(tmp_path: Path) -> PreparedStore:
     labels = np.zeros(SHAPE, np.uint8)
     labels[4:14, 5:16, 3:12] = 1 + np.indices((10, 11, 9))[0] // 5
-    meta = {
-        "spacing": [1.0, 2.0, 4.0],
-        "raw": {"shape": list(SHAPE), "affine": np.diag([1.0, 2, 4, 1]).tolist()},
-        "crop": {"start": [0, 0, 0], "stop": list(SHAPE)},
-        "reoriented_shape": list(SHAPE),
-        "resampled_shape": list(SHAPE),
-        "orientation": {"raw": None, "prepared": None},
-    }
     image = labels[None] * 40.0 + np.random.default_rng(0).normal(0, 9, (1, *SHAPE)).round()
-    cases = {case: (image.astype(np.float32), labels, meta) for case in ("a", "b")}
-    write_json(tmp_path / "split.json", {"train": ["a"], "val": ["b"], "test": ["b"], "digest": "split"})
-    return PreparedStore.create(tmp_path, cases, label_names=["one", "two"])
+    return create_two_cases(tmp_path, image, labels)
 
 
 class Shown(nn.Module):

@@ -9,12 +9,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from helpers.two_cases import create_two_cases
 from safetensors.torch import load_file
 
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import write_json
 from benchmark.inference import predict
 from benchmark.models.registry import build, build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
@@ -63,17 +63,7 @@ def fine() -> RunConfig:
 def store(tmp_path: Path) -> PreparedStore:
     labels = np.zeros(SHAPE, np.uint8)
     labels[BOX] = 1 + np.indices(SHAPE)[0][BOX] % 2
-    meta = {
-        "spacing": [1.0, 2.0, 4.0],
-        "raw": {"shape": list(SHAPE), "affine": np.diag([1.0, 2, 4, 1]).tolist()},
-        "crop": {"start": [0, 0, 0], "stop": list(SHAPE)},
-        "reoriented_shape": list(SHAPE),
-        "resampled_shape": list(SHAPE),
-        "orientation": {"raw": None, "prepared": None},
-    }
-    cases = {case: (labels[None].astype(np.float32), labels, meta) for case in ("a", "b")}
-    write_json(tmp_path / "split.json", {"train": ["a"], "val": ["b"], "test": ["b"], "digest": "split"})
-    return PreparedStore.create(tmp_path, cases, label_names=["one", "two"])
+    return create_two_cases(tmp_path, labels[None], labels)
 
 
 @pytest.fixture
