@@ -50,10 +50,10 @@ def make_inputs(
 
 
 def step(inputs: dict[str, torch.Tensor], backend: str) -> None:
-    """Forward and backward, to the end."""
+    """Forward and backward, to the end; the gradient of y is u itself, so that no loss is measured beside the scan."""
     for value in inputs.values():
         value.grad = None
-    selective_scan(**inputs, delta_softplus=True, backend=backend).float().square().mean().backward()
+    selective_scan(**inputs, delta_softplus=True, backend=backend).backward(inputs["u"].detach())
     if inputs["u"].is_cuda:
         torch.cuda.synchronize()
 

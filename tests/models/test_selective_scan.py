@@ -288,16 +288,46 @@ def test_states_are_kept_only_for_the_backward_pass():
     assert dropped.numel() == 0
 
 
-def test_the_operator_keeps_its_contract_with_torch_and_compiles():
+@pytest.mark.parametrize("options", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_operator_keeps_its_contract_with_torch_and_compiles(dtype: torch.dtype, options: bool):
     inputs = make_inputs(dtype=torch.float32)
-    tensors = [inputs[name].detach().requires_grad_() for name in ("u", "delta", "A", "B", "C")]
-    torch.library.opcheck(torch.ops.retable.selective_scan.default, (*tensors, True, "native"))
+    varying, weights = (
+        [inputs[name].detach().to(type_).requires_grad_() for name in names]
+        for names, type_ in ((("u", "delta"), dtype), (("A", "B", "C", "D", "delta_bias"), torch.float32))
+    )
+    tensors = [*varying, *weights[:3], *(weights[3:] if options else (None, None))]
+    torch.library.opcheck(torch.ops.retable.selective_scan.default, (*tensors, options, True, "native"))
 
-    def loss(**named: torch.Tensor) -> torch.Tensor:
-        return selective_scan(**named, delta_softplus=True).square().sum()
+    def loss(u: torch.Tensor, delta: torch.Tensor, *named: torch.Tensor | None) -> torch.Tensor:
+        A, B, C, D, bias = named
+        return selective_scan(u, delta, A, B, C, D, None, bias, delta_softplus=options).float().square().sum()
 
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(**inputs), loss(**inputs))
+    torch.testing.assert_close(compiled(*tensors), loss(*tensors))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_between_the_passes_nothing_is_kept_but_the_inputs_and_one_state_in_thirty_two(dtype: torch.dtype):
+    inputs = make_inputs(length=200, dtype=torch.float32)
+    inputs |= {name: inputs[name].detach().to(dtype).requires_grad_() for name in ("u", "delta")}
+    del inputs["z"]
+    kept: dict[int, tuple[int, ...]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tuple(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        selective_scan(**inputs, delta_softplus=True)
+    for value in inputs.values():
+        kept.pop(value.untyped_storage().data_ptr(), None)
+    batch, channels, length = inputs["u"].shape
+    state = inputs["A"].shape[1]
+    marks = (batch, -(-length // native.STEPS), state, channels)
+    repeated = inputs["B"].shape  # a small copy for the kernels at most
+    assert marks in kept.values()
+    assert all(shape in (marks, repeated) for shape in kept.values()), kept
 
 
 def test_observers_see_every_call_and_the_meta_device_runs_nothing():

@@ -22,13 +22,13 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
-from typing import Literal, NamedTuple, Protocol, overload
+from typing import Literal, NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmark.models.layers import selective_scan_operator as operator
 from benchmark.models.layers import selective_scan_reference as reference
 
 BACKENDS = ("auto", "mamba_ssm", "triton", "native", "reference")
@@ -168,24 +168,20 @@ def _scan(
     delta_softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor]:
-    """What is elementwise in time is left to torch; a backend provides the recurrence alone."""
     inside = torch.float64 if u.dtype == torch.float64 else torch.float32
-    x, delta, A, B, C = (tensor.to(inside) for tensor in (u, delta, A, B, C))
-    B, C = (_grouped(weight, x) for weight in (B, C))
+    A, B, C = (tensor.to(inside) for tensor in (A, B, C))
+    B, C = (_grouped(weight, u) for weight in (B, C))
     groups = max(B.shape[1], C.shape[1])
-    B, C = (weight.repeat_interleave(groups // weight.shape[1], dim=1) for weight in (B, C))
-    if delta_bias is not None:
-        delta = delta + delta_bias.to(inside).unsqueeze(-1)
-    if delta_softplus:
-        delta = F.softplus(delta)
+    B, C = (weight.repeat_interleave(groups // weight.shape[1], dim=1).contiguous() for weight in (B, C))
     if backend == "reference":
-        y, last_state = reference.scan(x, delta, A, B, C)
+        x = u.to(inside)
+        steps = operator.time_steps(delta, delta_bias, delta_softplus, inside)
+        y, last_state = reference.scan(x, steps, A, B, C)
+        y = y if D is None else y + x * D.to(inside).unsqueeze(-1)
     else:
-        tensors = [tensor.contiguous() for tensor in (x, delta, A, B, C)]
-        keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-        y, last_state, _ = torch.ops.retable.selective_scan(*tensors, keep, backend)
-    if D is not None:
-        y = y + x * D.to(inside).unsqueeze(-1)
+        tensors = (u, delta, A.contiguous(), B, C, D, delta_bias)
+        keep = torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        y, last_state, _ = operator.selective_scan(*tensors, delta_softplus, keep, backend)
     if z is not None:
         y = y * F.silu(z.to(inside))
     return y.to(u.dtype), last_state
@@ -241,82 +237,3 @@ def _check_available(name: str, u: Tensor) -> None:
             raise RuntimeError(f"the {name} scan runs on GPUs; these tensors are on the CPU (use backend='native')")
     if name == "native" and not on_cpu:
         raise RuntimeError(f"the native scan runs on CPUs; these tensors are on {u.device} (use backend='auto')")
-
-
-def _backend(name: str) -> ModuleType:
-    return import_module(f"benchmark.models.layers.selective_scan_{name}")
-
-
-# Custom operators are opaque to torch.compile, which would otherwise trace into the compiled kernels' wrappers.
-@torch.library.custom_op("retable::selective_scan", mutates_args=())
-def _forward(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _backend(backend).forward(u, delta, A, B, C, keep)
-
-
-@_forward.register_fake
-def _(
-    u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, keep: bool, backend: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    steps = _backend(backend).STEPS
-    marks = u.new_empty(u.shape[0], (u.shape[2] + steps - 1) // steps if keep else 0, A.shape[1], A.shape[0])
-    return torch.empty_like(u), u.new_empty(*u.shape[:2], A.shape[1]), marks
-
-
-@torch.library.custom_op("retable::selective_scan_backward", mutates_args=())
-def _backward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    marks: Tensor,
-    dy: Tensor,
-    dlast: Tensor,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _backend(backend).backward(u, delta, A, B, C, marks, dy, dlast)
-
-
-@_backward.register_fake
-def _(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    marks: Tensor,
-    dy: Tensor,
-    dlast: Tensor,
-    backend: str,
-) -> tuple[Tensor, ...]:
-    return tuple(torch.empty_like(tensor) for tensor in (u, delta, A, B, C))
-
-
-class _Context(Protocol):
-    """What torch hands from the forward pass to the backward pass."""
-
-    backend: str
-
-    @property
-    def saved_tensors(self) -> tuple[Tensor, ...]: ...
-
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
-
-
-def _save(
-    ctx: _Context,
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, bool, str],
-    output: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    *tensors, _, ctx.backend = inputs
-    ctx.save_for_backward(*tensors, output[2])
-
-
-def _gradients(ctx: _Context, dy: Tensor, dlast: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    gradients = _backward(*ctx.saved_tensors, dy.contiguous(), dlast.contiguous(), ctx.backend)
-    return (*gradients, None, None)
-
-
-_forward.register_autograd(_gradients, setup_context=_save)
