@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from benchmark.catalog import load_catalog
 from benchmark.data.draw_prompts import draw_prompts
+from benchmark.data.prompts import PromptedDataset
 from benchmark.data.resizing import labels_from_network, labels_to_network, resize_channels, round_to_bits
 from benchmark.data.sampling import PatchDataset
 from benchmark.data.store import PreparedStore
@@ -27,6 +28,7 @@ from benchmark.models.layers.sam.prompted import Embedding, Masks
 from benchmark.models.registry import build_for_run
 from benchmark.models.weights_at_hand import weights_at_hand
 from benchmark.settings import Inference, Resize, RunConfig, Training
+from benchmark.training.objectives import make_objective
 
 RUN = "m4oe/atlas2023-{}/sam_med2d/seed0"
 PADDED = Resize(image="floor", labels="floor", padding=(0.485, 0.456, 0.406))
@@ -231,6 +233,7 @@ def test_a_run_of_the_variant_predicts_small_and_large_slices(store, tmp_path):
 
 
 def test_training_sees_the_same_pictures(store):
+    """Whose batches hold padded and resized slices."""
     config = load_catalog().run(RUN.format("own_input"), "demo")
     samples = PatchDataset(store, ["small", "long"], config.training, seed=0)
     for index in range(4):
@@ -245,6 +248,11 @@ def test_training_sees_the_same_pictures(store):
         assert np.array_equal(labels[12:52, 13:50], np.asarray(stored.labels[:, :, number]))
         assert labels.count_nonzero() == np.count_nonzero(stored.labels[:, :, number])
         assert image[:, 0, 0].tolist() == pytest.approx(list(PADDED.padding), abs=1e-7)
+    dataset = PromptedDataset(samples, "random")
+    batch = (torch.stack(part) for part in zip(*(dataset[index] for index in range(4)), strict=True))
+    loss = make_objective(config.training, (3,))(build_for_run(config, in_channels=1, out_channels=3), *batch, epoch=0)
+    loss.backward()
+    assert 0 < loss.item() < 3
 
 
 @pytest.mark.parametrize("dataset", ["flare22", "atlas2023", "amos_ct", "amos_ct_mri"])
