@@ -72,9 +72,9 @@ def predict_prompted(
     axis, size = settings.slice_axis, tuple(size)
     slices = np.moveaxis(image.cpu().numpy(), axis + 1, 0)
     _check(points, len(slices), slices.shape[2:], classes)
-    shape, place = size, None
+    shape, inside = size, None
     if settings.enlarged == "logits":
-        shape, place = slices.shape[2:], place_in_padding(slices.shape[2:], size, settings.resize)
+        shape, inside = slices.shape[2:], place_in_padding(slices.shape[2:], size, settings.resize)
     labels = torch.zeros((len(slices), *shape), dtype=torch.int16)
     asked = sorted(number for number, by_class in points.items() if by_class)
     for first in range(0, len(asked), settings.window_batch):
@@ -82,7 +82,7 @@ def predict_prompted(
         images = torch.from_numpy(np.stack([fit_slice(slices[number], size, settings) for number in batch]))
         moved = [to_network(points[number], slices.shape[2:], size, settings) for number in batch]
         with autocast_for(device, settings.precision):
-            pasted = _paste(network, images.to(device), moved, shape, place, corners=settings.resize.keeps_corners)
+            pasted = _paste(network, images.to(device), moved, shape, inside, corners=settings.resize.keeps_corners)
         labels[batch] = pasted.to("cpu", torch.int16)
     return labels.movedim(0, axis).contiguous()
 
@@ -92,13 +92,13 @@ def _paste(
     images: Tensor,
     points: Sequence[Mapping[int, tuple[float, float]]],
     shape: Sequence[int],
-    place: tuple[slice, ...] | None,
+    inside: tuple[slice, ...] | None,
     *,
     corners: bool,
 ) -> Tensor:
     """Labels [B, *shape] of images [B, C, H, W] and, for each, class → (x, y).
 
-    `place`: where in the images that shape lies, if they are padded; `corners`: whether logits keep the centres of the
+    `inside`: where in the images that shape lies, if they are padded; `corners`: whether logits keep the centres of the
     corners on their way to `shape`, if they are resized.
     """
     embedding = network.encode(images)
@@ -113,8 +113,8 @@ def _paste(
         logits = network.decode(embedding, places, positive, index).best().logits[:, 0].float()
         if not bool(torch.isfinite(logits).all()):
             raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
-        if place is not None:
-            logits = logits[(slice(None), *place)]
+        if inside is not None:
+            logits = logits[(slice(None), *inside)]
         elif logits.shape[1:] != highest.shape[1:]:
             logits = interpolate(logits[:, None], tuple(shape), mode="bilinear", align_corners=corners)[:, 0]
         for (image, value, _), mask in zip(part, logits, strict=True):
