@@ -15,7 +15,8 @@ from scipy import ndimage
 
 from benchmark.data.geometry import resize_floor, resize_linear, resize_nearest
 from benchmark.data.resampling import resample_image
-from benchmark.settings import Resize, SliceRange
+from benchmark.errors import InputError
+from benchmark.settings import Inference, Resize, Sampling, SliceRange
 
 Resizer = Callable[[np.ndarray, Sequence[int]], np.ndarray]
 
@@ -55,17 +56,79 @@ IMAGES: dict[str, Resizer] = {
 LABELS: dict[str, Resizer] = {"nearest": resize_nearest, "floor": resize_floor, "zoom0": zoom_nearest}
 
 
+def place_in_padding(shape: Sequence[int], size: Sequence[int], resize: Resize) -> tuple[slice, ...] | None:
+    """Where an image of `shape` lies at the network's `size` if it is padded; None where it is resized: there is no
+    padding, or a side is not smaller than the network's. (SAM-Med2D @bfd2b93, train_transforms)"""
+    if resize.padding is None or any(side >= large for side, large in zip(shape, size, strict=True)):
+        return None
+    before = [(large - side) // 2 for side, large in zip(shape, size, strict=True)]
+    return tuple(slice(start, start + side) for start, side in zip(before, shape, strict=True))
+
+
 def resize_channels(image: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:
-    """An image [C, *spatial] at the network's size: float32 [C, *size]."""
+    """An image [C, *spatial] at the network's size: float32 [C, *size]. With a padding of several values, a grey image
+    has as many channels then, padded or not.
+
+    Raises:
+        InputError: an image of several channels has another number of them than the padding has values.
+    """
+    if resize.padding is not None:
+        image = _channels_of_padding(image, resize.padding)
+        place = place_in_padding(image.shape[1:], size, resize)
+        if place is not None:
+            padded = np.empty((len(image), *size), np.float32)
+            padded.T[...] = resize.padding  # the channels are the last axis of the transpose
+            padded[(slice(None), *place)] = image
+            return padded
     for step in (resize.through, tuple(size)):
         if step is not None:
             image = np.stack([IMAGES[resize.image](channel, step) for channel in image])
     return image.astype(np.float32, copy=False)
 
 
+def _channels_of_padding(image: np.ndarray, padding: Sequence[float]) -> np.ndarray:
+    if len(padding) in (1, len(image)):
+        return image
+    if len(image) > 1:
+        raise InputError(
+            "resize.padding does not fit the channels", expected=f"1 or {len(image)} values", found=list(padding)
+        )
+    return image.repeat(len(padding), axis=0)
+
+
 def resize_labels(labels: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:
     """A label map [*spatial] at another size, same type. Towards a stored grid there is no size in between."""
     return LABELS[resize.labels](labels, tuple(size))
+
+
+def labels_to_network(labels: np.ndarray, size: Sequence[int], resize: Resize) -> np.ndarray:
+    """A label map [*spatial] at the network's size, same type: background around it where its image is padded."""
+    place = place_in_padding(labels.shape, size, resize)
+    if place is None:
+        return resize_labels(labels, size, resize)
+    padded = np.zeros(tuple(size), labels.dtype)
+    padded[place] = labels
+    return padded
+
+
+def labels_from_network(labels: np.ndarray, shape: Sequence[int], resize: Resize) -> np.ndarray:
+    """A label map [*size] of the network on the grid `shape` of its image, same type: cut out where that was padded."""
+    place = place_in_padding(shape, labels.shape, resize)
+    return resize_labels(labels, shape, resize) if place is None else labels[place]
+
+
+def read_intensities(image: np.ndarray, how: Sampling | Inference) -> np.ndarray:
+    """Stored intensities [C, *spatial] as an image is made of them: its own range, and the values of a picture."""
+    if how.slice_range == "unit":
+        image = rescale_to_unit(image)
+    return image if how.bits is None else round_to_bits(image, how.bits)
+
+
+def round_to_bits(image: np.ndarray, bits: int) -> np.ndarray:
+    """float32, same shape: the nearest of 2^bits values from 0 to 1, the even one of two that are equally near; below 0
+    and above 1 the last ones."""
+    highest = np.float32(2**bits - 1)
+    return np.rint(np.clip(image, 0, 1) * highest).astype(np.float32, copy=False) / highest
 
 
 def rescale_to_unit(image: np.ndarray) -> np.ndarray:

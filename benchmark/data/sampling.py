@@ -20,7 +20,13 @@ from benchmark.data.augmentation_step import Augmentation
 from benchmark.data.crop_around_labels import crop_around_labels
 from benchmark.data.dodnet_patches import label_box
 from benchmark.data.geometry import slice_patch
-from benchmark.data.resizing import bring_into_range, rescale_to_unit, resize_channels, resize_labels
+from benchmark.data.resizing import (
+    bring_into_range,
+    labels_to_network,
+    read_intensities,
+    resize_channels,
+    resize_labels,
+)
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.data.views import CaseView
 from benchmark.datasets.base import IGNORED
@@ -266,8 +272,7 @@ def fit_whole(
     `generator`: of the augmentation and of noise in the image; None: no augmentation, and the noise of prediction.
     """
     sampling = training.sampling
-    if sampling.slice_range == "unit":
-        image = rescale_to_unit(image)
+    image = read_intensities(image, sampling)
     for step in steps:
         if generator is None:
             raise ValueError("augmentation draws from a generator")
@@ -280,7 +285,7 @@ def resize(image: np.ndarray, labels: np.ndarray, size: Sides, how: Resize) -> t
     """The whole image [C, *spatial] and its labels at another size."""
     if how.through is not None:
         labels = resize_labels(labels, how.through, how)
-    return resize_channels(image, size, how), resize_labels(labels, size, how)
+    return resize_channels(image, size, how), labels_to_network(labels, size, how)
 
 
 def _check_patch(patch: Sides, shape: Sides) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from benchmark.data.prompts import Points
+from benchmark.data.resizing import place_in_padding
 from benchmark.errors import InputError
 from benchmark.inference.slices import fit_slice
 from benchmark.inference.sliding_window import autocast_for
@@ -57,8 +58,8 @@ def predict_prompted(
         image: float32 [channels, *spatial], three spatial axes.
         points: slice → class → (x, y) in pixels of the slice as it is stored.
         size: that the network sees slices at.
-        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `resize`, `enlarged`
-            and `precision` are read.
+        settings: `slice_axis`, `window_batch` (slices that are encoded together), `slice_range`, `bits`, `resize`,
+            `enlarged` and `precision` are read.
         classes: largest class number.
 
     Returns:
@@ -71,7 +72,9 @@ def predict_prompted(
     axis, size = settings.slice_axis, tuple(size)
     slices = np.moveaxis(image.cpu().numpy(), axis + 1, 0)
     _check(points, len(slices), slices.shape[2:], classes)
-    shape = slices.shape[2:] if settings.enlarged == "logits" else size
+    shape, inside = size, None
+    if settings.enlarged == "logits":
+        shape, inside = slices.shape[2:], place_in_padding(slices.shape[2:], size, settings.resize)
     labels = torch.zeros((len(slices), *shape), dtype=torch.int16)
     asked = sorted(number for number, by_class in points.items() if by_class)
     for first in range(0, len(asked), settings.window_batch):
@@ -79,7 +82,7 @@ def predict_prompted(
         images = torch.from_numpy(np.stack([fit_slice(slices[number], size, settings) for number in batch]))
         moved = [to_network(points[number], slices.shape[2:], size, settings) for number in batch]
         with autocast_for(device, settings.precision):
-            pasted = _paste(network, images.to(device), moved, shape, corners=settings.resize.keeps_corners)
+            pasted = _paste(network, images.to(device), moved, shape, inside, corners=settings.resize.keeps_corners)
         labels[batch] = pasted.to("cpu", torch.int16)
     return labels.movedim(0, axis).contiguous()
 
@@ -89,12 +92,14 @@ def _paste(
     images: Tensor,
     points: Sequence[Mapping[int, tuple[float, float]]],
     shape: Sequence[int],
+    inside: tuple[slice, ...] | None,
     *,
     corners: bool,
 ) -> Tensor:
     """Labels [B, *shape] of images [B, C, H, W] and, for each, class → (x, y).
 
-    `corners`: whether logits keep the centres of the corners on their way to `shape`.
+    `inside`: where in the images that shape lies, if they are padded; `corners`: whether logits keep the centres of the
+    corners on their way to `shape`, if they are resized.
     """
     embedding = network.encode(images)
     queries = [(index, value, place) for index, by_class in enumerate(points) for value, place in by_class.items()]
@@ -108,7 +113,9 @@ def _paste(
         logits = network.decode(embedding, places, positive, index).best().logits[:, 0].float()
         if not bool(torch.isfinite(logits).all()):
             raise InputError("the network gives NaN", remedy="look at the training log; try precision 32-true")
-        if logits.shape[1:] != highest.shape[1:]:
+        if inside is not None:
+            logits = logits[(slice(None), *inside)]
+        elif logits.shape[1:] != highest.shape[1:]:
             logits = interpolate(logits[:, None], tuple(shape), mode="bilinear", align_corners=corners)[:, 0]
         for (image, value, _), mask in zip(part, logits, strict=True):
             wins = mask > highest[image]
@@ -120,8 +127,13 @@ def _paste(
 def to_network(
     points: Mapping[int, tuple[int, int]], shape: Sequence[int], size: Sequence[int], settings: Inference
 ) -> dict[int, tuple[float, float]]:
-    """Points of a slice of `shape` at the same places of the resized slice, by the convention of `settings.resize`:
-    `zoom` keeps the centres of the corner pixels, the others the field of view."""
+    """Points of a slice of `shape` at the same places of the slice as the network sees it, by `settings.resize`: of a
+    padded one the same pixels; of a resized one `zoom` keeps the centres of the corner pixels, the others the field of
+    view."""
+    place = place_in_padding(shape, size, settings.resize)
+    if place is not None:
+        rows, columns = place
+        return {value: (x + columns.start, y + rows.start) for value, (x, y) in points.items()}
 
     def move(position: int, side: int, new: int) -> float:
         if settings.resize.keeps_corners:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.resizing import bring_into_range, rescale_to_unit, resize_channels, resize_labels
+from benchmark.data.resizing import bring_into_range, labels_from_network, read_intensities, resize_channels
 from benchmark.errors import InputError
 from benchmark.inference.sliding_window import Network, best_class, logits_of
 from benchmark.models.registry import full_resolution
@@ -38,7 +38,7 @@ def predict_whole(
         network: maps [B, channels, *size] to logits [B, classes, *size], or to a list with these first.
         image: float32 [channels, *spatial] with as many spatial axes as `size`, or one more.
         settings: `slice_axis` (not looked at where image and `size` have equal axes), `window_batch`, `slice_batches`,
-            `slice_range`, `resize` and `precision` are read.
+            `slice_range`, `bits`, `resize` and `precision` are read.
 
     Returns:
         Labels [*spatial] on the CPU, int16.
@@ -57,10 +57,10 @@ def to_grid(labels: np.ndarray, shape: Sequence[int], settings: Inference, *, sl
         sliced: whether the network saw slices along `settings.slice_axis`, each of which is brought back by itself.
     """
     if not sliced:
-        return resize_labels(labels, shape, settings.resize)
+        return labels_from_network(labels, shape, settings.resize)
     axis = settings.slice_axis
     inside = [side for other, side in enumerate(shape) if other != axis]
-    back = [resize_labels(part, inside, settings.resize) for part in np.moveaxis(labels, axis, 0)]
+    back = [labels_from_network(part, inside, settings.resize) for part in np.moveaxis(labels, axis, 0)]
     return np.ascontiguousarray(np.moveaxis(np.stack(back), 0, axis))
 
 
@@ -103,6 +103,5 @@ def slice_batches(count: int, size: int, kind: str) -> list[range]:
 
 def fit_slice(image: np.ndarray, size: Sequence[int], settings: Inference) -> np.ndarray:
     """An image [C, *spatial] at the size that the network sees, with the range that it is given in."""
-    if settings.slice_range == "unit":
-        image = rescale_to_unit(image)
+    image = read_intensities(image, settings)
     return bring_into_range(resize_channels(image, size, settings.resize), settings.slice_range)

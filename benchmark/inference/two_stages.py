@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import cc3d
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.geometry import resize_linear
-from benchmark.data.resizing import zoom
+from benchmark.data.resizing import place_in_padding, zoom
 from benchmark.data.sampling import enlarged_box
 from benchmark.errors import InputError
 from benchmark.inference.slices import fit_slice
@@ -30,8 +31,8 @@ def find_box(
         network: has a `first_stage`, which maps [B, channels, *patch] to logits of background and foreground.
         image: float32 [channels, *spatial], the whole volume.
         spacing: mm per axis.
-        settings: `first_stage`, `resize`, `slice_range` and `precision` are read. Voxels that share a corner are
-            connected; of parts of one size the first counts.
+        settings: `first_stage`, `resize`, `slice_range`, `bits` and `precision` are read. Voxels that share a corner
+            are connected; of parts of one size the first counts.
 
     Returns:
         start and stop of the box in voxels of `image`: the whole volume where nothing is found.
@@ -70,7 +71,7 @@ def predict_enlarged(
     Args:
         network: maps [1, channels, *size] to logits [1, classes, *coarser or equal], or to a list with these first.
         image: float32 [channels, *spatial] with as many spatial axes as `size`.
-        settings: `enlarged`, `resize`, `slice_range` and `precision` are read.
+        settings: `enlarged`, `resize`, `slice_range`, `bits` and `precision` are read.
 
     Returns:
         Labels [*spatial] on the CPU, int16; of equal scores the first class counts.
@@ -85,9 +86,11 @@ def predict_enlarged(
     scores = logits_of(network, small.to(device), settings.precision)[0].float()
     best_class(scores)  # refuses NaN
     scores = scores.softmax(dim=0) if settings.enlarged == "probabilities" else scores
+    enlarge = partial(zoom, order=1) if settings.resize.keeps_corners else resize_linear
+    place = place_in_padding(shape, size, settings.resize)
     highest, labels = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int16)
     for number, channel in enumerate(scores.cpu().numpy()):  # one class at a time: all of a CT are several GB
-        whole = zoom(channel, shape, order=1) if settings.resize.keeps_corners else resize_linear(channel, shape)
+        whole = enlarge(channel, shape) if place is None else enlarge(channel, size)[place]
         wins = whole > highest
         labels[wins], highest[wins] = number, whole[wins]
     return torch.from_numpy(labels)

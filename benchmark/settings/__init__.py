@@ -17,13 +17,12 @@ from benchmark.settings.training import (
     Prompted,
     PromptedLoss,
     Refinement,
-    Resize,
     Sampling,
     Schedule,
     Selection,
-    SliceRange,
     Training,
 )
+from benchmark.settings.whole_images import Resize, SliceRange
 
 __all__ = [
     "ELSEWHERE",

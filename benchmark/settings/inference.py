@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings
-from benchmark.settings.training import POINT, SLICE_RANGE, Point, Resize, SliceRange
+from benchmark.settings.training import POINT, Point
+from benchmark.settings.whole_images import BITS, SLICE_RANGE, Bits, Resize, SliceRange
 
 ENLARGED = {("whole", "logits"), ("whole", "probabilities"), ("prompted", "logits")}  # methods, and what comes back
 
@@ -24,7 +25,7 @@ class Inference(Settings):
     """How a trained network labels a case."""
 
     added: ClassVar[frozenset[str]] = frozenset(
-        {"restore", "network_grid", "keep_largest", "point", "first_stage", "enlarged", "drop_up_to"}
+        {"restore", "network_grid", "keep_largest", "point", "first_stage", "enlarged", "drop_up_to", "bits"}
     )
 
     method: Literal["sliding_window", "slices", "whole", "prompted"] = Field(
@@ -46,6 +47,7 @@ class Inference(Settings):
         "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
     )
     slice_range: SliceRange = Field("stored", description=f"Intensities of each whole image. {SLICE_RANGE}")
+    bits: Bits | None = Field(None, description=f"Intensities of each whole image. {BITS}")
     resize: Resize = Field(Resize(), description="How whole images come to the patch, and their labels back")
     enlarged: Literal["labels", "logits", "probabilities"] = Field(
         "labels",
@@ -91,6 +93,18 @@ class Inference(Settings):
             raise ValueError("labels of a box, or of enlarged scores, are not on a grid of the network: network_grid")
         if self.mirror and self.method == "prompted":
             raise ValueError("the method prompted cannot mirror: points would have to be mirrored too")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_whole_images(self) -> Inference:
+        padding = self.resize.padding
+        if (self.bits or padding) and self.method not in ("whole", "prompted"):
+            raise ValueError("bits and resize.padding are of whole images: the method whole or prompted")
+        if padding and (self.network_grid or self.first_stage is not None):
+            raise ValueError("resize.padding goes neither with network_grid, where references are resized and not "
+                             "padded, nor with first_stage")  # fmt: skip
+        if len(padding or ()) > 1 and self.method != "prompted":
+            raise ValueError("resize.padding with a value per channel repeats grey images: the method prompted")
         return self
 
     def cases(self, split: Mapping[str, Any]) -> list[str]:

@@ -115,6 +115,16 @@ class RunConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_pictures(self) -> RunConfig:
+        stored = all(store.preparation.normalise == "unit" for store in self.stores)
+        for name, how in (("training.sampling", self.training.sampling), ("inference", self.inference)):
+            if how.bits is not None and not (stored or how.slice_range == "unit"):
+                raise ValueError(
+                    f"{name}.bits is of values from 0 to 1: preparation.normalise unit, or {name}.slice_range unit"
+                )
+        return self
+
     @property
     def training_id(self) -> str | None:
         """Id of the training whose weights the run uses; None where it uses released weights as they are."""

@@ -7,18 +7,12 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from benchmark.settings.base import Settings, Step
+from benchmark.settings.whole_images import BITS, SLICE_RANGE, Bits, Resize, SliceRange
 
 Point = Literal["random", "middle"]
 POINT = (
     "Where on a structure the point lies. random: any of its pixels alike; middle: the middle one of its pixels, row "
     "by row (what SAMUS evaluates with)"
-)
-
-SliceRange = Literal["stored", "unit", "zscore", "zscore_positive"]
-SLICE_RANGE = (
-    "unit: rescaled to [0, 1] by its own minimum and maximum; zscore: at the network's size, each channel less its "
-    "mean and over its deviation; zscore_positive: likewise by its voxels above 0, and noise of the standard normal "
-    "distribution where it is 0 (MedicalNet)"
 )
 
 
@@ -168,35 +162,10 @@ class Schedule(Settings):
         return self
 
 
-class Resize(Settings):
-    """How a whole image comes to the network's size, and labels along with it (at inference: back)."""
-
-    image: Literal["linear", "floor", "cubic", "zoom0", "zoom1", "zoom3"] = Field(
-        "linear",
-        description="linear: pixel areas cover the same field (torch bilinear, align_corners false); floor: one pixel, "
-        "positions rounded down (nearest in torch and OpenCV); cubic: areas as in linear, by a spline of order 3 "
-        "(skimage.transform.resize, edges continued); zoom<order>: a spline of that order, the centres of the corner "
-        "pixels stay (scipy.ndimage.zoom)",
-    )
-    labels: Literal["nearest", "floor", "zoom0"] = Field(
-        "nearest",
-        description="nearest: pixel centres of the same field; floor: torch's `nearest`, which rounds positions down; "
-        "zoom0: the nearest pixel with the corner centres kept (scipy.ndimage.zoom, order 0)",
-    )
-    through: tuple[int, ...] | None = Field(
-        None, description="Size that an image is brought to before the network's (SAMed: 224 before 512); null: none"
-    )
-
-    @property
-    def keeps_corners(self) -> bool:
-        """Whether the corner pixels of images keep their centres; else images of all sizes cover the same field."""
-        return self.image.startswith("zoom")
-
-
 class Sampling(Settings):
     """How a training patch is chosen."""
 
-    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box_margin", "box"})
+    added: ClassVar[frozenset[str]] = frozenset({"margin", "structures", "box_margin", "box", "bits"})
 
     strategy: Literal["foreground_voxel", "foreground_class", "label_box", "whole"] = Field(
         "foreground_voxel",
@@ -213,6 +182,7 @@ class Sampling(Settings):
         "all", description="Which slices of volumes an epoch of `whole` is made of: all, or those with any label"
     )
     slice_range: SliceRange = Field("stored", description=f"Intensities of each image of `whole`. {SLICE_RANGE}")
+    bits: Bits | None = Field(None, description=f"Intensities of each image of `whole`. {BITS}")
     resize: Resize = Field(Resize(), description="How images of `whole` come to the patch")
     margin: float | None = Field(
         None,
@@ -283,6 +253,10 @@ class Training(Settings):
             raise ValueError("sampling.box is of whole volumes: a patch of three sides, sampling.strategy whole")
         if self.sampling.box != "all" and self.sampling.margin is not None:
             raise ValueError("sampling.box and sampling.margin each say what of a volume is seen: choose one")
+        if self.sampling.strategy != "whole" and (self.sampling.bits or self.sampling.resize.padding):
+            raise ValueError("sampling.bits and sampling.resize.padding are of whole images: sampling.strategy whole")
+        if self.objective != "prompted" and len(self.sampling.resize.padding or ()) > 1:
+            raise ValueError("sampling.resize.padding with a value per channel repeats grey images: objective prompted")
         if self.objective == "prompted" and (len(self.patch) != 2 or self.sampling.strategy != "whole"):
             raise ValueError("the objective prompted needs whole slices: a patch of two sides, sampling.strategy whole")
         return self
