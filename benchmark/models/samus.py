@@ -27,7 +27,8 @@ from benchmark.models.registry import register
 TRAINED = ("cnn_embed.", "post_pos_embed.", "Adapter.")  # parts of names in the image encoder
 
 
-DEMO = {"size": {**DEMO_SIZE, "depth": 2, "global_blocks": (1,), "channels": 64}, "train_decoder": True}
+# Its global blocks and its branch's see 32 x 32 tokens however small the image is: one head, or they take all the time.
+DEMO = {"size": {**DEMO_SIZE, "depth": 2, "heads": 1, "global_blocks": (1,), "channels": 64}, "train_decoder": True}
 
 
 @register("samus", demo=DEMO, spatial_dims=(2,), decoder="image_encoder.neck", prompted=True)

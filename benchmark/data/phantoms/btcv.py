@@ -22,4 +22,5 @@ phantom = Scans(
         for number in NUMBERS
     ],
     heights=(236.0, 420.0),
+    widest=1.35,
 )

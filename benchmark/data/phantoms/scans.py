@@ -56,11 +56,12 @@ class Scans(Phantom):
         centre: of the field of view in the plane, mm.
         heights: lowest and highest slice, mm.
         width: side of the square axial slices, mm.
+        widest: times `width`, of the widest field of view; one that is wider may lie farther off.
         slice_ratio: slice thickness over the side of a pixel.
         facts: where the data set has its dataset.json; empty for none.
     """
 
-    version = 3
+    version = 4
 
     anatomy: str = "abdomen"
     numbers: Mapping[str, int]
@@ -68,6 +69,7 @@ class Scans(Phantom):
     centre: tuple[float, float] = (0.0, 0.0)
     heights: tuple[float, float]
     width: float = 370.0
+    widest: float = 1.0
     slice_ratio: float = 2.4
     facts: str = ""
 
@@ -134,9 +136,11 @@ class Scans(Phantom):
     def _field_of_view(self, coronal: bool, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(lowest corner, size) in mm."""
         lowest, highest = self.heights
-        size = np.array([self.width, self.width * (CORONAL_DEPTH if coronal else 1.0), highest - lowest])
+        width = self.width * (generator.uniform(1.0, self.widest) if self.widest > 1 else 1.0)
+        size = np.array([width, width * (CORONAL_DEPTH if coronal else 1.0), highest - lowest])
         low = np.array([*(np.array(self.centre) - size[:2] / 2), lowest])
-        return low + generator.uniform(-1, 1, 3) * PLACEMENT_MM, size
+        room = np.array([*[(width - self.width) / 4] * 2, 0.0])
+        return low + generator.uniform(-1, 1, 3) * (PLACEMENT_MM + room), size
 
 
 def contrast_of(kind: str) -> str:
