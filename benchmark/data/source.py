@@ -50,17 +50,12 @@ def write_source(
     write_json(path, record)
 
 
-def read_source(path: Path, dataset: str) -> Path:
-    """The raw folder that a source.json of `dataset` names.
+def load_source(path: Path, dataset: str) -> dict[str, Any]:
+    """The content of a source.json of `dataset`, of a fold that of its whole data set; `root` is the raw folder.
 
     Raises:
-        InputError: no such file, of another data set, or its folder is gone.
+        InputError: no such file, damaged, of another data set, or its folder is gone.
     """
-    return Path(load_source(path, dataset)["root"])
-
-
-def load_source(path: Path, dataset: str) -> dict[str, Any]:
-    """The content of a source.json, of a fold that of its whole data set; raises as `read_source` does."""
     dataset = whole_of(dataset)
     if not path.is_file():
         raise InputError("there is no source.json", where=path, remedy="run `retable fetch` first")
