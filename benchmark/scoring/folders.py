@@ -178,6 +178,7 @@ def score_folders(
             undecoded += result.undecoded
             writer.add([_row(run, result.files.case, score) for score in result.scores])
     _say_what_was_odd(unlisted, undecoded)
+    _say_what_is_missing([files.case for files in cases if files.prediction is None], len(cases), run)
 
 
 def _settings_digest(
@@ -203,6 +204,12 @@ def _say_what_was_odd(unlisted: Counter[int], undecoded: int) -> None:
             f"{undecoded} predictions have values beside interior and boundary, which no instance is made of; "
             "score instance maps with --instance-maps"
         )
+
+
+def _say_what_is_missing(missing: Sequence[str], count: int, run: str) -> None:
+    if missing:
+        listed = ", ".join(missing[:FAULTS_SHOWN]) + (", …" if len(missing) > FAULTS_SHOWN else "")
+        say(f"{run or 'predictions'}: none of {len(missing)} of {count} cases, which are scored as missing: {listed}")
 
 
 def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:

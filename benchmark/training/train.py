@@ -19,9 +19,10 @@ from torch import nn
 
 from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.data.split import load_split
 from benchmark.data.store import PreparedStore
 from benchmark.errors import EXIT_CONTINUE, InputError
-from benchmark.files import file_digest, read_json, write_json
+from benchmark.files import file_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
@@ -113,7 +114,7 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
             )
     names = tuple(store.id for store in config.stores)
     stores = tuple(PreparedStore(path.parent) for path in arguments.stores)
-    splits = tuple(read_json(path) for path in arguments.splits)
+    splits = tuple(load_split(path) for path in arguments.splits)
     beginnings = tuple(weights_at_hand(path, None) for path in arguments.beginnings)
     parts = [*(edge.part for edge in config.begins_from), *lineage.released_parts(config)]
     made = lineage.trained(

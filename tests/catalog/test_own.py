@@ -58,6 +58,14 @@ def test_a_row_of_ones_own_is_trained_by_the_tables_protocol(folder):
     )  # `extends: swin_smt/totalseg`
 
 
+def test_a_row_of_ones_own_without_its_model_names_ones_own_folder(folder):
+    models = folder / "models.yaml"
+    models.write_text(models.read_text().replace("my_net:", "my_nett:"))
+    with pytest.raises(InputError, match="unknown model of mine 'my_net'; did you mean 'my_nett'") as raised:
+        load_catalog()
+    assert f"where: {folder}\n" in str(raised.value)
+
+
 def test_values_of_ones_own_need_no_tag_unless_the_folder_says_so(folder):
     protocol = load_catalog().papers["mine"].protocols["dataset042_blobs"]
     assert protocol.origins["training.batch"].kind == "ours"
