@@ -119,7 +119,7 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
     parts = [*(edge.part for edge in config.begins_from), *lineage.released_parts(config)]
     made = lineage.trained(
         config,
-        data={name: _data(*found) for name, *found in zip(names, stores, splits, strict=True)},
+        data={name: _data(store, split) for name, store, split in zip(names, stores, splits, strict=True)},
         begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=True)},
     )
     return Inputs(names, stores, splits, beginnings, made)
