@@ -79,6 +79,17 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder where it is missing, and see that files can be written into it; none is left.
+
+    Raises:
+        InputError: they cannot. A full disk is an OSError.
+    """
+    make_folder(folder)
+    with unwritable_explained(folder / "results"), tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def sync_directory(folder: Path) -> None:
     """Make a rename in `folder` survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
