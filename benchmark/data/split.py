@@ -139,9 +139,7 @@ def read_split(path: Path) -> dict[str, Any]:
     try:
         check_split(split)
     except InputError as error:
-        raise InputError(
-            error.problem, where=path, expected=error.expected, found=error.found, remedy=error.remedy
-        ) from error
+        raise error.at(path) from error
     return split
 
 

@@ -15,10 +15,10 @@ from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError, did_you_mean
-from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.csv_files import read_compare
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
+from benchmark.evidence.measured import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores

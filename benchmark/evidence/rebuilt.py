@@ -7,15 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from benchmark.catalog.targets import Target, Unit
 from benchmark.evidence.averages import measure_average
-from benchmark.evidence.cells import (
-    CellSource,
-    Evidence,
-    JudgedCell,
-    build_cell,
-    matrices_of,
-)
+from benchmark.evidence.cells import JudgedCell, build_cell
 from benchmark.evidence.comparisons import significance_of
 from benchmark.evidence.folds import FoldRow, control_source, fold_rows
+from benchmark.evidence.measured import CellSource, Evidence, matrices_of
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import SignificanceReport
 from benchmark.scoring.aggregate import Rates

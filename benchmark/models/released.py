@@ -158,13 +158,7 @@ def _adapt(model: nn.Module, published: dict[str, Tensor], path: Path) -> dict[s
     try:
         return adapt(published)
     except InputError as error:
-        raise InputError(
-            error.problem,
-            where=error.where or path,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+        raise error.at(path) from error
 
 
 def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:

@@ -68,13 +68,7 @@ def score_files(
         if sliced := [convention for convention in conventions if convention.slices]:
             scores += score_slices(*labelled, axis=files.slice_axis, labels=labels, conventions=sliced, metrics=metrics)
     except InputError as error:
-        raise InputError(
-            error.problem,
-            where=error.where or files.reference,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+        raise error.at(files.reference) from error
     semantic = any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores)
     unlisted = _unlisted(*labelled, labels) if semantic else ()
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)

@@ -10,9 +10,9 @@ from helpers.simulated_scores import simulated, sources_of, write_scores
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.errors import InputError
-from benchmark.evidence.cells import Evidence
 from benchmark.evidence.csv_files import COMPARE_COLUMNS, compare_csv, read_compare
 from benchmark.evidence.markdown import table_markdown
+from benchmark.evidence.measured import Evidence
 from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import read_scores

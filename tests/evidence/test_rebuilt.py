@@ -15,11 +15,13 @@ from pydantic import ValidationError
 from scipy import stats
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import UNITS
 from benchmark.catalog.targets import Claim, Column
 from benchmark.errors import InputError
-from benchmark.evidence.cells import UNITS, CellSource, Evidence, build_cell, format_number
+from benchmark.evidence.cells import build_cell, format_number
 from benchmark.evidence.csv_files import compare_csv, table_csv
 from benchmark.evidence.markdown import DEMO_BANNER, aligned, table_markdown
+from benchmark.evidence.measured import CellSource, Evidence
 from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resampling import bootstrap_average
 from benchmark.evidence.scores import read_scores
