@@ -157,7 +157,7 @@ def _cases(name: str) -> str:
         if faults := check_case(name, case)[2]:
             fault = faults[0]
             raise CheckFailed(
-                f"{fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}",
+                f"{case.id}: {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}",
                 "correct or remove the case; the workflow's stage verify lists the faults of all cases",
             )
     return f"{len(cases)}; the first to train and the first to test are whole"

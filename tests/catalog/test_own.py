@@ -158,6 +158,25 @@ def test_what_cannot_be_made_says_why(words, message, folder, monkeypatch, capsy
     assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
+def test_images_without_labels_are_told_by_name(tmp_path, capsys):
+    raw = write_raw(tmp_path / "raw")
+    (gone, *_) = sorted((raw / "labelsTr").iterdir())
+    gone.unlink()
+    assert new("dataset", raw, "--in", tmp_path / "mine") == 0
+    name = gone.name.removesuffix(".nii.gz")
+    assert f"1 cases of imagesTr have no file in labelsTr, at which `verify` stops: {name}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("made", "found"), [(None, "no such folder"), ((), "an empty folder"), (("a", "b"), "a, b")])
+def test_a_folder_that_is_no_raw_data_set_says_what_it_holds(made, found, tmp_path, capsys):
+    if made is not None:
+        for name in ("", *made):
+            (tmp_path / "raw" / name).mkdir()
+    assert new("dataset", tmp_path / "raw", "--in", tmp_path / "mine") == EXIT_INPUT
+    told = capsys.readouterr().err
+    assert f"found: {found}\n" in told and "give the folder that holds dataset.json" in told
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [({"background": 0, "a": 1, "b": 3}, "gaps"), ({"background": 0, "a": [1, 2], "b": 2}, "regions")],
