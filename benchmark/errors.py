@@ -39,6 +39,11 @@ class InputError(Exception):
         lines += [f"  {name}: {value}" for name, value in self._details() if value is not None]
         super().__init__("\n".join(lines))
 
+    def at(self, where: str | Path) -> InputError:
+        """The same, about `where` if it names no place itself."""
+        details = {"expected": self.expected, "found": self.found, "remedy": self.remedy}
+        return _rebuild(type(self), self.problem, {"where": self.where or where, **details})
+
     def _details(self) -> list[tuple[str, object]]:
         return [
             ("where", self.where),
@@ -87,5 +92,5 @@ def near_names(name: str, choices: Iterable[object]) -> list[str]:
     return list(dict.fromkeys(near))[:NAMES_OFFERED]
 
 
-def _rebuild(kind: type[InputError], problem: str, details: dict) -> InputError:
+def _rebuild(kind: type[InputError], problem: str, details: dict[str, Any]) -> InputError:
     return kind(problem, **details)

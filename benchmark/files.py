@@ -32,19 +32,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         InputError: nothing can be written there. A full disk is an OSError, which some callers answer themselves.
     """
     path = Path(path)
-    try:
+    with unwritable_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".tmp-", suffix="-" + path.name, dir=path.parent)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise InputError(
-            f"cannot write {path.name}",
-            where=path.parent,
-            expected="a folder that can be written",
-            found=error.strerror,
-            remedy="give another folder, or correct its permissions",
-        ) from None
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -56,6 +46,48 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def unwritable_explained(path: Path) -> Iterator[None]:
+    """Around what makes `path` or a file in its place: where nothing can be written, say where.
+
+    Raises:
+        InputError: nothing can be written there. A full disk stays an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise InputError(
+            f"cannot write {path.name}",
+            where=path.parent,
+            expected="a folder that can be written",
+            found=error.strerror,
+            remedy="give another folder, or correct its permissions",
+        ) from None
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless they are there.
+
+    Raises:
+        InputError: nothing can be written there. A full disk is an OSError.
+    """
+    with unwritable_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder where it is missing, and see that files can be written into it; none is left.
+
+    Raises:
+        InputError: they cannot. A full disk is an OSError.
+    """
+    make_folder(folder)
+    with unwritable_explained(folder / "results"), tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def sync_directory(folder: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
 from benchmark.cli import main
 from benchmark.errors import EXIT_INPUT, InputError
-from benchmark.files import atomic_path, write_text
+from benchmark.files import atomic_path, make_folder, unwritable_explained, write_text
 
 
 def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
@@ -27,6 +28,22 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path, folder: str) -
         write_text(tmp_path / folder / "note.txt", "text")
     assert str(tmp_path / folder) in str(caught.value) and "what to do" in str(caught.value)
     assert (tmp_path / "taken").read_text() == "a file\n"
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/below/it"])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, folder: str) -> None:
+    make_folder(tmp_path / "free/below")
+    make_folder(tmp_path / "free/below")
+    assert (tmp_path / "free/below").is_dir()
+    (tmp_path / "taken").write_text("a file\n")
+    with pytest.raises(InputError, match=f"cannot write {Path(folder).name}") as caught:
+        make_folder(tmp_path / folder)
+    assert str((tmp_path / folder).parent) in str(caught.value)
+
+
+def test_a_full_disk_is_not_taken_for_a_wrong_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space"), unwritable_explained(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("page", ["coverage", "audit", "budget"])

@@ -21,7 +21,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import UNREADABLE, Column, Target
 from benchmark.errors import InputError
-from benchmark.evidence.rebuilt import read_compare
+from benchmark.evidence.csv_files import read_compare
 from benchmark.files import csv_text, write_text
 from benchmark.layout import Layout
 from benchmark.markdown import aligned

@@ -15,8 +15,9 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.derivation import check_names, derivation, ledger_of, plain
 from benchmark.catalog.targets import UNREADABLE, Target
 from benchmark.evidence.cells import JudgedCell, format_number
+from benchmark.evidence.csv_files import NOTHING_PUBLISHED
 from benchmark.evidence.folds import FoldRow, fold_rows
-from benchmark.evidence.rebuilt import NOTHING_PUBLISHED, build_cells
+from benchmark.evidence.rebuilt import build_cells
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.table import read_evidence
 from benchmark.evidence.verdict import Outcome

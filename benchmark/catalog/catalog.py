@@ -50,7 +50,12 @@ class Catalog:
         self._runs: dict[tuple[str, Scale], RunConfig] = {}
         folders = {path.name: path for path in papers_in(self.folder)}
         if not folders:
-            raise InputError("no paper in the folder", where=self.folder, expected="<paper>/paper.yaml")
+            raise InputError(
+                "no paper in the folder",
+                where=self.folder,
+                expected="<paper>/paper.yaml",
+                remedy="correct paper_tables; without it the papers of this repository are read",
+            )
         alone = only is not None and only in folders
         self.papers = {name: load_paper(path) for name, path in folders.items() if name == only or not alone}
         if not alone:
@@ -161,7 +166,7 @@ class Catalog:
         folds = fold_names(settings) if settings and settings.cross_validate else (protocol,)
         runs = tuple(f"{paper}/{fold}/{row.model}/seed{seed}" for fold in folds for seed in seeds)
         for run in runs:
-            parts_of_run(run, self.papers, where=self.target_path(target))  # what it names has to be there
+            parts_of_run(run, self.papers, where=self._row_path(target, paper))  # what it names has to be there
         return runs
 
     def runs(self, target: Target, *, scored: bool = False, rows: Collection[str] | None = None) -> tuple[str, ...]:
@@ -216,6 +221,12 @@ class Catalog:
         """Why a run cannot be trained here, or None: its network is somebody else's."""
         model = parts_of_run(run, self.papers, where="run id").model
         return "its network is not here; results of it can be handed in" if model.spec.name == ELSEWHERE else None
+
+    def _row_path(self, target: Target, paper: str) -> Path:
+        """Where a row of a target stands that is run by the protocols of `paper`."""
+        extensions = self.papers[paper].extensions if paper in self.papers else ()
+        extends = any(extension.extend == target.target for extension in extensions)
+        return self.paper_folder(paper) if extends else self.target_path(target)
 
     def target_path(self, target: Target) -> Path:
         return self.paper_folder(target.paper) / f"{target.target}.yaml"

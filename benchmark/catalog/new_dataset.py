@@ -23,6 +23,7 @@ from benchmark.progress import say
 LARGEST_PATCH = {2: 320, 3: 128}
 DEMO_PATCH = {2: 64, 3: 32}
 NEEDED = {"train": "learn from", "test": "test"}
+SHOWN = 5  # names in a message
 LOOKED_AT = 20  # cases whose sizes decide the patch
 FACTS = ("title", "licence", "homepage", "modality", "spatial_dims", "channels", "label_names", "folder", "splits_file",
          "patient_pattern", "folds", "frame_suffix")  # fmt: skip
@@ -72,10 +73,14 @@ def new_dataset(
         dataset, crossed = _with_splits(dataset, data, splits, folds)
     elif folds is not None:
         dataset = replace(dataset, folds=folds)
-    cases = [case for case in dataset.find_cases(data) if case.labels]
+    found = dataset.find_cases(data)
+    cases, unlabelled = [case for case in found if case.labels], [case.id for case in found if not case.labels]
     if splits or crossed or patient:
         _check_parts(dataset, data, crossed=crossed)
     say(f"{dataset.title}: {_who(dataset, cases, crossed)}")
+    if unlabelled:
+        listed = ", ".join(unlabelled[:SHOWN]) + (", …" if len(unlabelled) > SHOWN else "")
+        say(f"{len(unlabelled)} cases of imagesTr have no file in labelsTr, at which `verify` stops: {listed}")
     files = SkeletonFiles(folder)
     files.add(f"datasets/{name}.yaml", "dataset.yaml", **_as_yaml(dataset))
     _add_protocol(files, dataset, cases, crossed=crossed)
@@ -94,7 +99,14 @@ def _described(name: str, data: Path, patient: str) -> OwnNnUnet:
     """What dataset.json and one label file say."""
     path = data / "dataset.json"
     if not path.is_file():
-        raise InputError("this is no raw data set of nnU-Net", where=data, expected="dataset.json, imagesTr, labelsTr")
+        there = sorted(entry.name for entry in data.iterdir())[:SHOWN] if data.is_dir() else []
+        raise InputError(
+            "this is no raw data set of nnU-Net",
+            where=data,
+            expected="dataset.json, imagesTr, labelsTr",
+            found=", ".join(there) or ("an empty folder" if data.is_dir() else "no such folder"),
+            remedy="give the folder that holds dataset.json, such as Dataset042_Mine",
+        )
     labels, content = read_labels_file(path), read_structured(path)
     if list(labels.names) != list(range(1, len(labels.names) + 1)):
         raise InputError("label values have gaps", where=path, expected="1, 2, 3, …", found=list(labels.names))

@@ -113,16 +113,30 @@ def _explain(model: type[BaseModel], problem: ErrorDetails) -> str:
     if problem["type"] == "value_error":
         # ours, and says what was found where that helps; the input may be a whole file
         return f"{key}: {problem['ctx']['error']}".removeprefix(": ")
-    return f"{key}: {problem['msg']} (found: {problem['input']!r})"
+    described = _description(model, problem["loc"])
+    return f"{key}: {problem['msg']} (found: {problem['input']!r})" + (f"\n      {described}" if described else "")
 
 
 def _allowed_keys(model: type[BaseModel], location: tuple) -> list[str]:
     """Field names of the (nested) model in which the last part of `location` stands."""
+    return list(getattr(_model_at(model, location[:-1]), "model_fields", {}))
+
+
+def _description(model: type[BaseModel], location: tuple) -> str | None:
+    """What the field is for whose value, or a part of it, stands at `location`; None where nothing says so."""
+    for length in range(len(location), 0, -1):
+        fields = getattr(_model_at(model, location[: length - 1]), "model_fields", {})
+        if field := fields.get(location[length - 1]):
+            return field.description
+    return None
+
+
+def _model_at(model: type[BaseModel], location: tuple) -> Any:
     current: Any = model
-    for part in location[:-1]:
+    for part in location:
         field = getattr(current, "model_fields", {}).get(part)
         current = _inner_model(field.annotation) if field else current
-    return list(getattr(current, "model_fields", {}))
+    return current
 
 
 def _inner_model(annotation: Any) -> Any:

@@ -22,6 +22,7 @@ from benchmark.cost.budget import add_rate_argument, assumptions, rate_of
 from benchmark.cost.plan import size
 from benchmark.cost.planner import Planner, RunPlan
 from benchmark.errors import InputError
+from benchmark.files import make_folder
 
 GPUS_PER_NODE = 8
 # What the estimate of GPU-hours has no numbers for: a download at 400 Mbit/s; a preparation that reads, resamples and
@@ -241,6 +242,6 @@ def main(arguments: argparse.Namespace) -> None:
     console.print(f"Disk: checkpoints {size(disk)}, downloads {size(raw)}, prepared stores {size(stored)}.")
     console.print(f"{len(unknown)} of {len(plans)} runs have no estimate and are left out.", highlight=False)
     if arguments.gantt:
-        arguments.gantt.mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.gantt)
         for gpus, placed in schedules.items():
             draw(placed, arguments.gantt / f"gantt-{gpus}.svg", gpus=gpus)

@@ -22,6 +22,7 @@ import requests
 from benchmark.checksums import compare, remember, seen_before
 from benchmark.datasets.facts import Archive
 from benchmark.errors import InputError
+from benchmark.files import make_folder, unwritable_explained
 from benchmark.progress import say
 
 ATTEMPTS_WITHOUT_PROGRESS = 5
@@ -163,8 +164,10 @@ def _size_of(total: int | None) -> str:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Hold `folder` against other processes that download into it; waits for them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".fetching").open("w") as stream:
+    make_folder(folder)
+    with unwritable_explained(folder / ".fetching"):
+        lock = (folder / ".fetching").open("w")
+    with lock as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -182,7 +185,7 @@ def download(archive: Archive, folder: Path, *, pause: float = 1.0) -> Path:
         InputError: no space, the server cannot be reached, or it sends a web page or another file (after one full
             second attempt).
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     if not target.exists() and archive.bytes is not None:
         have = part.stat().st_size if part.exists() else 0

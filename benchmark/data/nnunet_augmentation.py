@@ -34,8 +34,6 @@ class NnUnet(Augmentation):
     mirror_axes: tuple[int, ...] | None = Field(None, description="Spatial axes that may be mirrored; null: all")
     image_order: Literal[1, 3] = Field(1, description="Spline that rotates and scales images; nnunetv2 2.1.1: 3")
     low_resolution_order: Literal[1, 3] = Field(1, description="Spline back from low resolution; nnunetv2 2.1.1: 3")
-    rotation_probability: float = Field(0.2, ge=0, le=1)
-    scaling: tuple[float, float] = Field((0.7, 1.4), description="Range of the scale, drawn in a fifth of the samples")
 
     def check(self, patch: tuple[int, ...]) -> None:
         if self.mirror_axes and max(self.mirror_axes) >= len(patch):
@@ -55,7 +53,7 @@ class NnUnet(Augmentation):
         mirror = tuple(range(len(patch))) if self.mirror_axes is None else self.mirror_axes
         with _seeded(int(generator.integers(2**32))):
             orders = Orders(self.image_order, self.low_resolution_order)
-            out = _transforms(patch, mirror, orders, self.rotation_probability, self.scaling)(
+            out = _transforms(patch, mirror, orders)(
                 image=torch.from_numpy(np.ascontiguousarray(image)),
                 segmentation=torch.from_numpy(labels[None].astype(np.int16)),
             )
@@ -85,13 +83,7 @@ def _rotation(patch: tuple[int, ...]) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8)
-def _transforms(
-    patch: tuple[int, ...],
-    mirror_axes: tuple[int, ...],
-    orders: Orders = LINEAR,
-    rotation_probability: float = 0.2,
-    scaling: tuple[float, float] = (0.7, 1.4),
-) -> BasicTransform:
+def _transforms(patch: tuple[int, ...], mirror_axes: tuple[int, ...], orders: Orders = LINEAR) -> BasicTransform:
     from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
     from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
     from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
@@ -107,10 +99,10 @@ def _transforms(
         patch_center_dist_from_border=0,
         random_crop=False,
         p_elastic_deform=0,
-        p_rotation=rotation_probability,
+        p_rotation=0.2,
         rotation=_rotation(patch),
         p_scaling=0.2,
-        scaling=scaling,
+        scaling=(0.7, 1.4),
         p_synchronize_scaling_across_axes=1,
         bg_style_seg_sampling=False,
         border_mode_seg="constant",

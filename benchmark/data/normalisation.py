@@ -16,25 +16,22 @@ def normalise(image: np.ndarray, preparation: Preparation) -> None:
     """Clip and normalise float32 [C, *spatial] in place.
 
     `unit` maps the window (without one: each channel's own minimum and maximum) to [0, 1], `symmetric` to [-1, 1];
-    `zscore` subtracts mean and divides by standard deviation per channel, `zscore_nonzero` over voxels other than 0,
-    which stay 0. A constant channel becomes 0.
+    `zscore` subtracts mean and divides by standard deviation per channel. A constant channel becomes 0.
     """
     if preparation.clip is not None:
         np.clip(image, *preparation.clip, out=image)
     if preparation.normalise == "none":
         return
     for channel in image:
-        selected = channel != 0 if preparation.normalise == "zscore_nonzero" else np.ones((), dtype=bool)
         if preparation.normalise in ("unit", "symmetric"):
             low, high = preparation.clip or (float(channel.min()), float(channel.max()))
             offset, scale = low, high - low
             if preparation.normalise == "symmetric":
                 offset, scale = (low + high) / 2, scale / 2
         else:
-            values = channel[selected]
-            offset, scale = (float(values.mean()), float(values.std())) if values.size else (0.0, 1.0)
-        np.subtract(channel, np.float32(offset), out=channel, where=selected)
-        np.divide(channel, np.float32(scale or 1.0), out=channel, where=selected)
+            offset, scale = float(channel.mean()), float(channel.std())
+        np.subtract(channel, np.float32(offset), out=channel)
+        np.divide(channel, np.float32(scale or 1.0), out=channel)
 
 
 def normalise_planned(

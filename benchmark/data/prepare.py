@@ -153,7 +153,13 @@ def _find(dataset: Dataset, root: Path, wanted: Iterable[str]) -> dict[str, Case
     found = {case.id: case for case in dataset.find_cases(root)}
     missing = sorted(set(wanted) - set(found))
     if missing:
-        raise InputError("the split names cases that are not there", where=root, found=missing[:5], expected="folders")
+        raise InputError(
+            f"the split names {len(missing)} cases that are not in the raw data",
+            where=root,
+            expected=f"files of {', '.join(missing[:5])}" + (", …" if len(missing) > 5 else ""),
+            found=f"{len(found)} cases",
+            remedy="bring the files back; or run `retable split` and `retable prepare` again, without these cases",
+        )
     return found
 
 

@@ -50,25 +50,41 @@ def write_source(
     write_json(path, record)
 
 
-def read_source(path: Path, dataset: str) -> Path:
-    """The raw folder that a source.json of `dataset` names.
+def load_source(path: Path, dataset: str) -> dict[str, Any]:
+    """The content of a source.json of `dataset`, of a fold that of its whole data set; `root` is the raw folder.
 
     Raises:
-        InputError: no such file, of another data set, or its folder is gone.
+        InputError: no such file, damaged, of another data set, or its folder is gone.
     """
-    return Path(load_source(path, dataset)["root"])
+    source = _read(path, dataset)
+    if not Path(source["root"]).is_dir():
+        raise InputError(
+            "the raw data is no longer there",
+            where=path,
+            found=f"no such folder: {source['root']}",
+            remedy=f"bring it back, or delete {path} and fetch again",
+        )
+    return source
 
 
-def load_source(path: Path, dataset: str) -> dict[str, Any]:
-    """The content of a source.json, of a fold that of its whole data set; raises as `read_source` does."""
+def source_kind(path: Path, dataset: str) -> Kind:
+    """What a source.json of `dataset` says its data are, which need not be there any more.
+
+    Raises:
+        InputError: no such file, damaged, or of another data set.
+    """
+    return _read(path, dataset)["kind"]
+
+
+def _read(path: Path, dataset: str) -> dict[str, Any]:
     dataset = whole_of(dataset)
     if not path.is_file():
         raise InputError("there is no source.json", where=path, remedy="run `retable fetch` first")
     try:
         source = read_json(path)
         found, root, kind = (str(source[key]) for key in ("dataset", "root", "kind"))
-        source["root"] = root = str(path.parent / root)  # a root that is absolute stays it
-        there = Path(root).is_dir()
+        source["root"] = str(path.parent / root)  # a root that is absolute stays it
+        Path(source["root"]).is_dir()  # which fails where the text can be no path
     except (ValueError, TypeError, KeyError, OSError, RecursionError) as error:
         raise InputError(
             "source.json is damaged",
@@ -78,11 +94,4 @@ def load_source(path: Path, dataset: str) -> dict[str, Any]:
         ) from error
     if found != dataset or kind not in get_args(Kind):
         raise InputError("source.json is of another data set", where=path, expected=dataset, found=f"{found}, {kind}")
-    if not there:
-        raise InputError(
-            "the raw data is no longer there",
-            where=path,
-            found=f"no such folder: {root}",
-            remedy=f"bring it back, or delete {path} and fetch again",
-        )
     return source

@@ -135,11 +135,29 @@ def read_split(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, damaged, or does not pass `check_split`.
     """
+    split = _read(path, ("dataset", *SPLITS, "patients", "digest"))
+    try:
+        check_split(split)
+    except InputError as error:
+        raise error.at(path) from error
+    return split
+
+
+def load_split(path: Path) -> dict[str, Any]:
+    """A split.json that was checked already, for what only reads who is in which part.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    return _read(path, SPLITS)
+
+
+def _read(path: Path, needed: Sequence[str]) -> dict[str, Any]:
     if not path.is_file():
         raise InputError("there is no split.json", where=path, remedy="run `retable split` first")
     try:
         split = read_json(path)
-        missing = [key for key in ("dataset", *SPLITS, "patients", "digest") if key not in split]
+        missing = [key for key in needed if key not in split]
         if not missing:
             _check_types(split)
     except (ValueError, TypeError, OSError, RecursionError) as error:
@@ -148,21 +166,16 @@ def read_split(path: Path) -> dict[str, Any]:
         ) from error
     if missing:
         raise InputError("split.json lacks keys", where=path, expected=missing, remedy="run `retable split` again")
-    try:
-        check_split(split)
-    except InputError as error:
-        raise InputError(
-            error.problem, where=path, expected=error.expected, found=error.found, remedy=error.remedy
-        ) from error
     return split
 
 
 def _check_types(split: dict[str, Any]) -> None:
     """Raise TypeError unless the splits are lists of ids, and patients a table of them."""
-    if not (all(isinstance(split[part], list) for part in SPLITS) and isinstance(split["patients"], dict)):
+    patients = split.get("patients", {})
+    if not (all(isinstance(split[part], list) for part in SPLITS) and isinstance(patients, dict)):
         raise TypeError("a split is a list of ids, patients a table")
     ids = [case for part in SPLITS for case in split[part]]
-    if not all(isinstance(name, str) for name in (*ids, *split["patients"], *split["patients"].values())):
+    if not all(isinstance(name, str) for name in (*ids, *patients, *patients.values())):
         raise TypeError("ids are texts")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.evidence.cells import JudgedCell, Measured
+from benchmark.evidence.cells import JudgedCell
+from benchmark.evidence.measured import Measured
 from benchmark.evidence.verdict import Band, Rebuilt
 
 

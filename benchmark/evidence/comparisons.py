@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmark.catalog.published import UNITS
 from benchmark.catalog.targets import Significance, Target, Unit
-from benchmark.evidence.cells import CellSource, Evidence, JudgedCell, case_scores, matrices_of
+from benchmark.evidence.cells import JudgedCell
+from benchmark.evidence.measured import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.scores import ScoreMatrix
 from benchmark.evidence.significance import SignificanceReport, compare_rows
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmark.catalog.arguments import catalog_of, results_of
 from benchmark.catalog.targets import Column
 from benchmark.errors import InputError
+from benchmark.evidence.curve_data import curves_of
 from benchmark.evidence.figure_data import (
     NotDrawable,
     Request,
@@ -20,7 +21,6 @@ from benchmark.evidence.figure_data import (
     bars_of,
     bubbles_of,
     coordinates,
-    curves_of,
     drawn_tables,
     known_name,
     subgroups_of,

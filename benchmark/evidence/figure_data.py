@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,11 @@ from benchmark.catalog.published import UNITS, parse_published
 from benchmark.catalog.statements import load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError, did_you_mean
-from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
+from benchmark.evidence.csv_files import read_compare
 from benchmark.evidence.figures.bars import Bar
 from benchmark.evidence.figures.bubbles import Bubble
-from benchmark.evidence.figures.curves import Curve
-from benchmark.evidence.rebuilt import build_table, read_compare
+from benchmark.evidence.measured import CellSource, Evidence, case_scores, matrices_of
+from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resolve import cell_sources, group_classes
 from benchmark.evidence.scores import RunScores
 from benchmark.files import read_json
@@ -94,9 +93,9 @@ def table_numbers(request: Request, table: Target) -> dict[tuple[str, str], Numb
         line = rebuilt.get((claim.row, claim.column), {})
         numbers[claim.row, claim.column] = Numbers(
             published=float(cell.value) if cell.value is not None else math.nan,
-            rebuilt=_float(line.get("rebuilt")),
-            lower=_float(line.get("interval_lower")),
-            upper=_float(line.get("interval_upper")),
+            rebuilt=as_number(line.get("rebuilt")),
+            lower=as_number(line.get("interval_lower")),
+            upper=as_number(line.get("interval_upper")),
         )
     return numbers
 
@@ -279,45 +278,6 @@ def _case_attribute(request: Request, config: RunConfig, attribute: str) -> dict
     return found
 
 
-def curves_of(request: Request) -> dict[str, dict[str, Curve]]:
-    """What was learnt on which data → row, or name of a training that is no run → logged loss over steps.
-
-    From the log.csv of every training behind the first seed of each row: pre-trainings and trainings over several
-    datasets are drawn once, and losses of different kinds never on one axis.
-
-    Raises:
-        NotDrawable: nothing has been trained here.
-    """
-    panels: dict[str, dict[str, Curve]] = {}
-    for training, row in _trainings_of_rows(request).items():
-        path = Path(request.layout.trained(training)).with_name("log.csv")
-        if not path.is_file():
-            continue
-        lines = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        steps, losses = ([_float(line[name]) for line in lines] for name in ("step", "loss"))
-        config = request.catalog.run(training, request.scale)
-        title = " + ".join(dict.fromkeys(store.dataset for store in config.stores))
-        objective = config.training.objective
-        title += "" if objective == "segmentation" else f", {objective.replace('_', ' ')}"
-        curves = panels.setdefault(title, {})
-        protocol, model = training.split("/")[1:3]
-        curves[row if row and row not in curves else f"{protocol}/{model}"] = Curve(steps, losses)
-    if not panels:
-        raise NotDrawable("not run")
-    return panels
-
-
-def _trainings_of_rows(request: Request) -> dict[str, str]:
-    """Training → the row that it is the training of; empty for those that serve several rows, or come before one."""
-    found: dict[str, str] = {}
-    for row in request.target.rows:
-        for column in request.target.columns or [None]:
-            for run in request.catalog.cell_runs(request.target, row, column)[:1]:
-                if request.layout.is_made_here(run):
-                    for training in request.catalog.trainings(run, request.scale):
-                        found.setdefault(training, row if training == run else "")
-    return found
-
-
-def _float(text: str | None) -> float:
+def as_number(text: str | None) -> float:
+    """A number as a csv file has it; NaN where there is none."""
     return float(text) if text else math.nan

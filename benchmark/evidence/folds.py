@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmark.catalog.targets import Target
 from benchmark.evidence.averages import measure_average
-from benchmark.evidence.cells import CellSource, Evidence, JudgedCell, build_cell, format_number
+from benchmark.evidence.cells import JudgedCell, build_cell, format_number
+from benchmark.evidence.measured import CellSource, Evidence
 from benchmark.evidence.scores import RunScores
 
 MEASURES = ("score", "average")

@@ -10,7 +10,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Column, Target
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
-from benchmark.evidence.cells import CellSource
+from benchmark.evidence.measured import CellSource
 from benchmark.scoring.conventions import get_convention
 from benchmark.settings import RunConfig, Scale
 from benchmark.settings.folds import fold_of, whole_of

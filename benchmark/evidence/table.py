@@ -20,10 +20,11 @@ from benchmark.catalog.arguments import (
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target, Unit
 from benchmark.errors import InputError
-from benchmark.evidence.cells import Evidence
+from benchmark.evidence.csv_files import compare_csv, table_csv
 from benchmark.evidence.currency import scores_differ
 from benchmark.evidence.markdown import table_markdown
-from benchmark.evidence.rebuilt import Table, build_table, compare_csv, table_csv
+from benchmark.evidence.measured import Evidence
+from benchmark.evidence.rebuilt import Table, build_table
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import RunScores, read_handed_in, read_scores
 from benchmark.evidence.training_time import training_times

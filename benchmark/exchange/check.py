@@ -21,6 +21,7 @@ from benchmark.catalog.reading import pick
 from benchmark.cost.meta import build_on_meta
 from benchmark.cost.parameters import count_parameters
 from benchmark.cost.planner import Planner
+from benchmark.data.augmentation import build_steps
 from benchmark.data.verify import check_case
 from benchmark.datasets import Case, get_dataset
 from benchmark.errors import InputError
@@ -156,7 +157,7 @@ def _cases(name: str) -> str:
         if faults := check_case(name, case)[2]:
             fault = faults[0]
             raise CheckFailed(
-                f"{fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}",
+                f"{case.id}: {fault.file}: {fault.problem}: expected {fault.expected}, found {fault.found}",
                 "correct or remove the case; the workflow's stage verify lists the faults of all cases",
             )
     return f"{len(cases)}; the first to train and the first to test are whole"
@@ -194,13 +195,15 @@ def own_runs(catalog: Catalog, papers: set[str]) -> list[str]:
 
 
 def _run(catalog: Catalog, run: str) -> str:
-    """It is planned and built at paper scale; a network of one's own also answers a batch as the loss wants."""
+    """It is planned and built at paper scale, with its augmentation; a network of one's own also answers a batch as the
+    loss wants."""
     planned = Planner(catalog, "paper").plan(run)
     config = catalog.training(run) or catalog.run(run)
     count = count_parameters(build_on_meta(_network_of, config)).parameters
     own = config.model.name in own_files("networks", ".py")
     if own and config.training.objective == "segmentation" and not config.heads:
         _check_outputs(catalog.run(config.run, "demo"), config.training.loss)
+    build_steps(config.training.augmentation, patch=config.training.patch)
     steps = f"{planned.budget.steps:,} steps" if planned.budget else "steps unknown before the data are there"
     return f"{count:,} parameters, {steps}"
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SCHEMES = {
     "ct_global": "CTNormalization",
     "zscore": "ZScoreNormalization",
-    "zscore_nonzero": "ZScoreNormalization",
     "zscore_planned": "ZScoreNormalization",
     "unit": "RescaleTo01Normalization",
     "symmetric": "NoNormalization",  # nnU-Net has none for it; the exported program windows the images itself

@@ -15,7 +15,7 @@ from typing import Any
 from benchmark.catalog.catalog import Catalog
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
-from benchmark.evidence.rebuilt import read_compare
+from benchmark.evidence.csv_files import read_compare
 from benchmark.evidence.verdict import INTERVAL_LEVEL
 from benchmark.files import csv_text, write_json, write_text
 from benchmark.layout import Layout

@@ -21,10 +21,11 @@ from torch import nn
 from benchmark import lineage
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prompts import Points, read_points
+from benchmark.data.source import source_kind
 from benchmark.data.split import read_split
 from benchmark.data.store import PreparedCase, PreparedStore
 from benchmark.errors import InputError
-from benchmark.files import atomic_path, read_json, value_digest, write_json
+from benchmark.files import atomic_path, value_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.images.nifti import read_nifti
 from benchmark.inference.components import Parts, parts_of
@@ -253,7 +254,7 @@ def main(arguments: argparse.Namespace) -> None:
         weights_of(arguments),
         arguments.out,
         device=device_of(arguments),
-        data=read_json(arguments.source)["kind"],
+        data=source_kind(arguments.source, config.dataset),
         anew=take_forced(arguments.out),
         prompts=next(iter(arguments.prompts), None),
     )

@@ -96,8 +96,8 @@ def slice_batches(count: int, size: int, kind: str) -> list[range]:
     start = count - size
     if kind == "plain" or count % size == 0:
         return batches
-    if start < 0:  # e_sam: a negative start counts from the end of the volume
-        start = max(count + start, 0) if kind == "e_sam" else 0
+    if start < 0:  # it counts from the end of the volume
+        start = max(count + start, 0)
     return [*batches[:-1], range(start, count)]
 
 

@@ -12,6 +12,7 @@ from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prompts import read_points
+from benchmark.data.split import load_split
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
 from benchmark.errors import InputError
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     config = run_config(arguments)
-    store, split = arguments.store.parent, read_json(arguments.split)
+    store, split = arguments.store.parent, load_split(arguments.split)
     if arguments.controls and arguments.prompts:
         score_point_control(config, store, split, prompts=arguments.prompts, out=arguments.out)
     elif arguments.controls:

@@ -240,13 +240,7 @@ def build_for_run(config: RunConfig, *, in_channels: int, out_channels: int) -> 
         )
     except InputError as error:
         paper, _, model, _ = config.run.split("/")
-        raise InputError(
-            error.problem,
-            where=error.where or f"paper_tables/{paper}/models.yaml: {model}",
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+        raise error.at(f"paper_tables/{paper}/models.yaml: {model}") from error
 
 
 def full_resolution(output: Tensor | list[Tensor] | tuple[Tensor, ...]) -> Tensor:

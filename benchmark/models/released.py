@@ -21,7 +21,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.checksums import compare
 from benchmark.errors import InputError, did_you_mean
 from benchmark.files import load_yaml
 from benchmark.models.checkpoint_files import read_checkpoint
@@ -43,7 +42,7 @@ class WeightSource:
         network: registered network that loads it.
         url: page or file to download from, by hand where it is a drive.
         licence: of the weights, as far as stated.
-        file: name under which `find_weights` looks for it.
+        file: name under which `fetch_weights` looks for it.
         content: what it was trained on.
         options: options of `build` for which its shapes fit.
         partial: key patterns that it does not cover, or that depend on the class count (`allow_partial`).
@@ -127,19 +126,6 @@ def weight_source(name: str) -> WeightSource:
     return sources[name]
 
 
-def find_weights(name: str, folder: str | Path) -> Path:
-    """The file of source `name` in `folder`, compared with its published size and checksum, or else with first sight.
-
-    Raises:
-        InputError: unknown name, absent file (the message says where to get it), not the published one, or changed.
-    """
-    source = weight_source(name)
-    path = Path(folder) / source.file
-    _check_present(path, [source])
-    compare(path, size=source.bytes, checksum=source.checksum)
-    return path
-
-
 def load_released(model: nn.Module, checkpoint: str | Path, *, allow_partial: Sequence[str] = ()) -> LoadReport:
     """Copy published weights into `model`, in place.
 
@@ -172,13 +158,7 @@ def _adapt(model: nn.Module, published: dict[str, Tensor], path: Path) -> dict[s
     try:
         return adapt(published)
     except InputError as error:
-        raise InputError(
-            error.problem,
-            where=error.where or path,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+        raise error.at(path) from error
 
 
 def _strip_wrappers(state: dict[str, Tensor], own: set[str]) -> dict[str, Tensor]:

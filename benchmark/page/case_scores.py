@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from benchmark.evidence.cells import CellSource, Evidence, case_scores, matrices_of
+from benchmark.evidence.measured import CellSource, Evidence, case_scores, matrices_of
 from benchmark.evidence.scores import RunScores
 from benchmark.scoring.conventions import DISTANCE_METRICS, get_convention
 

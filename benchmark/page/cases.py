@@ -11,8 +11,8 @@ from typing import Any
 from benchmark import lineage
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
-from benchmark.evidence.cells import CellSource
 from benchmark.evidence.figures.style import DEMO_NOTE
+from benchmark.evidence.measured import CellSource
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import RunScores
 from benchmark.files import read_json

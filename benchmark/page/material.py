@@ -15,7 +15,7 @@ from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.statements import Statement, load_statements
 from benchmark.catalog.targets import Target
 from benchmark.errors import InputError
-from benchmark.evidence.rebuilt import COMPARE_COLUMNS, read_compare
+from benchmark.evidence.csv_files import COMPARE_COLUMNS, read_compare
 from benchmark.evidence.table import read_contradictions
 from benchmark.layout import Layout
 from benchmark.settings import Scale

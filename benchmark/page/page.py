@@ -23,7 +23,7 @@ from benchmark.catalog.arguments import (
 )
 from benchmark.catalog.catalog import Catalog
 from benchmark.errors import InputError
-from benchmark.evidence.rebuilt import compare_csv, table_csv
+from benchmark.evidence.csv_files import compare_csv, table_csv
 from benchmark.evidence.scores import RunScores, read_scores
 from benchmark.evidence.table import current_scores, rebuild
 from benchmark.files import write_text

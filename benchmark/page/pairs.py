@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.catalog.catalog import Catalog
 from benchmark.catalog.targets import Target
-from benchmark.evidence.cells import CellSource, Evidence
 from benchmark.evidence.comparisons import scores_by_row
+from benchmark.evidence.measured import CellSource, Evidence
 from benchmark.evidence.scores import RunScores
 from benchmark.evidence.significance import Pair, align, compare_pairs
 from benchmark.page.numbers import number, rounded

@@ -68,13 +68,7 @@ def score_files(
         if sliced := [convention for convention in conventions if convention.slices]:
             scores += score_slices(*labelled, axis=files.slice_axis, labels=labels, conventions=sliced, metrics=metrics)
     except InputError as error:
-        raise InputError(
-            error.problem,
-            where=error.where or files.reference,
-            expected=error.expected,
-            found=error.found,
-            remedy=error.remedy,
-        ) from error
+        raise error.at(files.reference) from error
     semantic = any(score.metric.split("@")[0] not in INSTANCE_METRICS for score in scores)
     unlisted = _unlisted(*labelled, labels) if semantic else ()
     undecoded = prediction is not None and _has_undecoded(prediction, scores, conventions)
@@ -178,6 +172,7 @@ def score_folders(
             undecoded += result.undecoded
             writer.add([_row(run, result.files.case, score) for score in result.scores])
     _say_what_was_odd(unlisted, undecoded)
+    _say_what_is_missing([files.case for files in cases if files.prediction is None], len(cases), run)
 
 
 def _settings_digest(
@@ -203,6 +198,12 @@ def _say_what_was_odd(unlisted: Counter[int], undecoded: int) -> None:
             f"{undecoded} predictions have values beside interior and boundary, which no instance is made of; "
             "score instance maps with --instance-maps"
         )
+
+
+def _say_what_is_missing(missing: Sequence[str], count: int, run: str) -> None:
+    if missing:
+        listed = ", ".join(missing[:FAULTS_SHOWN]) + (", …" if len(missing) > FAULTS_SHOWN else "")
+        say(f"{run or 'predictions'}: none of {len(missing)} of {count} cases, which are scored as missing: {listed}")
 
 
 def _in_order(results: Iterable[CaseScores]) -> Iterator[CaseScores]:

@@ -59,6 +59,8 @@ def label_names(reference: Path, labels: Path | None, ignore: int | None) -> Lab
         "the names of the classes are not known",
         where=reference,
         expected="--labels, or nnU-Net's dataset.json in or beside the folder",
+        found="neither",
+        remedy="give --labels FILE, json or yaml with a name for each value: {1: liver, 2: spleen}",
     )
 
 

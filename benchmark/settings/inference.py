@@ -40,11 +40,11 @@ class Inference(Settings):
     weighting: Literal["gaussian", "constant"] = "gaussian"
     sigma_scale: float = Field(0.125, description="Gaussian sigma as a share of the window")
     window_batch: int = Field(1, gt=0, description="Windows, or whole slices, per forward pass")
-    slice_batches: Literal["plain", "filled", "e_sam"] = Field(
+    slice_batches: Literal["plain", "e_sam"] = Field(
         "plain",
-        description="How whole slices share forward passes. plain: in order, fewer in the last one; filled: the last "
-        "one holds the last window_batch slices again; e_sam: as filled, but as E-SAM's release counts, a volume of n "
-        "slices with window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
+        description="How whole slices share forward passes. plain: in order, fewer in the last one; e_sam: the last "
+        "one holds the last window_batch slices again, and as E-SAM's release counts, a volume of n slices with "
+        "window_batch/2 < n < window_batch keeps only its last (window_batch - n)",
     )
     slice_range: SliceRange = Field("stored", description=f"Intensities of each whole image. {SLICE_RANGE}")
     bits: Bits | None = Field(None, description=f"Intensities of each whole image. {BITS}")

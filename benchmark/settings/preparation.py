@@ -10,7 +10,11 @@ from benchmark.settings.base import Settings
 
 
 class Resampling(Settings):
-    """nnU-Net's resampling in place of the linear one, and whose version's rules decide the rest of its preparation."""
+    """nnU-Net's resampling in place of the linear one, and whose version's rules decide the rest of its preparation.
+
+    The papers have nnU-Net's own orders and anisotropy throughout; other ones are for protocols of one's own, which may
+    follow plans.json of another planner.
+    """
 
     rules: Literal["1.7", "2.1", "2.8"] = Field(
         "2.8",
@@ -47,7 +51,7 @@ class Preparation(Settings):
         None, description="nonzero: crop to the voxels that are not 0 in any channel, holes filled, before all else"
     )
     clip: tuple[float, float] | None = Field(None, description="Intensity window, in raw units (HU for CT)")
-    normalise: Literal["unit", "symmetric", "zscore", "zscore_nonzero", "zscore_planned", "ct_global", "none"] = Field(
+    normalise: Literal["unit", "symmetric", "zscore", "zscore_planned", "ct_global", "none"] = Field(
         "unit",
         description="unit: window to [0, 1]; symmetric: to [-1, 1]; zscore: per case and channel; zscore_planned: the "
         "same, over the voxels inside the non-zero mask where the crop takes more than a quarter of the median case of "

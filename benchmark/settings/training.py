@@ -50,7 +50,12 @@ class Loss(Settings):
 
 
 class PromptedLoss(Settings):
-    """The loss of networks that answer a prompt with one mask, and of those that give one mask per image."""
+    """The loss of networks that answer a prompt with one mask, and of those that give one mask per image.
+
+    Between them the settings give the released losses of SAM-Med2D, SAMUS, MSA, MedSAM, DeSAM and AutoSAM. The papers'
+    protocols train all of these alike; `min_max` (AutoSAM) and `positive_weight` (SAMUS, MSA) are for protocols of
+    one's own that train them as released.
+    """
 
     probability: Literal["sigmoid", "min_max"] = Field(
         "sigmoid", description="From logits to probabilities; min_max: each image's own range becomes [0, 1]"
@@ -65,8 +70,8 @@ class PromptedLoss(Settings):
     focal: float = Field(0.0, description="Weight of the focal term")
     focal_alpha: float = Field(0.25, description="Share of the foreground voxels in it")
     focal_gamma: float = Field(2.0, description="Exponent by which it passes over what is right already")
-    quality: Literal["none", "soft_iou", "given"] = Field(
-        "none", description="What the predicted quality of a mask should be: soft IoU of the batch, or given numbers"
+    quality: Literal["none", "soft_iou"] = Field(
+        "none", description="What the predicted quality of a mask should be: the soft IoU of the batch"
     )
     quality_error: Literal["l1", "mse"] = Field("mse", description="How its error is measured; added with weight 1")
 
@@ -93,7 +98,10 @@ class Prompted(Settings):
 
 
 class MaskedImages(Settings):
-    """Masked-image modelling: what is hidden, and how its reconstruction is measured."""
+    """Masked-image modelling: what is hidden, and how its reconstruction is measured.
+
+    `normalise_patches` is Swin-MAE's option, which its release leaves off, and which is for protocols of one's own.
+    """
 
     masking: Literal["cells", "blocks"] = Field(
         description="cells: a permutation of cells, the share rounded up is masked (SimMIM); blocks: the blocks with "
@@ -210,7 +218,10 @@ class Selection(Settings):
 
 
 class Training(Settings):
-    """How a run is trained."""
+    """How a run is trained.
+
+    `synchronise_batch_norm` and precision bf16-mixed are for protocols of one's own: no paper says that it has either.
+    """
 
     added: ClassVar[frozenset[str]] = frozenset({"objective", "masked_images", "prompted", "selection"})
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import PassingFault
+from benchmark.files import make_folder, unwritable_explained
 
 HEARTBEAT_SECONDS = 20.0
 STALE_SECONDS = 300.0
@@ -28,6 +29,7 @@ class RunLock:
     """Context manager that holds `<folder>/run.lock` while the run is trained.
 
     Raises:
+        InputError: on entering, if nothing can be written there.
         PassingFault: on entering, if another process that may be alive holds the lock; from `check`, if the lock was
             taken over (this process was thought dead).
     """
@@ -39,7 +41,7 @@ class RunLock:
         self._ended = threading.Event()
 
     def __enter__(self) -> RunLock:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         while not self._create():
             holder = read_holder(self.path)
             reason = why_stale(self.path, holder)
@@ -68,10 +70,11 @@ class RunLock:
             )
 
     def _create(self) -> bool:
-        try:
-            descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            return False
+        with unwritable_explained(self.path):
+            try:
+                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            except FileExistsError:
+                return False
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump({**this_process(), "run": self.run, "token": self.token}, stream)
             stream.flush()

@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmark.errors import InputError, PassingFault
+from benchmark.errors import PassingFault
 from benchmark.progress import say
 from benchmark.settings import RunConfig
 from benchmark.training.checkpoints import Checkpoints, disk_full_explained
@@ -23,18 +22,11 @@ from benchmark.training.feed import make_share, micro_batches
 from benchmark.training.journal import Journal
 from benchmark.training.objectives import InRounds, Objective, Segmentation
 from benchmark.training.optimisers import frozen_parameters, make_optimiser
-from benchmark.training.processes import (
-    Processes,
-    gather_objects,
-    peak_memory_mb,
-    rank_table,
-    set_up_network,
-    share_buffers,
-)
-from benchmark.training.randomness import continue_randomness, random_state, seed_everything
+from benchmark.training.processes import Processes, peak_memory_mb, rank_table, set_up_network, share_buffers
 from benchmark.training.schedules import learning_rate
 from benchmark.training.selection import Selector
 from benchmark.training.signals import StopRequest
+from benchmark.training.state import TrainingState
 
 DIVERGED_LOSS = 1e3  # Dice is at most 1, and a cross-entropy of 1000 nats per voxel no longer comes back
 
@@ -104,6 +96,7 @@ class TrainingLoop:
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
         self.optimiser = make_optimiser(network, self.training.optimiser)
         self.network = set_up_network(processes, network, self.training)
+        self.state = TrainingState(processes, self.network, self.optimiser, selector, checkpoints, config.seed)
         self.share = make_share(
             self.training, world=processes.world, rank=processes.rank, micro_batch=self.machine.micro_batch
         )
@@ -117,7 +110,7 @@ class TrainingLoop:
         Raises:
             TrainingDiverged, SampleError, InputError: with the last good checkpoint untouched.
         """
-        start = self._resume()
+        start = self.state.restore()
         self._announce(start)
         self.network.train()
         batches = self._batches(start)
@@ -286,60 +279,17 @@ class TrainingLoop:
     def _checkpoint_due(self, step: int) -> bool:
         return (step + 1) % self.training.checkpoint_interval == 0 or step + 1 == self.total_steps
 
-    def _resume(self) -> int:
-        """The first step to do, with all state as it was then.
-
-        Raises:
-            InputError: as `Checkpoints.load`, or the processes see different files.
-        """
-        state = self.checkpoints.load()
-        steps = gather_objects(state["step"] if state else 0)
-        if len(set(steps)) > 1:
-            raise InputError(
-                "the processes read different checkpoints", where=self.checkpoints.folder, found=f"steps {steps}"
-            )
-        seed_everything(self.config.seed, rank=self.processes.rank)
-        if state is None:
-            return 0
-        self.network.module.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"]:
-            self.processes.scaler.load_state_dict(state["scaler"])
-        if self.selector is not None:
-            self.selector.load_state(state["selection"])
-        continue_randomness(state, seed=self.config.seed, rank=self.processes.rank, world=self.processes.world)
-        return state["step"]
-
     def _save(self, step: int) -> None:
-        """All processes contribute their random state; the first one writes, and all learn whether it could."""
-        randomness, problem = gather_objects(random_state()), None
-        if self.processes.first:
-            try:
-                self._write(step, randomness)
-            except InputError as error:
-                problem = error
-        problem = self.processes.broadcast(problem)
-        if problem is not None:
-            raise problem
+        place = {"epoch": step // self.steps_per_epoch, "position": step * self.share.batch}
+        self.state.save(step, place, check=partial(self._check_before_saving, step))
 
-    def _write(self, step: int, randomness: list[dict[str, Any]]) -> None:
+    def _check_before_saving(self, step: int) -> None:
+        """The lock is still ours, the log is on the disk up to here, and the weights are numbers."""
         self.check_lock()
         with self._disk_full_explained():
             self.journal.flush()
         if not all(bool(value.isfinite().all()) for value in self.network.parameters()):
             raise self._diverged(step - 1, "weights that are not finite")
-        state = {
-            "network": self.network.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "scaler": self.processes.scaler.state_dict(),
-            "random": randomness,
-            "threads": torch.get_num_threads(),  # the order of sums on a CPU depends on it
-            "step": step,
-            "epoch": step // self.steps_per_epoch,
-            "position": step * self.share.batch,
-            **({"selection": self.selector.state()} if self.selector is not None else {}),
-        }
-        self.checkpoints.save(state, step=step)
 
     def _disk_full_explained(self) -> AbstractContextManager[None]:
         return disk_full_explained(self.journal.folder, remedy="free space and run again to continue")

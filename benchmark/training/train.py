@@ -19,9 +19,10 @@ from torch import nn
 
 from benchmark import lineage
 from benchmark.catalog.arguments import add_run_arguments, run_config
+from benchmark.data.split import load_split
 from benchmark.data.store import PreparedStore
 from benchmark.errors import EXIT_CONTINUE, InputError
-from benchmark.files import file_digest, read_json, write_json
+from benchmark.files import file_digest, write_json
 from benchmark.forced import take_forced
 from benchmark.lineage import Made
 from benchmark.models.registry import build_for_run
@@ -113,12 +114,12 @@ def read_inputs(arguments: argparse.Namespace, config: RunConfig) -> Inputs:
             )
     names = tuple(store.id for store in config.stores)
     stores = tuple(PreparedStore(path.parent) for path in arguments.stores)
-    splits = tuple(read_json(path) for path in arguments.splits)
+    splits = tuple(load_split(path) for path in arguments.splits)
     beginnings = tuple(weights_at_hand(path, None) for path in arguments.beginnings)
     parts = [*(edge.part for edge in config.begins_from), *lineage.released_parts(config)]
     made = lineage.trained(
         config,
-        data={name: _data(*found) for name, *found in zip(names, stores, splits, strict=True)},
+        data={name: _data(store, split) for name, store, split in zip(names, stores, splits, strict=True)},
         begins_from={part: weights.digest for part, weights in zip(parts, beginnings, strict=True)},
     )
     return Inputs(names, stores, splits, beginnings, made)

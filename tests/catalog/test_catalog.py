@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -267,6 +268,19 @@ def test_generated_files_are_up_to_date() -> None:
 def test_wrong_configuration_names_the_key() -> None:
     with pytest.raises(InputError, match="did you mean 'scale'"):
         workflow_config({"scal": "demo"})
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"roots": "/data"}, "{totalseg: /data/ts}"),
+        ({"rows": {"table1_totalseg": "UNETR"}}, "{table1_totalseg: [UNETR, nnU-Net]}"),
+        ({"gpus_per_node": "zero"}, "spreads over several nodes"),
+    ],
+)
+def test_a_wrong_value_is_told_what_belongs_there(config: dict, told: str) -> None:
+    with pytest.raises(InputError, match=rf"{next(iter(config))}.*\(found: [\s\S]*{re.escape(told)}"):
+        workflow_config(config)
 
 
 @pytest.mark.parametrize("kind", KINDS)

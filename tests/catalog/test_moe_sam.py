@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.catalog import load_catalog
-from benchmark.evidence.cells import Evidence
 from benchmark.evidence.markdown import table_markdown
+from benchmark.evidence.measured import Evidence
 from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resolve import cell_sources
 from benchmark.models.registry import available_models, model_entry

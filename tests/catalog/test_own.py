@@ -58,6 +58,14 @@ def test_a_row_of_ones_own_is_trained_by_the_tables_protocol(folder):
     )  # `extends: swin_smt/totalseg`
 
 
+def test_a_row_of_ones_own_without_its_model_names_ones_own_folder(folder):
+    models = folder / "models.yaml"
+    models.write_text(models.read_text().replace("my_net:", "my_nett:"))
+    with pytest.raises(InputError, match="unknown model of mine 'my_net'; did you mean 'my_nett'") as raised:
+        load_catalog()
+    assert f"where: {folder}\n" in str(raised.value)
+
+
 def test_values_of_ones_own_need_no_tag_unless_the_folder_says_so(folder):
     protocol = load_catalog().papers["mine"].protocols["dataset042_blobs"]
     assert protocol.origins["training.batch"].kind == "ours"
@@ -148,6 +156,25 @@ def test_what_cannot_be_made_says_why(words, message, folder, monkeypatch, capsy
     assert new(*words) == EXIT_INPUT
     assert message in capsys.readouterr().err
     assert before == {path: path.read_bytes() for path in folder.rglob("*.*")}
+
+
+def test_images_without_labels_are_told_by_name(tmp_path, capsys):
+    raw = write_raw(tmp_path / "raw")
+    (gone, *_) = sorted((raw / "labelsTr").iterdir())
+    gone.unlink()
+    assert new("dataset", raw, "--in", tmp_path / "mine") == 0
+    name = gone.name.removesuffix(".nii.gz")
+    assert f"1 cases of imagesTr have no file in labelsTr, at which `verify` stops: {name}\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("made", "found"), [(None, "no such folder"), ((), "an empty folder"), (("a", "b"), "a, b")])
+def test_a_folder_that_is_no_raw_data_set_says_what_it_holds(made, found, tmp_path, capsys):
+    if made is not None:
+        for name in ("", *made):
+            (tmp_path / "raw" / name).mkdir()
+    assert new("dataset", tmp_path / "raw", "--in", tmp_path / "mine") == EXIT_INPUT
+    told = capsys.readouterr().err
+    assert f"found: {found}\n" in told and "give the folder that holds dataset.json" in told
 
 
 @pytest.mark.parametrize(

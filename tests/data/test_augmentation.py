@@ -140,18 +140,6 @@ def describe(transform) -> tuple:
 CUBIC = {"image_order": 3, "low_resolution_order": 3}
 
 
-def test_nnunet_step_without_rotation_scales_alone() -> None:
-    """DoDNet's augmentation: no rotation; the fifth that is scaled has the range that is asked for."""
-    from benchmark.data import nnunet_augmentation
-
-    spatial = nnunet_augmentation._transforms((24, 24), (), rotation_probability=0.0, scaling=(0.85, 1.25)).transforms[
-        0
-    ]
-    assert (spatial.p_rotation, spatial.p_scaling, spatial.scaling) == (0.0, 0.2, (0.85, 1.25))
-    with pytest.raises(InputError, match="nnunet"):
-        build_steps([Step(name="nnunet", parameters={"rotation_probability": 2})], patch=(24, 24))
-
-
 @pytest.mark.parametrize("parameters", [{}, CUBIC])
 @pytest.mark.parametrize("patch", [(16, 16, 16), (8, 32, 32), (24, 24)])
 def test_nnunet_step_keeps_the_global_generators(patch, parameters):

@@ -50,6 +50,13 @@ def test_the_published_file_arrives(server, tmp_path, script, requests):
     assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(InputError, match="cannot write raw") as raised, alone_in(tmp_path / "taken/raw"):
+        pass
+    assert str(tmp_path / "taken") in str(raised.value)
+
+
 def test_a_cut_line_is_resumed_where_it_broke(server, tmp_path):
     server.script = ["cut"]
     fetched(server, tmp_path)

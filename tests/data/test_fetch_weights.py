@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from benchmark import cli
 from benchmark.data import fetch_weights as module
 from benchmark.data.fetch_weights import direct_address, fetch_weights
 from benchmark.errors import InputError
-from benchmark.models.released import WeightSource, find_weights, weight_sources
+from benchmark.models.released import WeightSource, weight_sources
 
 
 def saved(**extra) -> bytes:
@@ -57,8 +58,8 @@ def test_a_file_with_an_address_is_downloaded_checked_and_described(server, regi
         "url": f"{server.url}/mine.pth",
     }
     requests = len(server.ranges)
-    fetch_weights("mine", folder)
-    assert len(server.ranges) == requests and find_weights("mine", folder).read_bytes() == WEIGHTS
+    found = fetch_weights("mine", folder)
+    assert len(server.ranges) == requests and Path(found["path"]).read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("by_hand", [False, True])
@@ -72,10 +73,9 @@ def test_without_a_published_checksum_the_first_sight_counts(server, register, t
     seen = json.loads((tmp_path / "mine.pth.seen.json").read_text())
     assert seen["sha256"] == SHA256 and seen["readable"] and seen["tensors"] == 1
     (tmp_path / "mine.pth").write_bytes(saved(epoch=2))
-    for look in (fetch_weights, find_weights):
-        with pytest.raises(InputError, match="changed since it was first used") as error:
-            look("mine", tmp_path)
-        assert "mine.pth.seen.json" in str(error.value)
+    with pytest.raises(InputError, match="changed since it was first used") as error:
+        fetch_weights("mine", tmp_path)
+    assert "mine.pth.seen.json" in str(error.value)
     (tmp_path / "mine.pth.seen.json").unlink()  # as the message says
     assert fetch_weights("mine", tmp_path)["sha256"] != SHA256
 
@@ -84,9 +84,8 @@ def test_without_a_published_checksum_the_first_sight_counts(server, register, t
 def test_another_file_than_the_published_one_is_refused(register, tmp_path, facts):
     register("https://drive.google.com/drive/folders/1", **facts)
     (tmp_path / "mine.pth").write_bytes(WEIGHTS)
-    for look in (fetch_weights, find_weights):
-        with pytest.raises(InputError, match="not the published one"):
-            look("mine", tmp_path)
+    with pytest.raises(InputError, match="not the published one"):
+        fetch_weights("mine", tmp_path)
     assert not (tmp_path / "mine.pth.seen.json").exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from benchmark.data import fetch
 from benchmark.data.geometry import restore_labels
 from benchmark.data.prepare import prepare
 from benchmark.data.sampling import PatchDataset
-from benchmark.data.source import read_source
+from benchmark.data.source import load_source
 from benchmark.data.split import make_split
 from benchmark.data.store import PreparedStore
 from benchmark.data.verify import verify
@@ -25,7 +27,7 @@ TOTALSEG = get_dataset("totalseg")
 def root(real_data, tmp_path_factory):
     out = tmp_path_factory.mktemp("source") / "source.json"
     fetch.use_local(TOTALSEG, real_data("TotalSegmentator_v2_sample"), out)
-    return read_source(out, "totalseg")
+    return Path(load_source(out, "totalseg")["root"])
 
 
 def test_the_sample_is_whole(root):

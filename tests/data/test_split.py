@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.data import split as module
-from benchmark.data.source import write_source
-from benchmark.data.split import check_split, make_split, read_split, split_digest
+from benchmark.data.source import source_kind, write_source
+from benchmark.data.split import check_split, load_split, make_split, read_split, split_digest
 from benchmark.datasets import Case, get_dataset
 from benchmark.errors import InputError
 from benchmark.files import write_json
@@ -111,7 +111,16 @@ def test_a_missing_or_damaged_file_is_refused(tmp_path, content):
     path = tmp_path / "split.json"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(InputError, match=r"split\.json"):
+    for read in (read_split, load_split):
+        with pytest.raises(InputError, match=r"split\.json"):
+            read(path)
+
+
+def test_what_was_checked_before_needs_no_patients(tmp_path):
+    path = tmp_path / "split.json"
+    write_json(path, {"train": ["a"], "val": [], "test": ["b"]})
+    assert load_split(path)["test"] == ["b"]
+    with pytest.raises(InputError, match="lacks keys"):
         read_split(path)
 
 
@@ -139,6 +148,8 @@ def test_the_raw_folder_must_be_there(raw_root, tmp_path):
     raw_root.rename(tmp_path / "moved")
     with pytest.raises(InputError, match="no longer there"):
         module.main(arguments)
+    assert source_kind(source, "totalseg") == "local"  # which predictions of a prepared store still say
     write_source(source, dataset=replace(TOTALSEG, name="acdc"), root=tmp_path / "moved", kind="local")
-    with pytest.raises(InputError, match="another data set"):
-        module.main(arguments)
+    for read in (module.main, lambda _: source_kind(source, "totalseg")):
+        with pytest.raises(InputError, match="another data set"):
+            read(arguments)

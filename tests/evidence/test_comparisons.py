@@ -14,10 +14,11 @@ from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.evidence.cells import Evidence
 from benchmark.evidence.comparisons import compared, unit_scores
+from benchmark.evidence.csv_files import compare_csv
 from benchmark.evidence.markdown import table_markdown
-from benchmark.evidence.rebuilt import build_table, compare_csv
+from benchmark.evidence.measured import Evidence
+from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import ScoreMatrix, read_scores
 from benchmark.evidence.significance import star_verdict

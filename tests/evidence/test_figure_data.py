@@ -13,8 +13,9 @@ from benchmark.catalog.catalog import load_catalog
 from benchmark.catalog.targets import Claim, Column, Figure, Row, Target
 from benchmark.cli import main
 from benchmark.errors import InputError
+from benchmark.evidence.curve_data import curves_of
 from benchmark.evidence.figure import STYLES, draw
-from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of, curves_of
+from benchmark.evidence.figure_data import NotDrawable, Request, bars_of, bubbles_of
 from benchmark.evidence.panel_data import View, panels_of
 from benchmark.files import write_json, write_text
 from benchmark.layout import Layout

@@ -9,9 +9,10 @@ import pytest
 from helpers.simulated_scores import write_scores
 
 from benchmark.catalog.targets import Column, Row, Target
-from benchmark.evidence.cells import CellSource, Evidence
+from benchmark.evidence.csv_files import table_csv
 from benchmark.evidence.markdown import table_markdown
-from benchmark.evidence.rebuilt import build_table, table_csv
+from benchmark.evidence.measured import CellSource, Evidence
+from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.scores import read_scores
 
 FOLDS = {fold: (f"mine/set-fold{fold}/net/seed0", f"mine/set-fold{fold}/net/seed1") for fold in range(3)}

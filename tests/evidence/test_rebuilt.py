@@ -1,3 +1,5 @@
+"""A rebuilt table: its cells, intervals, bands, controls, failures and significance, from simulated scores."""
+
 from __future__ import annotations
 
 import csv
@@ -13,13 +15,15 @@ from pydantic import ValidationError
 from scipy import stats
 
 from benchmark.catalog.catalog import load_catalog
+from benchmark.catalog.published import UNITS
 from benchmark.catalog.targets import Claim, Column
 from benchmark.errors import InputError
-from benchmark.evidence.cells import UNITS, CellSource, Evidence, build_cell, format_number
+from benchmark.evidence.cells import build_cell, format_number
+from benchmark.evidence.csv_files import compare_csv, table_csv
 from benchmark.evidence.markdown import DEMO_BANNER, aligned, table_markdown
-from benchmark.evidence.rebuilt import COMPARE_COLUMNS, build_table, compare_csv, table_csv
+from benchmark.evidence.measured import CellSource, Evidence
+from benchmark.evidence.rebuilt import build_table
 from benchmark.evidence.resampling import bootstrap_average
-from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.scores import read_scores
 
 TARGET = load_catalog().target("table1_totalseg")
@@ -60,21 +64,6 @@ def test_a_table_without_any_file_is_built_and_says_why():
     assert "docs/verdicts.md" in table_markdown(table)
 
 
-def test_compare_has_one_line_per_claim_with_provenance(scores):
-    lines = lines_of(compare_csv(build_table(TARGET, sources_of(TARGET), Evidence(scores=scores))))
-    assert [(line["row"], line["column"]) for line in lines] == [(c.row, c.column) for c in TARGET.published]
-    assert tuple(lines[0]) == COMPARE_COLUMNS
-    overall = next(line for line in lines if (line["row"], line["column"]) == ("UNETR", "Overall"))
-    expected = 100 * simulated(89, 0.70, 1).mean(axis=0).mean()
-    assert float(overall["rebuilt"]) == pytest.approx(expected, abs=1e-4)
-    assert float(overall["delta"]) == pytest.approx(expected - 70.88, abs=1e-4)
-    assert float(overall["spread"]) == pytest.approx(100 * simulated(89, 0.70, 1).mean(axis=1).std(ddof=1), abs=1e-4)
-    assert overall["published"] == "70.88" and overall["n"] == "89" and overall["seeds"] == "1"
-    assert overall["runs"] == UNETR and overall["convention"] == "swin_smt"
-    assert overall["config_digest"] == "0123456789abcdef" and overall["code_version"] == "0.1.0"
-    assert "TotalSegmentator" in overall["band_source"] and overall["band"] == "1.0000"
-
-
 def test_a_table_by_the_canonical_convention_has_no_second_one(tmp_path):
     path = write_scores(tmp_path / "own.parquet", UNETR, simulated(89, 0.70, 1), convention="canonical")
     own = replace(sources_of(TARGET)["UNETR", "Overall"], convention="canonical", order="cases_then_classes")
@@ -82,35 +71,6 @@ def test_a_table_by_the_canonical_convention_has_no_second_one(tmp_path):
     table = build_table(TARGET, sources, Evidence(scores=read_scores([path])))
     assert table.cells["UNETR", "Overall"].measured.rebuilt.value == pytest.approx(100 * simulated(89, 0.70, 1).mean())
     assert ("UNETR", "Overall") not in table.canonical
-
-
-def test_rows_of_ones_own_are_compared_with_nothing_and_kept(scores):
-    """A table whose authors have published nothing yet, and one of theirs beside published rows."""
-    sources = sources_of(TARGET)
-    for published in ((), tuple(claim for claim in TARGET.published if claim.row != "UNETR")):
-        target = TARGET.model_copy(update={"published": published})
-        lines = lines_of(compare_csv(build_table(target, sources, Evidence(scores=scores))))
-        found = {(line["row"], line["column"]): line for line in lines}
-        assert len(lines) == len(found) == len(TARGET.published)
-        overall = found["UNETR", "Overall"]
-        expected = 100 * simulated(89, 0.70, 1).mean(axis=0).mean()
-        assert float(overall["rebuilt"]) == pytest.approx(expected, abs=1e-4)
-        assert (overall["published"], overall["n"], overall["runs"], overall["convention"]) == (
-            "",
-            "89",
-            UNETR,
-            "swin_smt",
-        )
-        assert overall["verdict"] == "nothing published" and overall["delta"] == ""
-        assert found["UNETR", "Time (s)"]["verdict"] == "not attempted (no GPU)"
-
-
-def test_the_ledgers_reading_stands_beside_the_cells_it_explains():
-    table = build_table(TARGET, cell_sources(load_catalog(), TARGET, "paper"), Evidence())
-    readings = {(line["row"], line["column"]): line["reading"] for line in lines_of(compare_csv(table))}
-    assert readings["DiNTS", "Params (M)"] == "147.00 M parameters of DiNTS: no other architecture is published"
-    assert not readings["DiNTS", "Overall"] and not readings["SwinUNETR-S", "Params (M)"]
-    assert "- DiNTS, Params (M): 147.00 M parameters of DiNTS: no other" in table_markdown(table)
 
 
 def test_groups_average_their_own_structures(scores):

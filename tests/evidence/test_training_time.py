@@ -9,7 +9,8 @@ import pytest
 from benchmark.catalog import load_catalog
 from benchmark.catalog.published import parse_published
 from benchmark.catalog.targets import Column
-from benchmark.evidence.cells import CellSource, Evidence, build_cell, measure
+from benchmark.evidence.cells import build_cell
+from benchmark.evidence.measured import CellSource, Evidence, measure
 from benchmark.evidence.resolve import cell_sources
 from benchmark.evidence.training_time import training_times
 from benchmark.evidence.verdict import judge_words

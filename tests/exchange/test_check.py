@@ -167,6 +167,18 @@ def test_a_network_that_declares_its_multiple_passes_and_holds_patches_to_it(fol
     assert "gives 1 outputs, the loss of its protocol has weights for" in line
 
 
+def test_an_augmentation_that_there_is_not_is_found_before_anything_runs(folder, check):
+    protocols = folder / "protocols.yaml"
+    written = protocols.read_text()
+    for step, words in (
+        ("{name: flipp}", "unknown augmentation 'flipp'"),
+        ("{name: flip, parameters: {p: 1}}", "'flip'"),
+    ):
+        protocols.write_text(f"{written}  training: {{augmentation: [{step}]}}\n")
+        _, (line,) = check()
+        assert " run " in line and words in line
+
+
 def test_a_yaml_that_is_wrong_and_networks_that_do_not_exist(folder, check, capsys, monkeypatch):
     protocols = folder / "protocols.yaml"
     protocols.write_text(protocols.read_text() + "  training: {bacth: 2}\n")

@@ -23,7 +23,7 @@ from benchmark.data.source import load_source
 from benchmark.data.store import PreparedStore
 from benchmark.datasets import get_dataset
 from benchmark.errors import EXIT_INPUT, InputError
-from benchmark.evidence.rebuilt import COMPARE_COLUMNS
+from benchmark.evidence.csv_files import COMPARE_COLUMNS
 from benchmark.exchange.carry import renamed
 from benchmark.exchange.portable import cases_in
 from benchmark.files import file_digest, read_json, write_json

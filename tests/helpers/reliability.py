@@ -1,7 +1,7 @@
 """Writes the table of docs/reliability.md from what the tests measured.
 
 RETABLE_MEASUREMENTS=docs/reliability.json python -m pytest tests/slurm
-python tests/slurm/reliability.py
+python tests/helpers/reliability.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark.files import read_json, write_text
 
 DOCS = Path(__file__).parents[2] / "docs"
-BEGIN, END = "<!-- table: written by tests/slurm/reliability.py -->", "<!-- end of table -->"
+BEGIN, END = "<!-- table: written by tests/helpers/reliability.py -->", "<!-- end of table -->"
 FAULTS = {
     "requeued": (
         "`scontrol requeue` in the middle of a training",

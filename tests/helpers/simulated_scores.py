@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmark.catalog.catalog import load_catalog
-from benchmark.evidence.cells import CellSource
+from benchmark.evidence.measured import CellSource
 
 GROUPS = {
     "organs": ("spleen", "liver"),

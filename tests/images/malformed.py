@@ -20,7 +20,7 @@ import SimpleITK
 import tifffile
 from PIL import Image
 
-from benchmark.data.source import read_source
+from benchmark.data.source import load_source
 from benchmark.data.split import read_split, split_digest
 from benchmark.datasets.base import Dataset
 from benchmark.datasets.totalseg import read_meta
@@ -83,7 +83,7 @@ def formats() -> dict[str, Format]:
         "meta.csv": Format("meta.csv", b"\xef\xbb\xbfimage_id;age;split\ns0000;50;train\ns0001;;test\n", (_meta,)),
         "facts.yaml": Format("facts.yaml", _facts(), (_facts_of,)),
         "split.json": Format("split.json", _split(), (read_split,)),
-        "source.json": Format("source.json", _source(), (lambda path: read_source(path, "totalseg"),)),
+        "source.json": Format("source.json", _source(), (lambda path: load_source(path, "totalseg"),)),
         "conventions.yaml": Format("conventions.yaml", _conventions(), (load_conventions.__wrapped__,)),
     }
 

@@ -9,7 +9,8 @@ import pytest
 
 from benchmark.catalog.catalog import load_catalog
 from benchmark.datasets import available_datasets, base, get_dataset
-from benchmark.evidence.cells import Evidence, build_cell
+from benchmark.evidence.cells import build_cell
+from benchmark.evidence.measured import Evidence
 from benchmark.evidence.resolve import NO_PHANTOM, cell_sources
 from benchmark.jobs.products import Products
 from benchmark.jobs.wiring import Wiring

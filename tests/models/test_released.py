@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmark.errors import InputError
 from benchmark.models import available_models, build, model_entry
-from benchmark.models.released import WeightSource, find_weights, load_released, weight_sources
+from benchmark.models.released import WeightSource, load_released, weight_sources
 
 
 class Tiny(nn.Module):
@@ -159,23 +159,14 @@ def test_files_that_are_no_checkpoints(content, tmp_path):
 
 
 def test_a_missing_file_says_where_it_comes_from(tmp_path):
-    with pytest.raises(InputError, match=r"drive\.google\.com/file/d/1KA1eXWWf"):
-        find_weights("stunet_l_totalseg", tmp_path)
     model = build("stunet", in_channels=1, out_channels=2, spatial_shape=(32,) * 3, widths=(2,) * 6)
     with pytest.raises(InputError, match="stunet_b_totalseg"):
         load_released(model, tmp_path / "absent.model")
 
 
-def test_sources_are_complete_and_checksums_are_compared(tmp_path, monkeypatch):
+def test_sources_are_complete():
     for source in weight_sources().values():
         assert source.url.startswith("https://") and source.licence and source.content, source.name
-    from dataclasses import replace
-
-    source = replace(weight_sources()["sam_vit_b"], sha256="0" * 64)
-    monkeypatch.setitem(weight_sources(), "sam_vit_b", source)
-    (tmp_path / source.file).write_bytes(b"something else")
-    with pytest.raises(InputError, match="not the published one"):
-        find_weights("sam_vit_b", tmp_path)
 
 
 RELEASES = {  # network: reference file, configuration label, options of `build`

@@ -17,7 +17,7 @@ from benchmark.audit.statement_checks import statement_findings
 from benchmark.catalog.catalog import DEFAULT_FOLDER, load_catalog
 from benchmark.cli import main
 from benchmark.errors import InputError
-from benchmark.evidence.rebuilt import COMPARE_COLUMNS
+from benchmark.evidence.csv_files import COMPARE_COLUMNS
 from benchmark.evidence.verdict import Outcome, Verdict
 from benchmark.layout import Layout
 from benchmark.page import component

@@ -160,7 +160,8 @@ def test_scores_of_two_folders(folder, capsys):
     assert frame.loc[(frame["status"] != "ok") & (frame["metric"] == "dsc"), "value"].tolist() == [0.0] * 4
     metadata = pq.read_schema(out).metadata
     assert metadata[b"scoring_digest"] and metadata[b"code_version"].decode() == code_version()
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert "none of 1 of 5 cases, which are scored as missing: case2\n" in told
     assert "20.00%" in printed  # one of five predictions is missing
     assert "14.29%" in printed  # one of seven structures is missed
     assert "100.00%" in printed  # the only absent spleen is predicted

@@ -134,6 +134,13 @@ def test_being_taken_over_is_noticed_before_writing(tmp_path):
     assert (tmp_path / "run.lock").exists()  # not ours any more
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(InputError, match="cannot write") as raised, RunLock(tmp_path / "run", "a/b/c/seed0"):
+        pass
+    assert str(tmp_path) in str(raised.value)
+
+
 def test_the_heartbeat_beats(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "HEARTBEAT_SECONDS", 0.01)
     with RunLock(tmp_path, "a/b/c/seed0") as lock:

@@ -108,6 +108,16 @@ def test_a_signal_gives_exit_code_75_and_the_same_command_continues(arguments, t
     assert all(torch.equal(stopped[name], undisturbed[name]) for name in undisturbed)
 
 
+@pytest.mark.parametrize(("content", "problem"), [(None, "there is no split.json"), ('{"train": 3', "damaged")])
+def test_a_split_that_cannot_be_read_is_named(arguments, content, problem):
+    arguments.splits[0].unlink()
+    if content:
+        arguments.splits[0].write_text(content)
+    with pytest.raises(InputError, match=problem) as raised:
+        train.main(arguments)
+    assert str(arguments.splits[0]) in str(raised.value) and "retable split" in str(raised.value)
+
+
 def _replace(arguments, case: str) -> None:
     """Another image for a case of the store, as a corrected scan gives."""
     labels = np.zeros(SHAPE, np.uint8)

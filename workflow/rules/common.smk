@@ -1,11 +1,13 @@
 # Wiring only: the typed configuration and the catalog. What a rule asks of them is in benchmark/jobs: runs and datasets in
 # wiring.py, trainings, products, what has changed since a result was made, and how long a job may run beside it.
 import sys
+from pathlib import Path
 
 from snakemake.dag import DAG
 
 from benchmark import fork_server
 from benchmark.errors import InputError
+from benchmark.files import check_writable
 from benchmark.forced import mark_forced
 from benchmark.jobs.changes import Changes, pass_over, take_as_whole
 from benchmark.jobs.cluster import ask_once, name_states_alone, tell_also
@@ -65,6 +67,10 @@ fork_servers = []  # held: one lives as long as its entry here
 
 
 onstart:
+    try:
+        check_writable(Path(RESULTS))
+    except InputError as error:
+        sys.exit(f"error: {error}")
     mark_forced(workflow.dag.needrun_jobs(), changes.is_forced)
     if (
         DEMO

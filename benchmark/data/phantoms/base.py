@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from benchmark.errors import InputError
-from benchmark.files import read_json, sync_directory, write_json
+from benchmark.files import make_folder, read_json, sync_directory, write_json
 from benchmark.progress import track
 from benchmark.workers import map_processes
 
@@ -121,7 +121,7 @@ def write(
     temporary = root.with_name(f".writing-{root.name}")
     for folder in (root, temporary):
         shutil.rmtree(folder, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make_folder(temporary)
     plan = phantom.plan(subjects, seed)
     work = map_processes(partial(phantom.write_subject, temporary, spacing), plan, processes=processes)
     for _ in track(work, total=len(plan), description=f"generating the phantom of {phantom.name}"):

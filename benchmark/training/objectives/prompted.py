@@ -19,7 +19,6 @@ def prompted_loss(
     loss: PromptedLoss,
     *,
     quality: Tensor | None = None,
-    quality_targets: Tensor | None = None,
 ) -> Tensor:
     """Weighted sum of soft Dice, binary cross-entropy, focal loss and the error of the predicted quality.
 
@@ -28,7 +27,6 @@ def prompted_loss(
         targets: the same shape, 0 and 1.
         loss: weights and conventions.
         quality: [B, C], the network's estimate of each mask's quality; needed unless `loss.quality` is none.
-        quality_targets: [B, C], what it should be, where `loss.quality` is given.
 
     Returns:
         Scalar, computed in float32.
@@ -48,7 +46,7 @@ def prompted_loss(
     if loss.focal:
         total = total + loss.focal * focal_loss(probabilities, targets, loss)
     if loss.quality != "none":
-        total = total + _quality_error(probabilities, targets, loss, quality, quality_targets)
+        total = total + _quality_error(probabilities, targets, loss, quality)
     return total
 
 
@@ -84,18 +82,15 @@ def _cross_entropy(logits: Tensor, probabilities: Tensor, targets: Tensor, loss:
     return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
 
 
-def _quality_error(
-    probabilities: Tensor, targets: Tensor, loss: PromptedLoss, quality: Tensor | None, wanted: Tensor | None
-) -> Tensor:
-    if loss.quality == "soft_iou":
-        intersection = (probabilities * targets).sum()
-        union = probabilities.sum() + targets.sum() - intersection
-        wanted = (intersection + IOU_EPSILON) / (union + IOU_EPSILON)
-    if quality is None or wanted is None:
+def _quality_error(probabilities: Tensor, targets: Tensor, loss: PromptedLoss, quality: Tensor | None) -> Tensor:
+    if quality is None:
         raise InputError(
-            "the loss needs the predicted quality of the masks" + (" and its targets" if quality is not None else ""),
+            "the loss needs the predicted quality of the masks",
             expected=f"quality for loss.quality {loss.quality}",
             remedy="use a network with a quality head, or set loss.quality: none",
         )
+    intersection = (probabilities * targets).sum()
+    union = probabilities.sum() + targets.sum() - intersection
+    wanted = (intersection + IOU_EPSILON) / (union + IOU_EPSILON)
     error = functional.l1_loss if loss.quality_error == "l1" else functional.mse_loss
     return error(quality.float(), wanted.expand_as(quality))

@@ -11,7 +11,6 @@ from benchmark.training.objectives.prompted import focal_loss, min_max, prompted
 
 MEDSAM = PromptedLoss(squared_denominator=True)
 DICE_ALONE = PromptedLoss(squared_denominator=True, cross_entropy=0)  # MONAI 1.1.0: soft-max over one channel is 1
-DESAM_GRID = {"quality": "given", "quality_error": "l1"}
 SAMUS = PromptedLoss(dice=0.8, cross_entropy=0.2, positive_weight=2, dice_over="batch", squared_denominator=True)
 MSA = PromptedLoss(dice=0, positive_weight=2)
 SAM_MED2D = PromptedLoss(
@@ -31,10 +30,6 @@ CASES = {  # fixture, settings, logits, target, where the expected numbers are
     "msa 3-D, pinned": ("loss_msa", DICE_ALONE, "logits", "target", ("pinned_monai_1.1.0", "three_d")),
     "desam": ("loss_desam", MEDSAM, "logits", "target", ("whole_box_mode",)),
     "desam, pinned": ("loss_desam", DICE_ALONE, "logits", "target", ("pinned_monai_1.1.0", "whole_box_mode")),
-    "desam grid": ("loss_desam", MEDSAM.model_copy(update=DESAM_GRID), "logits", "target", ("grid_mode",)),
-    "desam grid, pinned": (
-        "loss_desam", DICE_ALONE.model_copy(update=DESAM_GRID), "logits", "target", ("pinned_monai_1.1.0", "grid_mode"),
-    ),
     "sam_med2d": ("loss_sam_med2d", SAM_MED2D, "logits", "target", ("results",)),
     "autosam": ("loss_autosam", AUTOSAM, "logits", "target_16", ("results",)),
 }  # fmt: skip
@@ -51,8 +46,7 @@ def test_value_and_gradient_of_the_release(parity_around, case):
     if values.dim() == 5:
         values, masks = values.flatten(0, 1), masks.flatten(0, 1)
     values = values.clone().requires_grad_()
-    qualities = {"quality": facts.get("predicted_iou"), "quality_targets": facts.get("iou_target")}
-    value = prompted_loss(values, masks, loss, **qualities)
+    value = prompted_loss(values, masks, loss, quality=facts.get("predicted_iou"))
     value.backward()
     assert value.item() == pytest.approx(expected["value"], rel=2e-7)
     tolerance = 1e-3 if case == "autosam" else 1e-6  # there the range's own gradient is ill-conditioned in float32
@@ -86,11 +80,18 @@ def test_by_hand():
     assert prompted_loss(logits, masks, together).item() == pytest.approx(1 - 1 / (2 + 1 + 1))
 
 
+@pytest.mark.parametrize(("error", "value"), [("l1", (0.2 + 0.3) / 2), ("mse", (0.2**2 + 0.3**2) / 2)])
+def test_the_error_of_the_predicted_quality_by_hand(error, value):
+    """One half of each of four pixels is predicted, and one of them is foreground: a soft IoU of 0.5 / 2.5 = 0.2."""
+    loss = PromptedLoss(dice=0, cross_entropy=0, quality="soft_iou", quality_error=error)
+    masks = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]])
+    found = prompted_loss(torch.zeros(2, 1, 2), masks, loss, quality=torch.tensor([[0.4], [0.5]]))
+    assert found.item() == pytest.approx(value, rel=1e-6)
+
+
 def test_what_does_not_fit_is_refused():
     logits = torch.zeros(2, 1, 4, 4)
     with pytest.raises(InputError, match="differ in shape"):
         prompted_loss(logits, torch.zeros(2, 4, 4), MEDSAM)
     with pytest.raises(InputError, match="quality"):
         prompted_loss(logits, logits, SAM_MED2D)
-    with pytest.raises(InputError, match="targets"):
-        prompted_loss(logits, logits, MEDSAM.model_copy(update=DESAM_GRID), quality=torch.zeros(2, 1))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 PATCH = 16  # pixels along a side of what becomes one token
-MASK_STRIDE = 4  # pixels along a side of one pixel of a mask at low resolution
 
 
 @dataclass(frozen=True)
