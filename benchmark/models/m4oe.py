@@ -22,7 +22,7 @@ from torch.nn import functional
 from benchmark.errors import InputError
 from benchmark.models.layers.fit import crop_to_shape, pad_to_multiple
 from benchmark.models.layers.swin2d import MASKS, MULTIPLE, SwinUNet
-from benchmark.models.layers.transformer import Perceptron
+from benchmark.models.layers.transformer import Perceptron, init_linear
 from benchmark.models.registry import register
 from benchmark.models.released import LoadReport
 
@@ -66,6 +66,16 @@ class Experts(nn.Module):
         if len(set(route)) == 1:
             return self.experts[route[0]](features)
         return torch.stack([self.experts[expert](sample) for expert, sample in zip(route, features, strict=True)])
+
+    def add_expert(self) -> None:
+        """One more expert; the parameters of the others stay as they are, the written gate gets one more output."""
+        device = next(self.experts.parameters()).device
+        self.experts.append(self._make_expert().to(device).apply(init_linear))
+        if self.gate == "as_written":
+            old = self.gating_network
+            self.gating_network = nn.Linear(self.channels, len(self.experts), device=device).apply(init_linear)
+            with torch.no_grad():
+                self.gating_network.weight[:-1], self.gating_network.bias[:-1] = old.weight, old.bias
 
 
 @register(
@@ -172,12 +182,26 @@ class M4oE(SwinUNet):
             logits = torch.cat([functional.pad(part, (0, 0, 0, 0, 0, most - part.shape[1])) for part in parts])
         return crop_to_shape(logits, padded.shape[2:], image.shape[2:])
 
+    def select(self, logits: Tensor, predict_head: Sequence[int] | Tensor) -> list[Tensor]:
+        """Each sample's logits of its own classes, [classes, H, W] (the paper's dynamic selection)."""
+        return [sample[: self.classes[head]] for sample, head in zip(logits, _as_list(predict_head), strict=True)]
+
     def parameters_added(self, classes: int) -> int:
-        """How many parameters one more dataset adds: an expert in every block that has some, its gate, and a head."""
+        """How many parameters `add_modality` adds."""
         blocks = [module for module in self.modules() if isinstance(module, Experts)]
         experts = sum(parameter.numel() for block in blocks for parameter in block.experts[0].parameters())
         gates = sum(block.channels + 1 for block in blocks if block.gate == "as_written")
         return experts + gates + classes * self.width
+
+    def add_modality(self, classes: int) -> int:
+        """Add an expert to every block that has some, and a head; nothing else changes. Returns the new index."""
+        for module in self.modules():
+            if isinstance(module, Experts):
+                module.add_expert()
+        index = len(self.outputs)
+        device = self.outputs["0"].weight.device
+        self.outputs[str(index)] = nn.Conv2d(self.width, classes, 1, bias=False, device=device)
+        return index
 
     def begin_from(self, part: str, state: dict[str, Tensor]) -> LoadReport:
         """Take over a Swin-MAE pre-training.

@@ -1,4 +1,4 @@
-"""M4oE: counts of the released network and its ablations, gates, routing, heads, and one more dataset."""
+"""M4oE: counts of the released network and its ablations, gates, routing, heads, and a new modality."""
 
 from __future__ import annotations
 
@@ -122,19 +122,35 @@ def test_a_single_head_leaves_the_others_alone():
     assert {name.split(".experts.")[-1][0] for name in unused if ".experts." in name} == {"0", "1"}
 
 
-def test_heads_are_padded_in_a_mixed_batch():
+def test_heads_are_padded_in_a_mixed_batch_and_selected_again():
     model, image = small(), torch.rand(3, 3, 64, 64)
     logits = model(image, predict_head=torch.tensor([1, 2, 1]))
     assert logits.shape == (3, 3, 64, 64)
     assert not logits[0, 2:].any()
-    torch.testing.assert_close(logits[:1, :2], model(image[:1], [0], [1]))
+    parts = model.select(logits, [1, 2, 1])
+    assert [len(part) for part in parts] == [2, 3, 2]
+    torch.testing.assert_close(parts[0], model(image[:1], [0], [1])[0])
     assert model(image).shape == (3, 4, 64, 64)
 
 
 @pytest.mark.parametrize("gate", ["as_released", "as_written", "none"])
-def test_one_more_dataset_adds_the_parameters_that_are_promised(gate):
-    model, larger = small(gate=gate), small(gate=gate, heads=(*HEADS, 7))
-    assert model.parameters_added(classes=7) == count(larger) - count(model)
+def test_a_new_modality_touches_nothing_else(gate):
+    model, image = small(gate=gate), torch.rand(1, 3, 64, 64)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    output = model(image)
+    index = model.add_modality(classes=7)
+    assert (index, model.classes) == (3, (*HEADS, 7))
+    promised = small(gate=gate).parameters_added(classes=7)
+    after = dict(model.named_parameters())
+    for name, value in before.items():
+        assert torch.equal(after[name][: len(value)], value), name
+    grown = sum(p.numel() for p in after.values()) - sum(p.numel() for p in before.values())
+    one_expert = sum(p.numel() for module in experts_of(model) for p in module.experts[3].parameters())
+    gates = sum(m.channels + 1 for m in experts_of(model)) if gate == "as_written" else 0
+    assert grown == one_expert + gates + 7 * 8 == promised
+    assert model(image, [3]).shape == (1, 7, 64, 64)
+    if gate == "none":
+        assert torch.equal(model(image), output)
 
 
 def test_an_expert_takes_the_perceptrons_of_a_masked_autoencoder():
