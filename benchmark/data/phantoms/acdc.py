@@ -18,6 +18,7 @@ from benchmark.files import write_text
 RIGHT, MUSCLE, LEFT = 1, 2, 3
 FOLDERS = {"train": "training", "test": "testing"}
 FIELD_MM, THICKNESS_MM, SLICES = np.array([200.0, 220.0]), 10.0, (7, 10)
+WIDEST = 1.5  # times FIELD_MM, of the widest field of view; one that is wider may lie farther off
 FRAMES, END_DIASTOLE, END_SYSTOLE = 6, 1, (3, 4)
 PLACEMENT_MM, MOTION_MM = 16.0, 1.0
 SIGNAL = {"air": 8, "wall": 760, "muscle": 240, "lung": 45, "fat": 640, "liver": 400, "blood": 900, "heart": 190}
@@ -63,7 +64,7 @@ class Heart:
 class AcdcPhantom(Phantom):
     """Patients of both official folders, one of each group in turn."""
 
-    version = 1
+    version = 2
 
     def plan(self, subjects: int, seed: int = 0) -> list[Subject]:
         """Training patients from each block of twenty in turn, testing patients from 101."""
@@ -93,12 +94,15 @@ class AcdcPhantom(Phantom):
 def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """One film: (int16 [X, Y, Z, T], labels uint8 [X, Y, Z, T], affine [4, 4], number of the end-systolic frame)."""
     generator = subject.generator()
-    size = np.round(FIELD_MM / spacing).astype(int)
+    field = FIELD_MM * generator.uniform(1.0, WIDEST)
+    middle = generator.uniform(-1, 1, 2) * (field - FIELD_MM) / 4
+    size = np.round(field / spacing).astype(int)
     slices, systole = (
         int(generator.integers(*SLICES, endpoint=True)),
         int(generator.integers(*END_SYSTOLE, endpoint=True)),
     )
-    x, y = np.meshgrid(*[(np.arange(n) + 0.5 - n / 2) * spacing for n in size], indexing="ij")
+    axes = [(np.arange(n) + 0.5 - n / 2) * spacing + centre for n, centre in zip(size, middle, strict=True)]
+    x, y = np.meshgrid(*axes, indexing="ij")
     x, y = -x, -y  # as seen from the feet: to the patient's left, and to the back
     heart, body = _heart(subject.kind, generator), _chest(x, y, generator)
     labels = np.zeros((*size, slices, FRAMES), np.uint8)
@@ -113,7 +117,7 @@ def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarra
     state = generator.integers(2**32)  # one shading, one scale and one noise for the whole film
     film = np.stack([acquire_mr(signal[..., t], np.random.default_rng(state)) for t in range(FRAMES)], axis=-1)
     sides = np.array([spacing, spacing, THICKNESS_MM])
-    return film, labels, affine_of(np.array([*(-FIELD_MM / 2), 0.0]), sides), systole
+    return film, labels, affine_of(np.array([*(middle - field / 2), 0.0]), sides), systole
 
 
 def _heart(group: str, generator: np.random.Generator) -> Heart:
