@@ -144,4 +144,4 @@ def _chest(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.n
     return signal
 
 
-phantom = AcdcPhantom(name="acdc", subjects=10, spacing=2.5)
+phantom = AcdcPhantom(name="acdc", subjects=10, spacing=3.0)
