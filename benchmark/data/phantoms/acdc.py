@@ -18,7 +18,7 @@ from benchmark.files import write_text
 RIGHT, MUSCLE, LEFT = 1, 2, 3
 FOLDERS = {"train": "training", "test": "testing"}
 FIELD_MM, THICKNESS_MM, SLICES = np.array([200.0, 220.0]), 10.0, (7, 10)
-WIDEST = 1.5  # times FIELD_MM, of the widest field of view; one that is wider may lie farther off
+WIDEST = 2.0  # times FIELD_MM, of the widest field of view; one that is wider may lie farther off
 FRAMES, END_DIASTOLE, END_SYSTOLE = 6, 1, (3, 4)
 PLACEMENT_MM, MOTION_MM = 16.0, 1.0
 SIGNAL = {"air": 8, "wall": 760, "muscle": 240, "lung": 45, "fat": 640, "liver": 400, "blood": 900, "heart": 190}
@@ -95,7 +95,7 @@ def generate(subject: Subject, *, spacing: float) -> tuple[np.ndarray, np.ndarra
     """One film: (int16 [X, Y, Z, T], labels uint8 [X, Y, Z, T], affine [4, 4], number of the end-systolic frame)."""
     generator = subject.generator()
     field = FIELD_MM * generator.uniform(1.0, WIDEST)
-    middle = generator.uniform(-1, 1, 2) * (field - FIELD_MM) / 4
+    middle = generator.uniform(-1, 1, 2) * (field - FIELD_MM) / 3
     size = np.round(field / spacing).astype(int)
     slices, systole = (
         int(generator.integers(*SLICES, endpoint=True)),
@@ -144,4 +144,4 @@ def _chest(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.n
     return signal
 
 
-phantom = AcdcPhantom(name="acdc", subjects=10, spacing=3.0)
+phantom = AcdcPhantom(name="acdc", subjects=10, spacing=3.5)

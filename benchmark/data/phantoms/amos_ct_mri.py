@@ -39,7 +39,6 @@ phantom = Scans(
     numbers=label_numbers("abdomen", "amos"),
     scans=scans(CT, "ct") + scans(MR, "mr", ("", CORONAL, "")),
     heights=(134.0, 414.0),
-    widest=1.35,
     slice_ratio=2.8,
     facts="dataset.json",
 )

@@ -44,7 +44,6 @@ phantom = Atlas(
         for number in range(60)
     ],
     heights=(262.0, 420.0),
-    widest=1.35,
     slice_ratio=2.2,
     facts="train/dataset.json",
 )

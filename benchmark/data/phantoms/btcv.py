@@ -22,5 +22,4 @@ phantom = Scans(
         for number in NUMBERS
     ],
     heights=(236.0, 420.0),
-    widest=1.35,
 )

@@ -13,5 +13,4 @@ phantom = Scans(
     numbers=label_numbers("abdomen", "flare"),
     scans=[Scan(case, f"images/{case}_0000.nii.gz", f"labels/{case}.nii.gz") for case in CASES],
     heights=(236.0, 420.0),
-    widest=1.35,
 )

@@ -23,5 +23,6 @@ phantom = Scans(
     centre=(-4.0, 4.0),
     heights=(366.0, 530.0),
     width=250.0,
+    widest=1.0,
     slice_ratio=1.35,
 )

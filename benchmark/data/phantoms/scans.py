@@ -56,7 +56,7 @@ class Scans(Phantom):
         centre: of the field of view in the plane, mm.
         heights: lowest and highest slice, mm.
         width: side of the square axial slices, mm.
-        widest: times `width`, of the widest field of view; one that is wider may lie farther off.
+        widest: times `width`, of the widest field of view (1: all have one width); a wider one may lie farther off.
         slice_ratio: slice thickness over the side of a pixel.
         facts: where the data set has its dataset.json; empty for none.
     """
@@ -69,7 +69,7 @@ class Scans(Phantom):
     centre: tuple[float, float] = (0.0, 0.0)
     heights: tuple[float, float]
     width: float = 370.0
-    widest: float = 1.0
+    widest: float = 1.35
     slice_ratio: float = 2.4
     facts: str = ""
 
