@@ -45,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
     write_cases(folder / "raw")
     shutil.copytree(DEFAULT_FOLDER, folder / "paper_tables")
     protocols = folder / "paper_tables/swin_umamba/protocols.yaml"
-    shorten(protocols, "iterations_per_epoch: 220", "iterations_per_epoch: 3")
+    shorten(protocols, "iterations_per_epoch: 160", "iterations_per_epoch: 3")
     shorten(protocols, "spacing: [6.0, 6.0, 7.5]", "spacing: [1.5, 1.5, 6.0]")
     shorten(folder / f"paper_tables/swin_umamba_dagger/{FIGURE}.yaml", "samples: 1000", f"samples: {SAMPLES}")
     paths = layout(folder)

@@ -59,8 +59,8 @@ def results(images, tmp_path_factory) -> Path:
     clone = make_clone(tmp_path_factory.mktemp("clone"))
     protocols = clone / "paper_tables/swin_umamba_dagger/protocols.yaml"
     text = protocols.read_text(encoding="utf-8")
-    assert "iterations_per_epoch: 80" in text
-    protocols.write_text(text.replace("iterations_per_epoch: 80", "iterations_per_epoch: 200"))
+    assert "iterations_per_epoch: 70" in text
+    protocols.write_text(text.replace("iterations_per_epoch: 70", "iterations_per_epoch: 200"))
     wanted = f"results/demo/runs/{RUN}/scores.parquet"
     done = run(f'snakemake --profile demo {wanted} --config scale=demo roots={{"neurips_cellseg":"{images}"}}', clone)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
