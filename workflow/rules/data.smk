@@ -21,7 +21,7 @@ rule fetch_dataset:
     retries: 3
     conda:
         "../../envs/train.yaml"
-    threads: 2
+    threads: 1 if DEMO else 2
     resources:
         mem_mb=2000,
         runtime=1440,
@@ -68,9 +68,9 @@ rule verify_dataset:
         f"{RESULTS}/benchmarks/data/{{dataset}}/verify.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 2 if DEMO else 16
+    threads: 1 if DEMO else 16
     resources:
-        mem_mb=4000 if DEMO else 32000,
+        mem_mb=2500 if DEMO else 32000,
         runtime=720,
     params:
         own=told(OWN),
@@ -148,9 +148,9 @@ rule prepare_cases:
         f"{RESULTS}/benchmarks/data/{{dataset}}/prepare-{{preparation}}.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: 2 if DEMO else 16
+    threads: 1 if DEMO else 16
     resources:
-        mem_mb=4000 if DEMO else 96000,
+        mem_mb=2500 if DEMO else 96000,
         runtime=720,
     params:
         options=told(OPTIONS),
