@@ -9,11 +9,12 @@ export TORCH TORCH_INDEX DRIVER
 
 .PHONY: demo demo-all test lint speed lock clean
 
-# Under a lock of the system's, which dies with its holder; a killed Snakemake's own lock would stay.
+# A killed Snakemake leaves its lock behind. Under a lock of the system's, which dies with its holder, it may be removed.
 demo: ROWS := --configfile demo/rows.yaml
 demo demo-all: .venv/installed
 	@flock --nonblock results/.lock true || (echo "another demo is running here"; exit 1)
-	flock results/.lock $(BIN)/snakemake --profile demo --nolock $(ROWS) --config scale=demo progress=true \
+	@flock results/.lock $(BIN)/snakemake --profile demo --unlock --quiet all
+	flock results/.lock $(BIN)/snakemake --profile demo $(ROWS) --config scale=demo progress=true \
 		--report results/demo/report.html --report-after-run
 	@echo "page:   $(CURDIR)/results/demo/index.html"
 	@echo "report: $(CURDIR)/results/demo/report.html"
