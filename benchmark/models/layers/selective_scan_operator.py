@@ -92,11 +92,44 @@ def _backward(
     softplus: bool,
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of u, delta, A, B, C, D and delta_bias, in the scan's type; empty for D or delta_bias not given."""
+    """Gradients of u, delta, A, B, C, D and delta_bias, each in its own type; empty for D or delta_bias not given."""
+    inputs = (u, delta, A, B, C, D, delta_bias)
+    gradients = tuple(A.new_empty(0) if given is None else torch.empty_like(given) for given in inputs)
+    # Channels of one group of B and C need those of no other, so that what is as long in float32 is held for one at once.
+    parts = B.shape[1] if _backend(backend).GROUP_BY_GROUP else 1
+    axes = (1, 1, 0, 1, 1, 0, 0, 3, 1, 1)  # of the channels, or of the groups, in each tensor
+    cut = [_chunks(given, parts, axis) for given, axis in zip((*inputs, marks, dy, dlast), axes, strict=True)]
+    into = [_chunks(gradient, parts, axis) for gradient, axis in zip(gradients, axes[:7], strict=True)]
+    for part, targets in zip(zip(*cut, strict=True), zip(*into, strict=True), strict=True):
+        for target, gradient in zip(targets, _part_backward(*part, softplus, backend), strict=True):
+            target.copy_(gradient)
+    return gradients
+
+
+def _chunks(tensor: Tensor | None, parts: int, axis: int) -> tuple[Tensor | None, ...]:
+    return (None,) * parts if tensor is None else tensor.chunk(parts, axis)
+
+
+def _part_backward(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    delta_bias: Tensor | None,
+    marks: Tensor,
+    dy: Tensor,
+    dlast: Tensor,
+    softplus: bool,
+    backend: str,
+) -> tuple[Tensor, ...]:
+    """The gradients over some groups and their channels, in the scan's type."""
     x = u.to(A.dtype).contiguous()
     dD = A.new_empty(0) if D is None else (dy * x).sum((0, 2))
     steps = time_steps(delta, delta_bias, softplus, A.dtype).contiguous()
-    du, ddelta, dA, dB, dC = _backend(backend).backward(x, steps, A, B, C, marks, dy, dlast)
+    weights, upstream = (A, B.contiguous(), C.contiguous()), (dy.to(A.dtype).contiguous(), dlast.contiguous())
+    du, ddelta, dA, dB, dC = _backend(backend).backward(x, steps, *weights, marks.contiguous(), *upstream)
     del x, steps
     if D is not None:
         _add_scaled(du, dy, D.to(A.dtype))
@@ -121,8 +154,8 @@ def _(
     softplus: bool,
     backend: str,
 ) -> tuple[Tensor, ...]:
-    per_channel = (A.new_empty(0 if given is None else given.shape) for given in (D, delta_bias))
-    return (*(A.new_empty(tensor.shape) for tensor in (u, delta, A, B, C)), *per_channel)
+    inputs = (u, delta, A, B, C, D, delta_bias)
+    return tuple(A.new_empty(0) if given is None else torch.empty_like(given) for given in inputs)
 
 
 class _Context(Protocol):
@@ -148,9 +181,9 @@ def _save(
 
 def _gradients(ctx: _Context, dy: Tensor, dlast: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     *tensors, marks = ctx.saved_tensors
-    gradients = _backward(*tensors, marks, dy.contiguous(), dlast.contiguous(), ctx.softplus, ctx.backend)
+    gradients = _backward(*tensors, marks, dy, dlast, ctx.softplus, ctx.backend)
     pairs = zip(gradients, tensors, strict=True)
-    return (*(None if given is None else gradient.to(given.dtype) for gradient, given in pairs), None, None, None)
+    return (*(None if given is None else gradient for gradient, given in pairs), None, None, None)
 
 
 selective_scan.register_autograd(_gradients, setup_context=_save)
