@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -76,3 +77,26 @@ def test_a_user_without_name_or_home_with_a_list_of_threads():
 def test_a_wrong_number_of_processes_ends_a_command_with_a_message():
     done = python("-m", "benchmark", "train", "any", RETABLE_PROCESSES="all")
     assert done.returncode == 2 and "RETABLE_PROCESSES" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="malloc's settings are glibc's")
+def test_freed_memory_is_kept_for_the_next_tensor():
+    """Pages that the system has to give, and to fill with zeros, for ten tensors one after another."""
+    code = """
+        import resource, torch
+        from benchmark.environment import keep_freed_memory
+
+        def pages() -> int:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(10):
+                torch.ones(48 << 18)  # 48 MiB
+            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+        fresh = pages()
+        assert keep_freed_memory()
+        pages()
+        print(fresh, pages())
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=True, cwd=ROOT)
+    fresh, kept = map(int, done.stdout.split())
+    assert kept * 100 < fresh, (fresh, kept)

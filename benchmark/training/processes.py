@@ -18,6 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmark.environment import keep_freed_memory
 from benchmark.errors import InputError
 from benchmark.models.layers.narrow_convolutions import arrange_for_cpu
 from benchmark.progress import say
@@ -141,6 +142,7 @@ def start_processes(training: Training) -> Processes:
     torch.backends.cudnn.benchmark = True  # patches have one size; GPU training is reproduced statistically
     if device.type == "cpu":
         make_deterministic(threads=max(available_processes() // local, 1))
+        keep_freed_memory()
     if world > 1 and not distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)

@@ -95,7 +95,7 @@ def _backward(
     """Gradients of u, delta, A, B, C, D and delta_bias, each in its own type; empty for D or delta_bias not given."""
     inputs = (u, delta, A, B, C, D, delta_bias)
     gradients = tuple(A.new_empty(0) if given is None else torch.empty_like(given) for given in inputs)
-    # Channels of one group of B and C need those of no other, so that what is as long in float32 is held for one at once.
+    # Channels of one group of B and C need no other group: what is as long in float32 is held for one at a time.
     parts = B.shape[1] if _backend(backend).GROUP_BY_GROUP else 1
     axes = (1, 1, 0, 1, 1, 0, 0, 3, 1, 1)  # of the channels, or of the groups, in each tensor
     cut = [_chunks(given, parts, axis) for given, axis in zip((*inputs, marks, dy, dlast), axes, strict=True)]
