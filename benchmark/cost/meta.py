@@ -13,6 +13,10 @@ from benchmark.cost.function_mode import Function, FunctionMode
 # What weights are allocated with. Tables (arange, linspace, tensor, zeros …) stay on the CPU while a network is built,
 # because builders read values from them, e.g. `torch.linspace(0, rate, depth)` for stochastic depth.
 _ALLOCATORS = {torch.empty, torch.rand, torch.randn}
+# What gives weights their first values, beside torch.nn.init: nothing to do without values, and half of the time.
+_FILLS = {
+    getattr(torch.Tensor, f"{name}_") for name in ("normal", "uniform", "zero", "fill", "erfinv", "mul", "add", "clamp")
+}
 
 
 class _WeightsOnMeta(FunctionMode):
@@ -22,6 +26,10 @@ class _WeightsOnMeta(FunctionMode):
         elif function is torch.Tensor.to and args[0].is_meta:  # a builder that moves its parts: weights stay on meta
             args = tuple("meta" if isinstance(argument, (str, torch.device)) else argument for argument in args)
             kwargs |= {"device": "meta"} if "device" in kwargs else {}
+        elif function in _FILLS or getattr(function, "__module__", None) == "torch.nn.init":
+            tensor = kwargs["tensor"] if "tensor" in kwargs else args[0]
+            if tensor.is_meta:
+                return tensor
         return function(*args, **kwargs)
 
 
