@@ -27,7 +27,7 @@ from typing import IO, NamedTuple
 
 ADDRESS = "RETABLE_FORK_SERVER"  # environment: path of the socket
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-LATE_IMPORTS = ("torch._dynamo", "benchmark.models.registry")  # of the work itself, after the command's own
+LATE_IMPORTS = ("torch._dynamo", "benchmark.models.registry", "monai")  # of the work itself, after the command's own
 LENGTH = 8  # bytes before a request that say how long it is
 SECONDS_TO_ASK = 10  # a client that sends half a request must not stop the others for longer
 
