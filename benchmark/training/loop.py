@@ -94,7 +94,7 @@ class TrainingLoop:
         self.objective = objective or Segmentation(self.training)
         pretrained = bool(config.model.released or config.begins_from)
         self.frozen = frozen_parameters(network, freeze_epochs=self.training.freeze_epochs * pretrained)
-        self.optimiser = make_optimiser(network, self.training.optimiser)
+        self.optimiser = make_optimiser(network, self.training.optimiser, fused=processes.device.type == "cpu" or None)
         self.network = set_up_network(processes, network, self.training)
         self.state = TrainingState(processes, self.network, self.optimiser, selector, checkpoints, config.seed)
         self.share = make_share(

@@ -330,6 +330,23 @@ def test_between_the_passes_nothing_is_kept_but_the_inputs_and_one_state_in_thir
     assert all(shape in (marks, repeated) for shape in kept.values()), kept
 
 
+@pytest.mark.parametrize(("groups", "parts"), [(1, 1), (3, 1), (4, 4), (24, 8)])
+def test_the_backward_pass_goes_through_the_groups_part_by_part(monkeypatch, groups: int, parts: int):
+    """So that what is as long as the input in float32 is held for some channels at a time; the result is the same."""
+    inputs = make_inputs(length=70, channels=24, groups=groups)
+    seen: list[int] = []
+    whole = native.backward
+
+    def watched(u: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        seen.append(u.shape[1])
+        return whole(u, *tensors)
+
+    monkeypatch.setattr(native, "backward", watched)
+    found, expected = run(inputs, "native"), run(inputs, "reference")
+    assert seen == [24 // parts] * parts
+    torch.testing.assert_close(found, expected)
+
+
 def test_observers_see_every_call_and_the_meta_device_runs_nothing():
     seen: list[ScanCall] = []
     observers.append(seen.append)

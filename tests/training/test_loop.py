@@ -62,6 +62,7 @@ def test_it_is_the_update_written_out_by_hand(tmp_path):
 
     training = {"epochs": 2, "schedule": {"name": "constant"}, "clip_norm": 0.1}
     loop = _train(tmp_path, training=training, machine=Machine(micro_batch=3))
+    assert all(group["fused"] for group in loop.optimiser.param_groups)  # as on every CPU
     seed_everything(7)
     network, samples = TinyNetwork(), TinySamples(7)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=1e-3)

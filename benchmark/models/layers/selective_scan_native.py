@@ -26,7 +26,7 @@ from torch import Tensor
 BLOCK = 32  # channels advanced together: one to four vector registers
 STEPS = 32  # time steps between two stored states
 TASKS = 16  # tasks wanted at least; more only where batch and groups give more
-GROUP_BY_GROUP = True  # the backward pass: its tensors in float32 are then as large as one group's
+PARTS = 8  # at most, of the backward pass: one after another, each with some groups
 
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"})
 

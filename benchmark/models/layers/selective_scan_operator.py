@@ -7,9 +7,10 @@ instead of being kept.
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -94,37 +95,26 @@ def _backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of u, delta, A, B, C, D and delta_bias, each in its own type; empty for D or delta_bias not given."""
     inputs = (u, delta, A, B, C, D, delta_bias)
-    gradients = tuple(A.new_empty(0) if given is None else torch.empty_like(given) for given in inputs)
-    # Channels of one group of B and C need no other group: what is as long in float32 is held for one at a time.
-    parts = B.shape[1] if _backend(backend).GROUP_BY_GROUP else 1
+    gradients = [A.new_empty(0) if given is None else torch.empty_like(given) for given in inputs]
+    # Channels of one group of B and C need no other group: what is as long in float32 is held for some at a time.
+    parts = math.gcd(B.shape[1], _backend(backend).PARTS)
     axes = (1, 1, 0, 1, 1, 0, 0, 3, 1, 1)  # of the channels, or of the groups, in each tensor
     cut = [_chunks(given, parts, axis) for given, axis in zip((*inputs, marks, dy, dlast), axes, strict=True)]
     into = [_chunks(gradient, parts, axis) for gradient, axis in zip(gradients, axes[:7], strict=True)]
     for part, targets in zip(zip(*cut, strict=True), zip(*into, strict=True), strict=True):
-        for target, gradient in zip(targets, _part_backward(*part, softplus, backend), strict=True):
+        for target, gradient in zip(targets, _part_backward(part, softplus, backend), strict=True):
             target.copy_(gradient)
-    return gradients
+    du, ddelta, dA, dB, dC, dD, dbias = gradients
+    return du, ddelta, dA, dB, dC, dD, dbias
 
 
-def _chunks(tensor: Tensor | None, parts: int, axis: int) -> tuple[Tensor | None, ...]:
+def _chunks(tensor: Tensor | None, parts: int, axis: int) -> tuple[Any, ...]:
     return (None,) * parts if tensor is None else tensor.chunk(parts, axis)
 
 
-def _part_backward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    delta_bias: Tensor | None,
-    marks: Tensor,
-    dy: Tensor,
-    dlast: Tensor,
-    softplus: bool,
-    backend: str,
-) -> tuple[Tensor, ...]:
+def _part_backward(tensors: tuple[Any, ...], softplus: bool, backend: str) -> tuple[Tensor, ...]:
     """The gradients over some groups and their channels, in the scan's type."""
+    u, delta, A, B, C, D, delta_bias, marks, dy, dlast = tensors
     x = u.to(A.dtype).contiguous()
     dD = A.new_empty(0) if D is None else (dy * x).sum((0, 2))
     steps = time_steps(delta, delta_bias, softplus, A.dtype).contiguous()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 STEPS = 128  # time steps of a chunk
 BLOCK = 16  # channels whose gradients of B and C are summed in registers
-GROUP_BY_GROUP = False  # one launch for all groups fills a GPU
+PARTS = 1  # of the backward pass: one launch for all groups fills a GPU
 
 
 @triton.jit
