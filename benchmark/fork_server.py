@@ -8,6 +8,7 @@ its own.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -220,8 +221,30 @@ def _received(connection: socket.socket) -> bytes:
     return part
 
 
+class QuickEnd:
+    """The end of a job without taking apart, module by module, what its process shares with the server: half a second.
+
+    Made before other modules register what they do at exit, so that its turn comes after theirs. What ends otherwise
+    (an exception, Ctrl-C) ends as any Python.
+
+    Attributes:
+        code: the exit code, once the job has one.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        if self.code is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.code)
+
+
 def main() -> int:
     """Serve; in a fork, run its command."""
+    end = QuickEnd()
     address = os.environ[ADDRESS]
     server = Server(socket.socket(fileno=int(sys.argv[2])), Path(sys.argv[1]))
     from benchmark import cli
@@ -241,7 +264,8 @@ def main() -> int:
 
     torch.set_num_threads(available_processes())  # settled for the server when it imported torch
     keep_freed_memory()
-    return cli.main(request.arguments)
+    end.code = cli.main(request.arguments)
+    return end.code
 
 
 if __name__ == "__main__":

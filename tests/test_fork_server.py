@@ -83,6 +83,23 @@ def test_words_and_exit_code_are_those_of_a_process_of_its_own(served: Served, w
     assert done.stderr.replace("fork_server.py", "__main__.py") == expected.stderr
 
 
+def test_a_job_ends_after_what_is_done_at_exit_and_takes_nothing_apart(tmp_path: Path) -> None:
+    script = tmp_path / "job.py"
+    script.write_text(
+        "import atexit, sys\n"
+        "from benchmark.fork_server import QuickEnd\n"
+        "class Part:\n"
+        "    def __del__(self): print('taken apart')\n"
+        "end, part = QuickEnd(), Part()\n"
+        "atexit.register(print, 'at exit')\n"
+        "end.code = int(sys.argv[1]) if len(sys.argv) > 1 else None\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for words, code, said in (("3",), 3, "at exit\n"), (("0",), 0, "at exit\n"), ((), 0, "at exit\ntaken apart\n"):
+        done = subprocess.run([sys.executable, script, *words], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (code, said, "")
+
+
 def test_a_job_works_in_the_folder_of_who_asks(served: Served, tmp_path: Path) -> None:
     assert ask(served, "new", "paper", "mine", folder=tmp_path).returncode == 0
     assert (tmp_path / "mine/paper.yaml").is_file()
